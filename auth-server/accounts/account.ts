@@ -1,0 +1,49 @@
+/** Who declared an object: the configuration file (read-only to the CLI) or an operator. */
+export type Owner = 'file' | 'operator'
+
+/** A person who can sign in. */
+export interface Account {
+  /** Made by the server, never chosen: the `sub` of every token. */
+  readonly id: string
+  /** What the person types. Unique, compared case-insensitively; stored in lower case. */
+  readonly username: string
+  /** A PHC string (argon2id), or `undefined` for an account that cannot sign in by password. */
+  readonly passwordHash: string | undefined
+  readonly roles: readonly string[]
+  readonly groups: readonly string[]
+  readonly profile: Profile
+  readonly disabled: boolean
+  readonly owner: Owner
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number
+  readonly updatedAt: number
+}
+
+/** Claims of OpenID Connect Core §5.1 that an account can carry. */
+export interface Profile {
+  readonly name?: string | undefined
+  readonly givenName?: string | undefined
+  readonly familyName?: string | undefined
+  /** `preferred_username`; the username where absent. */
+  readonly preferredUsername?: string | undefined
+  readonly email?: string | undefined
+  /** True only if an operator or a verification said so. */
+  readonly emailVerified?: boolean | undefined
+  readonly picture?: string | undefined
+  readonly locale?: string | undefined
+}
+
+/** Where accounts are kept. Each call is one atomic statement. */
+export interface AccountStore {
+  findById(id: string): Promise<Account | undefined>
+  /** Expects the name in lower case. */
+  findByUsername(username: string): Promise<Account | undefined>
+  /** Ordered by username. */
+  list(): Promise<readonly Account[]>
+  /** Two calls for one id or username, one wins: the other answers `false`. */
+  insert(account: Account): Promise<boolean>
+  /** Replaces the account with this id. `false` where there is none. */
+  update(account: Account): Promise<boolean>
+  /** Removes the account and ends its sessions and grants. `false` where there is none. */
+  remove(id: string): Promise<boolean>
+}

@@ -1,0 +1,52 @@
+import type { Owner } from '../accounts/account.ts'
+
+export type GrantType = 'authorization_code' | 'refresh_token' | 'client_credentials'
+export type ClientAuthMethod = 'client_secret_basic' | 'client_secret_post' | 'none'
+
+/** An application that asks for tokens. */
+export interface Client {
+  /** Public; never equal to an account id or to the audience of a resource. */
+  readonly id: string
+  /** What people read on the consent page. */
+  readonly name: string
+  readonly applicationType: 'web' | 'native'
+  readonly grants: readonly GrantType[]
+  readonly authMethod: ClientAuthMethod
+  /** `sha256:<base64url>` of a generated secret, a PHC string of a chosen one. */
+  readonly secretHash: string | undefined
+  /** Compared exactly; a native app may use any port on loopback (RFC 8252 §7.3). */
+  readonly redirectUris: readonly string[]
+  readonly postLogoutRedirectUris: readonly string[]
+  /** Every scope this client may ever be granted, OpenID Connect's included. */
+  readonly scopes: readonly string[]
+  /** Assumed when a request names no scope (RFC 6749 §3.3). */
+  readonly defaultScopes: readonly string[]
+  /** The resource of a request whose scopes and `resource` do not tell. */
+  readonly defaultResource: string | undefined
+  /** Belongs to the operator: people are not asked for consent (never on loopback or custom schemes). */
+  readonly firstParty: boolean
+  /** `exempt` only for a confidential client whose software cannot do PKCE. */
+  readonly pkce: 'required' | 'exempt'
+  /** Puts the claims of the granted scopes into the ID token as well as at userinfo. */
+  readonly claimsInIdToken: boolean
+  /** Origins whose scripts may call the token endpoint (CORS), exact. */
+  readonly origins: readonly string[]
+  readonly disabled: boolean
+  readonly owner: Owner
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number
+  readonly updatedAt: number
+}
+
+/** Where clients are kept. Each call is one atomic statement. */
+export interface ClientStore {
+  findById(id: string): Promise<Client | undefined>
+  /** Ordered by id. */
+  list(): Promise<readonly Client[]>
+  /** Two calls for one id, one wins: the other answers `false`. */
+  insert(client: Client): Promise<boolean>
+  /** Replaces the client with this id. `false` where there is none. */
+  update(client: Client): Promise<boolean>
+  /** Removes the client and ends its grants. `false` where there is none. */
+  remove(id: string): Promise<boolean>
+}

@@ -1,0 +1,55 @@
+import type { SigningAlgorithm } from '../keys/keyset.ts'
+
+/** The scopes of OpenID Connect that this server knows, with the words people read. */
+export const OIDC_SCOPES = {
+  openid: 'Know who you are (an identifier made for this server)',
+  profile: 'See your name, username, picture and language',
+  email: 'See your e-mail address',
+  groups: 'See the groups you belong to',
+  offline_access: 'Keep access while you are away, until you withdraw it',
+} as const
+
+/** An API that tokens are for (RFC 8707). */
+export interface Resource {
+  /** An absolute URI without a fragment: what a client names as `resource`. */
+  readonly identifier: string
+  /** The `aud` of its tokens. */
+  readonly audience: string
+  /** What people read on the consent page. */
+  readonly name: string
+  readonly scopes: ReadonlyMap<string, ResourceScope>
+  readonly accessTokenTtlSeconds: number
+  readonly algorithm: SigningAlgorithm
+  /** `JWT` for a decoder that refuses RFC 9068's `at+jwt`. */
+  readonly tokenType: 'at+jwt' | 'JWT'
+  /** Whether its tokens carry a `roles` claim. */
+  readonly rolesClaim: boolean
+}
+
+export interface ResourceScope {
+  /** What people read on the consent page. */
+  readonly description: string
+}
+
+/** Everything that can be asked for, made once from the configuration. */
+export interface Catalogue {
+  readonly resources: ReadonlyMap<string, Resource>
+  /** Role name to the scopes it carries. `everyone` is carried by every account. */
+  readonly roles: ReadonlyMap<string, ReadonlySet<string>>
+}
+
+/** The role that every account has without being given it. */
+export const EVERYONE = 'everyone'
+
+export function isOidcScope(scope: string): scope is keyof typeof OIDC_SCOPES {
+  return Object.hasOwn(OIDC_SCOPES, scope)
+}
+
+/** Every scope that the given roles carry. A role the catalogue does not know carries none. */
+export function scopesOfRoles(catalogue: Catalogue, roles: readonly string[]): ReadonlySet<string> {
+  const carried = new Set<string>()
+  for (const role of [EVERYONE, ...roles]) {
+    for (const scope of catalogue.roles.get(role) ?? []) carried.add(scope)
+  }
+  return carried
+}
