@@ -39,6 +39,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   'errors.ts': 0,
   'events.ts': 0,
   'log.ts': 0,
+  'throttle.ts': 0,
   config: 0,
   audit: 0,
   metrics: 0,

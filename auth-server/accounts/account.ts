@@ -1,5 +1,4 @@
-/** Who declared an object: the configuration file (read-only to the CLI) or an operator. */
-export type Owner = 'file' | 'operator'
+import type { Owner } from '../config/schema.ts'
 
 /** A person who can sign in. */
 export interface Account {

@@ -1,4 +1,4 @@
-import type { Owner } from '../accounts/account.ts'
+import type { Owner } from '../config/schema.ts'
 
 export type GrantType = 'authorization_code' | 'refresh_token' | 'client_credentials'
 export type ClientAuthMethod = 'client_secret_basic' | 'client_secret_post' | 'none'

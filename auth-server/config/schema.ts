@@ -139,6 +139,10 @@ export type Config = z.output<typeof configSchema>
 export type SecretSource = z.output<typeof secretSource>
 export type ClientConfig = Config['clients'][number]
 export type UserConfig = Config['users'][number]
+export type ResourceConfig = Config['resources'][number]
+export type SigningAlgorithm = ResourceConfig['algorithm']
+/** Who declared an object: the configuration file (read-only to the CLI) or an operator. */
+export type Owner = 'file' | 'operator'
 
 /** Gives an editor completion and type checks in `portreeve.config.ts`. */
 export function defineConfig(config: ConfigInput): ConfigInput {

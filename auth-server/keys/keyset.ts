@@ -1,4 +1,4 @@
-export type SigningAlgorithm = 'ES256' | 'RS256' | 'PS256' | 'EdDSA'
+import type { SigningAlgorithm } from '../config/schema.ts'
 
 /** A public JSON Web Key (RFC 7517) of the key set. */
 export interface PublicJwk {

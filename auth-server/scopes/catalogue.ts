@@ -1,4 +1,4 @@
-import type { SigningAlgorithm } from '../keys/keyset.ts'
+import type { SigningAlgorithm } from '../config/schema.ts'
 
 /** The scopes of OpenID Connect that this server knows, with the words people read. */
 export const OIDC_SCOPES = {

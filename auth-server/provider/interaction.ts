@@ -1,0 +1,55 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Account } from '../accounts/account.ts'
+import type { Client } from '../clients/client.ts'
+
+/** A scope in the words of the consent page. */
+export interface ScopeInWords {
+  readonly scope: string
+  readonly description: string
+  /** The name of the resource it belongs to; `undefined` for the scopes of OpenID Connect. */
+  readonly resourceName: string | undefined
+}
+
+/** What an authorization request waits for, as the pages need it. */
+export interface PendingInteraction {
+  /** The last segment of the page's path, bound to this browser by a signed cookie. */
+  readonly uid: string
+  readonly prompt: 'login' | 'consent'
+  readonly client: Client
+  /** The host (or custom scheme) that the browser returns to. */
+  readonly returnTo: string
+  /** The person of the current session, if any. */
+  readonly account: Account | undefined
+  /** A username that the client suggests (`login_hint`), unverified. */
+  readonly loginHint: string | undefined
+  /** What consent is asked for. */
+  readonly asked: readonly ScopeInWords[]
+  /** What was requested but is left out because the person's roles do not carry it. */
+  readonly leftOut: readonly ScopeInWords[]
+}
+
+/** The engine's side of the sign-in and consent pages. Every `finish…` answers where to redirect. */
+export interface Interactions {
+  /** `undefined` where this browser has no such interaction: expired, finished, or another's. */
+  find(req: IncomingMessage, res: ServerResponse): Promise<PendingInteraction | undefined>
+  /** The person has proven who they are; `methods` are RFC 8176 values (`pwd`). */
+  finishSignIn(
+    req: IncomingMessage,
+    res: ServerResponse,
+    accountId: string,
+    methods: readonly string[],
+  ): Promise<string>
+  /** The person agrees to everything in `asked`. */
+  finishConsent(req: IncomingMessage, res: ServerResponse): Promise<string>
+  /** The person declines: ends in `access_denied` at the client. */
+  cancel(req: IncomingMessage, res: ServerResponse): Promise<string>
+}
+
+/** The pages that the engine itself shows, as functions from facts to HTML. */
+export interface EnginePages {
+  /** `description` is public text; `requestId` is what the person may quote to the operator. */
+  error(facts: { status: number; error: string; description: string; requestId: string }): string
+  /** A form that posts `xsrf` to `action`, with `logout=yes` to sign out and without it to stay. */
+  signOut(facts: { action: string; xsrf: string; clientName: string | undefined }): string
+  signedOut(facts: { clientName: string | undefined }): string
+}
