@@ -1,0 +1,50 @@
+/** The tables, as Kysely needs them. JSON is kept as text, booleans as 0 and 1, times in ms. */
+export interface Schema {
+  account: {
+    id: string
+    username: string
+    password_hash: string | null
+    roles: string
+    groups: string
+    profile: string
+    disabled: number
+    owner: string
+    created_at: number
+    updated_at: number
+  }
+  client: {
+    id: string
+    settings: string
+    disabled: number
+    owner: string
+    created_at: number
+    updated_at: number
+  }
+  signing_key: {
+    kid: string
+    algorithm: string
+    public_jwk: string
+    sealed_private_jwk: string
+    announced_at: number
+    active_at: number
+    retired_at: number | null
+    purged_at: number | null
+  }
+  engine_model: EngineModelTable
+  tombstone: { kind: string; key: string; expires_at: number }
+  schema_migration: { name: string; checksum: string; applied_at: number }
+}
+
+export interface EngineModelTable {
+  model: string
+  key: string
+  payload: string
+  grant_id: string | null
+  uid: string | null
+  user_code: string | null
+  account_id: string | null
+  client_id: string | null
+  consumed_at: number | null
+  expires_at: number | null
+  written_at: number
+}
