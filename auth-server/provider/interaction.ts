@@ -8,6 +8,8 @@ export interface ScopeInWords {
   readonly description: string
   /** The name of the resource it belongs to; `undefined` for the scopes of OpenID Connect. */
   readonly resourceName: string | undefined
+  /** The identifier of that resource. */
+  readonly resource: string | undefined
 }
 
 /** What an authorization request waits for, as the pages need it. */

@@ -1,0 +1,53 @@
+import Koa, { type Middleware } from 'koa'
+import type { Clock } from '../clock.ts'
+import type { Logger } from '../log.ts'
+import type { EngineHost } from '../provider/host.ts'
+import { answerProbes, type Health } from './health.ts'
+import { createTrustedProxies, requireIssuerOrigin } from './proxy.ts'
+import { catchErrors, identifyRequests, limitBodies, logRequests } from './request.ts'
+import { createSecurityHeaders } from './security.ts'
+
+const MAX_BODY_BYTES = 56 * 1024
+
+export interface AppCollaborators {
+  readonly host: EngineHost
+  readonly health: Health
+  readonly log: Logger
+  readonly clock: Clock
+  /** Our own pages and assets, in front of the engine. */
+  readonly pages: readonly Middleware[]
+}
+
+export interface AppOptions {
+  readonly issuer: string
+  readonly trustedProxies: readonly string[]
+}
+
+/** The whole HTTP surface: what a request passes, in this order. */
+export function createApp(collaborators: AppCollaborators, options: AppOptions): Koa {
+  const { host, health, log, clock, pages } = collaborators
+  const app = new Koa()
+  const pipeline: readonly Middleware[] = [
+    identifyRequests(),
+    createSecurityHeaders(options.issuer),
+    answerProbes(health),
+    logRequests(log, clock),
+    catchErrors(log),
+    requireIssuerOrigin(options.issuer, createTrustedProxies(options.trustedProxies)),
+    limitBodies(MAX_BODY_BYTES),
+    ...pages,
+    delegateToEngine(host),
+  ]
+  for (const middleware of pipeline) app.use(middleware)
+  app.on('error', (error: Error) => log.warn({ event: 'connection_error', err: error }))
+  return app
+}
+
+/** By delegation, not by mounting: a mounted engine reads its signed cookies with other keys. */
+function delegateToEngine(host: EngineHost): Middleware {
+  return async (ctx) => {
+    ctx.respond = false
+    ctx.res.statusCode = 200
+    await host.handle(ctx.req, ctx.res)
+  }
+}

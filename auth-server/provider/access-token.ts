@@ -1,0 +1,82 @@
+import type {
+  AccessToken,
+  ClientCredentials,
+  JWTStructured,
+  KoaContextWithOIDC,
+} from 'oidc-provider'
+import type { Account } from '../accounts/account.ts'
+import { EVERYONE, isOidcScope, type Catalogue } from '../scopes/catalogue.ts'
+import type { Identifiers } from './identifiers.ts'
+import { requestedScopes } from './resources.ts'
+
+type Token = AccessToken | ClientCredentials
+
+export interface AccessTokenShaper {
+  /** Claims beyond those that the engine writes (RFC 9068 §2.2). */
+  extraClaims(ctx: KoaContextWithOIDC, token: Token): Promise<Record<string, unknown> | undefined>
+  /** The last word on header and payload, before the token is signed. */
+  customize(ctx: KoaContextWithOIDC, token: Token, jwt: JWTStructured): void
+}
+
+export interface AccessTokenCollaborators {
+  readonly catalogue: Catalogue
+  readonly identifiers: Identifiers
+  readonly findAccount: (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
+  /** The audience that stands for userinfo: the endpoint's URL. */
+  readonly userinfoAudience: string
+}
+
+export function createAccessTokenShaper(
+  collaborators: AccessTokenCollaborators,
+): AccessTokenShaper {
+  const { catalogue, identifiers, findAccount, userinfoAudience } = collaborators
+  return {
+    async extraClaims(ctx, token) {
+      if (token.kind !== 'AccessToken') return undefined
+      const { grantId, accountId } = token
+      const source = ctx.oidc.entities.AuthorizationCode ?? ctx.oidc.entities.RefreshToken
+      const resource = catalogue.resources.get(token.resourceServer?.identifier() ?? '')
+      const account = resource?.rolesClaim ? await findAccount(ctx, accountId) : undefined
+      return {
+        grant_id: grantId === undefined ? undefined : identifiers.grantId(grantId),
+        // A token of an offline grant outlives the session: signing out does not end it.
+        sid: token.expiresWithSession ? token.sid : undefined,
+        auth_time: source?.authTime,
+        acr: source?.acr,
+        amr: source?.amr,
+        ...(account ? { roles: account.roles.filter((role) => role !== EVERYONE) } : {}),
+      }
+    },
+    customize(ctx, token, jwt) {
+      const resource = catalogue.resources.get(token.resourceServer?.identifier() ?? '')
+      if (resource?.tokenType === 'JWT') jwt.header = { ...jwt.header, typ: 'JWT' }
+      if (token.kind !== 'AccessToken' || !servesUserinfo(ctx)) return
+      const scopes = [...grantedOidcScopes(ctx), ...token.scopes]
+      // The engine answers the token's scope to the client, so both say the same.
+      token.scope = scopes.join(' ')
+      jwt.payload['scope'] = token.scope
+      jwt.payload['aud'] = [jwt.payload['aud'], userinfoAudience]
+    },
+  }
+}
+
+/**
+ * Whether the token is good at userinfo too: `openid` was asked for, and the resource was chosen for
+ * the client, not named by it, neither when it asked for authorization nor now.
+ */
+function servesUserinfo(ctx: KoaContextWithOIDC): boolean {
+  const { params, entities } = ctx.oidc
+  const source = entities.AuthorizationCode ?? entities.RefreshToken
+  const named = params?.['resource'] !== undefined || !Array.isArray(source?.resource)
+  return !named && grantedOidcScopes(ctx).includes('openid')
+}
+
+/** The scopes of OpenID Connect that this request may still have, without `offline_access`. */
+function grantedOidcScopes(ctx: KoaContextWithOIDC): readonly string[] {
+  const asked = requestedScopes(ctx).filter(
+    (scope) => isOidcScope(scope) && scope !== 'offline_access',
+  )
+  return (
+    ctx.oidc.entities.Grant?.getOIDCScopeFiltered(new Set(asked)).split(' ').filter(Boolean) ?? []
+  )
+}

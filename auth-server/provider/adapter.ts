@@ -1,0 +1,192 @@
+import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
+import type { Clock } from '../clock.ts'
+import type { ClientStore } from '../clients/client.ts'
+import type { Events } from '../events.ts'
+import { toMetadata } from './clients.ts'
+import { isForged, reattach, type Identifiers } from './identifiers.ts'
+import type { ModelPayload, ModelRow, ModelStore, ModelWrite, StoredModel } from './model-store.ts'
+import { write } from './unit-of-work.ts'
+
+/** No identifier that this server makes is longer. */
+const MAX_ID_LENGTH = 512
+
+export interface AdapterCollaborators {
+  readonly models: ModelStore
+  readonly clients: ClientStore
+  readonly identifiers: Identifiers
+  readonly events: Events
+  readonly clock: Clock
+}
+
+export interface AdapterOptions {
+  /** How long a retry of a refresh gets the same successor; 0 turns it off. */
+  readonly refreshRetryWindowSeconds: number
+  /** True while an authorization request runs whose resource was chosen for the client. */
+  readonly isResourceImplied: () => boolean
+}
+
+/** The engine's storage, for one model at a time. */
+export function createAdapterFactory(
+  collaborators: AdapterCollaborators,
+  options: AdapterOptions,
+): (model: string) => Adapter {
+  return (model) =>
+    model === 'Client'
+      ? createClientAdapter(collaborators.clients)
+      : createModelAdapter(model, collaborators, options)
+}
+
+/** Clients are ours: the engine reads them and never writes them. */
+function createClientAdapter(clients: ClientStore): Adapter {
+  return {
+    async find(id) {
+      const client = await clients.findById(id)
+      return client && !client.disabled ? toMetadata(client) : undefined
+    },
+    upsert: refuseToWrite,
+    destroy: refuseToWrite,
+    consume: refuseToWrite,
+    findByUid: refuseToWrite,
+    findByUserCode: refuseToWrite,
+    revokeByGrantId: refuseToWrite,
+  }
+}
+
+async function refuseToWrite(): Promise<never> {
+  throw new TypeError('the engine only looks clients up')
+}
+
+function createModelAdapter(
+  model: string,
+  { models, identifiers, events, clock }: AdapterCollaborators,
+  { refreshRetryWindowSeconds, isResourceImplied }: AdapterOptions,
+): Adapter {
+  const windowMilliseconds = refreshRetryWindowSeconds * 1000
+  const change = async (wanted: ModelWrite) => {
+    const result = await write(models, wanted)
+    if (result.outcome === 'lost') throw describeLoss(wanted, result.grantId, events)
+  }
+  const successorKey = (id: string) => identifiers.key('RefreshToken', identifiers.successor(id))
+
+  /** Whether the first use was so recent, and its successor so fresh, that this may be its retry. */
+  const isRetry = async (id: string, consumedAt: number) => {
+    if (model !== 'RefreshToken' || clock.now() - consumedAt >= windowMilliseconds) return false
+    const successor = await models.find(model, successorKey(id))
+    return successor !== undefined && successor.consumedAt === undefined
+  }
+
+  return {
+    async find(id) {
+      // A grant's identifier never comes from outside; any other that looks like a row key is a
+      // stolen hash shown as if it were the token.
+      if (id.length > MAX_ID_LENGTH || (isForged(id) && model !== 'Grant')) return undefined
+      const row = await models.find(model, identifiers.key(model, id))
+      if (!row) return undefined
+      const hidden = row.consumedAt !== undefined && (await isRetry(id, row.consumedAt))
+      return toPayload(row, id, hidden)
+    },
+    async findByUid(uid) {
+      const row = await models.findByUid(model, uid)
+      return row && toPayload(row, reattach(row.key), false)
+    },
+    async findByUserCode(userCode) {
+      const row = await models.findByUserCode(model, identifiers.userCode(userCode))
+      return row && toPayload(row, reattach(row.key), false)
+    },
+    async upsert(id, payload, expiresIn) {
+      const kind = model === 'ReplayDetection' ? 'insert' : 'put'
+      const expiresAt = expiresIn === undefined ? undefined : clock.now() + expiresIn * 1000
+      const kept =
+        model === 'AuthorizationCode' && isResourceImplied() ? implyResource(payload) : payload
+      await change({ kind, ...toRow(model, id, kept, expiresAt, identifiers) })
+    },
+    async consume(id) {
+      const key = identifiers.key(model, id)
+      const retry =
+        model === 'RefreshToken' && windowMilliseconds > 0
+          ? { successorKey: successorKey(id), windowMilliseconds }
+          : undefined
+      await change({ kind: 'consume', model, key, retry })
+    },
+    async destroy(id) {
+      await change({ kind: 'destroy', model, key: identifiers.key(model, id) })
+    },
+    async revokeByGrantId(id) {
+      await change({ kind: 'revoke-grant', grantId: identifiers.grantId(id) })
+    },
+  }
+}
+
+/**
+ * The engine keeps one resource as a string, whether the client named it or it was chosen for the
+ * client. Only a chosen one lets the token serve userinfo too, so it is kept as a list of one.
+ */
+function implyResource(payload: AdapterPayload): AdapterPayload {
+  const { resource } = payload
+  return typeof resource === 'string' ? { ...payload, resource: [resource] } : payload
+}
+
+function toRow(
+  model: string,
+  id: string,
+  payload: AdapterPayload,
+  expiresAt: number | undefined,
+  identifiers: Identifiers,
+): ModelRow {
+  const { jti: _jti, ...rest } = payload
+  const grantId =
+    model === 'Grant' ? id : model === 'Interaction' ? undefined : textOf(rest['grantId'])
+  return {
+    model,
+    key: identifiers.key(model, id),
+    payload: model === 'Interaction' ? forgetSessionId(rest) : rest,
+    expiresAt,
+    grantId: grantId === undefined ? undefined : nameGrant(grantId, identifiers),
+    uid: textOf(rest['uid']),
+    userCode: rest.userCode === undefined ? undefined : identifiers.userCode(rest.userCode),
+    accountId: textOf(rest['accountId']),
+    clientId: textOf(rest['clientId']),
+  }
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+function nameGrant(id: string, identifiers: Identifiers): string {
+  return identifiers.key('Grant', id)
+}
+
+/** The engine copies the session's cookie value into an interaction and never reads it back. */
+function forgetSessionId(payload: ModelPayload): ModelPayload {
+  const { session } = payload
+  if (typeof session !== 'object' || session === null || !('cookie' in session)) return payload
+  const { cookie: _cookie, ...rest } = session
+  return { ...payload, session: rest }
+}
+
+function toPayload(row: StoredModel, jti: string, hideConsumed: boolean): AdapterPayload {
+  const consumed = row.consumedAt !== undefined && !hideConsumed
+  return {
+    ...row.payload,
+    jti,
+    ...(consumed ? { consumed: Math.floor((row.consumedAt ?? 0) / 1000) } : {}),
+  }
+}
+
+/** Turns a lost write into the engine's error for the endpoint that made it. */
+function describeLoss(
+  lost: ModelWrite,
+  grantId: string | undefined,
+  events: Events,
+): errors.OIDCProviderError {
+  const model = 'model' in lost ? lost.model : lost.kind
+  events.credentialReused({ kind: model, grantId })
+  if (model === 'PushedAuthorizationRequest') {
+    return new errors.InvalidRequestUri('request_uri was used already')
+  }
+  if (model === 'AuthorizationCode' && lost.kind === 'put') {
+    return new errors.AccessDenied('the grant was withdrawn meanwhile')
+  }
+  return new errors.InvalidGrant(`${model} was used already`)
+}

@@ -1,0 +1,40 @@
+import type { AdapterPayload, Client as EngineClient, KoaContextWithOIDC } from 'oidc-provider'
+import type { Client } from '../clients/client.ts'
+import { isOidcScope } from '../scopes/catalogue.ts'
+
+/** The member of the engine's client metadata that carries our own record of the client. */
+export const RECORD = 'portreeve_client'
+
+/** Our client in the engine's terms (RFC 7591 §2). The secret is its hash: see `internals.ts`. */
+export function toMetadata(client: Client): AdapterPayload {
+  const signsPeopleIn = client.grants.includes('authorization_code')
+  const { secretHash: _secretHash, ...record } = client
+  return {
+    client_id: client.id,
+    client_name: client.name,
+    application_type: client.applicationType,
+    grant_types: [...client.grants],
+    response_types: signsPeopleIn ? ['code'] : [],
+    redirect_uris: [...client.redirectUris],
+    post_logout_redirect_uris: [...client.postLogoutRedirectUris],
+    token_endpoint_auth_method: client.authMethod,
+    // A missing scope would allow every one of OpenID Connect's: `openid` is what signing in means.
+    scope: [...new Set(['openid', ...client.scopes.filter(isOidcScope)])].join(' '),
+    ...(client.secretHash === undefined ? {} : { client_secret: client.secretHash }),
+    [RECORD]: record,
+  }
+}
+
+/** Our record of a client that the engine has loaded. */
+export function recordOf(client: EngineClient): Omit<Client, 'secretHash'> {
+  const record = client[RECORD]
+  if (typeof record !== 'object' || record === null) {
+    throw new TypeError(`client ${client.clientId} was not loaded from the client store`)
+  }
+  return record as Omit<Client, 'secretHash'>
+}
+
+/** Our record of the client that this request comes from. */
+export function clientOf(ctx: KoaContextWithOIDC): Omit<Client, 'secretHash'> | undefined {
+  return ctx.oidc.client && recordOf(ctx.oidc.client)
+}

@@ -1,0 +1,163 @@
+import {
+  interactionPolicy,
+  type Adapter,
+  type Client as EngineClient,
+  type Configuration,
+  type KoaContextWithOIDC,
+} from 'oidc-provider'
+import type { Account } from '../accounts/account.ts'
+import type { Config } from '../config/schema.ts'
+import type { PrivateJwk } from '../keys/keyset.ts'
+import { OIDC_SCOPES } from '../scopes/catalogue.ts'
+import type { AccessTokenShaper } from './access-token.ts'
+import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
+import { recordOf, RECORD } from './clients.ts'
+import { createErrorRenderer } from './errors.ts'
+import { grantSilently, needsConsentEachTime } from './consent.ts'
+import type { EnginePages } from './interaction.ts'
+import type { ResourcePolicy } from './resources.ts'
+
+export interface EngineSettings {
+  readonly issuer: string
+  readonly tokens: Config['tokens']
+  readonly keys: readonly PrivateJwk[]
+  readonly cookieKey: string
+  readonly adapter: (model: string) => Adapter
+  readonly resources: ResourcePolicy
+  readonly shaper: AccessTokenShaper
+  readonly pages: EnginePages
+  readonly requestId: (ctx: object) => string
+  readonly findAccount: (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
+}
+
+/** The engine's configuration: every default that this server disagrees with, and every hook. */
+export function createEngineConfiguration(settings: EngineSettings): Configuration {
+  const { tokens, resources, shaper, findAccount } = settings
+  return {
+    adapter: settings.adapter,
+    jwks: { keys: settings.keys.map((key) => ({ ...key })) },
+    routes: { userinfo: '/userinfo' },
+    responseTypes: ['code'],
+    scopes: Object.keys(OIDC_SCOPES),
+    claims: Object.fromEntries(
+      Object.entries(CLAIMS_OF_SCOPES).map(([scope, claims]) => [scope, [...claims]]),
+    ),
+    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
+    clientDefaults: { id_token_signed_response_alg: 'RS256' },
+    // No HS*: secrets are kept as hashes, so nothing can be signed or checked with them.
+    enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'PS256', 'EdDSA'] },
+    conformIdTokenClaims: false,
+    cookies: nameCookies(settings),
+    extraClientMetadata: { properties: [RECORD] },
+    pkce: { required: (_ctx, client) => recordOf(client).pkce !== 'exempt' },
+    allowOmittingSingleRegisteredRedirectUri: false,
+    clientBasedCORS: (_ctx, origin, client) => recordOf(client).origins.includes(origin),
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      dPoP: { enabled: false },
+      pushedAuthorizationRequests: { enabled: false },
+      rpInitiatedLogout: { enabled: true, ...createLogoutPages(settings) },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: resources.defaultResource,
+        useGrantedResource: async () => true,
+        getResourceServerInfo: resources.getResourceServerInfo,
+      },
+    },
+    async findAccount(ctx, id) {
+      const account = await findAccount(ctx, id)
+      return account && toEngineAccount(ctx, account)
+    },
+    loadExistingGrant: grantSilently,
+    interactions: {
+      url: (_ctx, interaction) => `/interaction/${interaction.uid}`,
+      policy: createInteractionPolicy(),
+    },
+    // `offline_access` decides how long a refresh token lives, not whether there is one.
+    issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
+    expiresWithSession: async (_ctx, token) => !token.scopes.has('offline_access'),
+    rotateRefreshToken: true,
+    extraTokenClaims: (ctx, token) => shaper.extraClaims(ctx, token),
+    formats: { customizers: { jwt: shaper.customize } },
+    renderError: createErrorRenderer(settings.pages, settings.requestId),
+    ttl: {
+      AccessToken: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600,
+      ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600,
+      AuthorizationCode: () => tokens.authorizationCodeTtlSeconds,
+      IdToken: () => tokens.idTokenTtlSeconds,
+      RefreshToken: () => tokens.refreshTokenTtlSeconds,
+      Session: () => tokens.sessionTtlSeconds,
+      Grant: () => Math.max(tokens.refreshTokenTtlSeconds, tokens.sessionTtlSeconds),
+      Interaction: () => tokens.interactionTtlSeconds,
+    },
+  }
+}
+
+/** On https the prefixes pin the cookies to this host (RFC 6265bis §4.1.3). */
+function nameCookies({ issuer, cookieKey }: EngineSettings): NonNullable<Configuration['cookies']> {
+  const secure = issuer.startsWith('https:')
+  const options = { httpOnly: true, sameSite: 'lax', signed: true, secure } as const
+  return {
+    keys: [cookieKey],
+    names: {
+      session: secure ? '__Host-session' : 'session',
+      interaction: secure ? '__Secure-interaction' : 'interaction',
+      resume: secure ? '__Secure-resume' : 'resume',
+    },
+    long: options,
+    short: options,
+  }
+}
+
+function createInteractionPolicy() {
+  const { Check, base } = interactionPolicy
+  const policy = base()
+  policy
+    .get('login')
+    ?.checks.add(
+      new Check(
+        'account_unavailable',
+        'End-User authentication is required',
+        'login_required',
+        (ctx) => ctx.oidc.session?.accountId !== undefined && ctx.oidc.account === undefined,
+      ),
+    )
+  policy
+    .get('consent')
+    ?.checks.add(
+      new Check(
+        'unproven_client',
+        'this client cannot prove who it is',
+        'interaction_required',
+        (ctx) => needsConsentEachTime(ctx) && ctx.oidc.result?.consent === undefined,
+      ),
+    )
+  return policy
+}
+
+function createLogoutPages({ pages }: EngineSettings) {
+  return {
+    logoutSource(ctx: KoaContextWithOIDC) {
+      ctx.body = pages.signOut({
+        action: ctx.oidc.urlFor('end_session_confirm'),
+        xsrf: readXsrf(ctx),
+        clientName: nameOf(ctx.oidc.client),
+      })
+    },
+    postLogoutSuccessSource(ctx: KoaContextWithOIDC) {
+      ctx.type = 'html'
+      ctx.body = pages.signedOut({ clientName: nameOf(ctx.oidc.client) })
+    },
+  }
+}
+
+function nameOf(client: EngineClient | undefined): string | undefined {
+  return client && recordOf(client).name
+}
+
+function readXsrf(ctx: KoaContextWithOIDC): string {
+  const secret: unknown = ctx.oidc.session?.state?.['secret']
+  if (typeof secret !== 'string') throw new TypeError('the engine made no secret for this sign-out')
+  return secret
+}

@@ -1,0 +1,50 @@
+import type { Grant, KoaContextWithOIDC } from 'oidc-provider'
+import { clientOf } from './clients.ts'
+
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
+
+/**
+ * Any program on the device can listen on loopback or claim a custom scheme, and so pose as the
+ * client: there consent is never silent, not even for a client of our own.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc8252.html#section-8.6 RFC 8252 §8.6}
+ */
+export function needsConsentEachTime(ctx: KoaContextWithOIDC): boolean {
+  const uri = URL.parse(String(ctx.oidc.params?.['redirect_uri']))
+  return uri === null || uri.protocol !== 'https:' || LOOPBACK.test(uri.hostname)
+}
+
+/** The grant that a request may build on; for a first-party client one that covers what it asks. */
+export async function grantSilently(ctx: KoaContextWithOIDC): Promise<Grant | undefined> {
+  const { client, session, result, provider } = ctx.oidc
+  if (!client || !session) return undefined
+  const grantId = result?.consent?.grantId ?? session.grantIdFor(client.clientId)
+  const existing = grantId === undefined ? undefined : await provider.Grant.find(grantId)
+  const accountId = session.accountId
+  if (!clientOf(ctx)?.firstParty || accountId === undefined || needsConsentEachTime(ctx)) {
+    return existing
+  }
+  const usable = existing?.accountId === accountId ? existing : undefined
+  const grant = usable ?? new provider.Grant({ accountId, clientId: client.clientId })
+  if (addMissingScopes(ctx, grant)) await grant.save()
+  return grant
+}
+
+/** Adds what this request asks for, and answers whether anything was missing. */
+function addMissingScopes(ctx: KoaContextWithOIDC, grant: Grant): boolean {
+  const { requestParamOIDCScopes, requestParamScopes, resourceServers } = ctx.oidc
+  const known = new Set(grant.getOIDCScope().split(' '))
+  const missing = [...requestParamOIDCScopes].filter((scope) => !known.has(scope))
+  if (missing.length > 0) grant.addOIDCScope(missing.join(' '))
+  let changed = missing.length > 0
+  for (const [identifier, server] of Object.entries(resourceServers ?? {})) {
+    const granted = new Set(grant.getResourceScope(identifier).split(' '))
+    const wanted = [...requestParamScopes].filter(
+      (scope) => server.scopes.has(scope) && !granted.has(scope),
+    )
+    if (wanted.length === 0) continue
+    grant.addResourceScope(identifier, wanted.join(' '))
+    changed = true
+  }
+  return changed
+}

@@ -1,0 +1,33 @@
+import { errors, type KoaContextWithOIDC } from 'oidc-provider'
+import type { EnginePages } from './interaction.ts'
+
+/** Too many wrong secrets: whoever asks has to wait. */
+export class TooManyAttempts extends errors.OIDCProviderError {
+  constructor(retryAfterSeconds: number) {
+    super(429, 'temporarily_unavailable')
+    this.error_description = `too many failed attempts, try again in ${retryAfterSeconds} s`
+    this.expose = true
+  }
+}
+
+/** A bound of this server was reached, or its storage does not answer. */
+export class TemporarilyUnavailable extends errors.OIDCProviderError {
+  constructor(description: string) {
+    super(503, 'temporarily_unavailable')
+    this.error_description = description
+    this.expose = true
+  }
+}
+
+/** Renders an error of the engine as a page: what the client may know, and the id to quote. */
+export function createErrorRenderer(pages: EnginePages, requestId: (ctx: object) => string) {
+  return (ctx: KoaContextWithOIDC, out: { error: string; error_description?: string | undefined }): void => {
+    ctx.type = 'html'
+    ctx.body = pages.error({
+      status: ctx.status,
+      error: out.error,
+      description: out.error_description ?? '',
+      requestId: requestId(ctx),
+    })
+  }
+}

@@ -1,0 +1,106 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type Provider from 'oidc-provider'
+import type { Client as EngineClient, KoaContextWithOIDC } from 'oidc-provider'
+import { PortreeveError } from '../errors.ts'
+import { looksLikeJwt, type UserinfoToken } from './userinfo.ts'
+
+/**
+ * Every reliance on what oidc-provider does not document. `internals.test.ts` holds each of them
+ * against the installed version; a minor release may take any of them away.
+ */
+const SUPPORTED_VERSION = /^9\.13\./
+
+/** Throws `misconfigured` where another engine than the tested one was installed. */
+export function assertEngineVersion(): void {
+  const manifest = createRequire(import.meta.url).resolve('oidc-provider/package.json')
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }
+  if (SUPPORTED_VERSION.test(version)) return
+  throw new PortreeveError(
+    'misconfigured',
+    `oidc-provider ${version} is installed, but this version of Portreeve was tested with 9.13. Install oidc-provider@~9.13.`,
+    { cause: { expected: SUPPORTED_VERSION.source, actual: version } },
+  )
+}
+
+/** Compares a client's secret with what is kept of it, instead of with the secret itself. */
+export function replaceSecretComparison(
+  provider: Provider,
+  compare: (client: EngineClient, secret: string) => Promise<boolean>,
+): void {
+  Object.defineProperty(provider.Client.prototype, 'compareClientSecret', {
+    configurable: true,
+    value(this: EngineClient, secret: unknown) {
+      return typeof secret === 'string' ? compare(this, secret) : Promise.resolve(false)
+    },
+  })
+}
+
+/** Gives every client the `sid` of its session, in ID tokens and through them in access tokens. */
+export function includeSessionIds(provider: Provider): void {
+  Object.defineProperty(provider.Client.prototype, 'includeSid', {
+    configurable: true,
+    value: () => true,
+  })
+}
+
+/** Derives a rotated refresh token from its predecessor, so that retries come to the same one. */
+export function deriveSuccessors(
+  provider: Provider,
+  currentContext: () => KoaContextWithOIDC | undefined,
+  successor: (refreshToken: string) => string,
+): void {
+  const prototype = provider.RefreshToken.prototype as unknown as { generateTokenId(): string }
+  const generate = prototype.generateTokenId
+  Object.defineProperty(prototype, 'generateTokenId', {
+    configurable: true,
+    value(this: object) {
+      const entities = currentContext()?.oidc.entities as { RotatedRefreshToken?: { jti: string } }
+      const predecessor = entities?.RotatedRefreshToken
+      return predecessor ? successor(predecessor.jti) : generate.call(this)
+    },
+  })
+}
+
+/**
+ * Lets userinfo take our JWTs: where the engine looks an opaque token up, a JWT is verified and given
+ * to it as the opaque token it would have been, so that the engine's own checks all run.
+ */
+export function acceptJwtsAtUserinfo(
+  provider: Provider,
+  currentContext: () => KoaContextWithOIDC | undefined,
+  read: (token: string) => Promise<UserinfoToken | undefined>,
+): void {
+  const { AccessToken } = provider
+  const find = AccessToken.find.bind(AccessToken)
+  Object.defineProperty(AccessToken, 'find', {
+    configurable: true,
+    async value(token: unknown, options: unknown) {
+      if (currentContext()?.oidc.route !== 'userinfo' || !looksLikeJwt(token)) {
+        return find(token as string, options as never)
+      }
+      const known = await read(token)
+      return known && new AccessToken(known as never)
+    },
+  })
+}
+
+/**
+ * Lets a public client send its id by Basic with an empty password, as some HTTP libraries insist on.
+ * The engine wants `client_id` in the body: it is put there after the body was parsed.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc6749.html#section-2.3.1 RFC 6749 §2.3.1}
+ */
+export function acceptEmptyBasicPasswords(provider: Provider): void {
+  const bodies = new WeakMap<object, Record<string, unknown>>()
+  Object.defineProperty(provider.OIDCContext.prototype, 'body', {
+    configurable: true,
+    get(this: { ctx: KoaContextWithOIDC }) {
+      return bodies.get(this)
+    },
+    set(this: { ctx: KoaContextWithOIDC }, body: Record<string, unknown>) {
+      const id = this.ctx.state['emptyBasicClientId'] as string | undefined
+      bodies.set(this, id === undefined ? body : { client_id: id, ...body })
+    },
+  })
+}

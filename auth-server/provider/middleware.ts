@@ -1,0 +1,155 @@
+import { createHash } from 'node:crypto'
+import { errors, type KoaContextWithOIDC } from 'oidc-provider'
+import type { Events } from '../events.ts'
+import type { EnginePages } from './interaction.ts'
+import type { ModelStore } from './model-store.ts'
+import { collectWrites } from './unit-of-work.ts'
+
+type Next = () => Promise<unknown>
+type EngineMiddleware = (ctx: KoaContextWithOIDC, next: Next) => Promise<void>
+
+/** Endpoints that programs call: they get JSON whatever they say they accept. */
+const MACHINE_PATHS = new Set(['/token', '/userinfo', '/jwks'])
+const METHODS: Readonly<Record<string, string>> = {
+  '/token': 'POST',
+  '/jwks': 'GET',
+  '/userinfo': 'GET, POST',
+  '/auth': 'GET, POST',
+  '/session/end': 'GET, POST',
+}
+const PUBLIC_DOCUMENTS = new Set(['jwks', 'discovery'])
+
+export interface EngineMiddlewareCollaborators {
+  readonly models: ModelStore
+  readonly events: Events
+  readonly pages: EnginePages
+  readonly requestId: () => string
+}
+
+/** What runs around the engine's own routes, outermost first. */
+export function createEngineMiddleware(
+  collaborators: EngineMiddlewareCollaborators,
+): readonly EngineMiddleware[] {
+  return [
+    createNotFound(collaborators),
+    answerMachinesInJson,
+    cachePublicDocuments,
+    takeEmptyBasicPassword,
+    createUnitOfWork(collaborators),
+    createSignOut(collaborators),
+  ]
+}
+
+function createNotFound({ pages, requestId }: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    if (ctx.status !== 404 || ctx.body) return
+    const allowed = METHODS[ctx.path]
+    const [status, error, description] =
+      allowed === undefined || allowed.split(', ').includes(ctx.method)
+        ? ([404, 'not_found', 'There is nothing at this address.'] as const)
+        : ([405, 'method_not_allowed', `Use ${allowed} here.`] as const)
+    if (status === 405) ctx.set('Allow', allowed ?? '')
+    if (ctx.accepts('json', 'html') === 'html') {
+      ctx.body = pages.error({ status, error, description, requestId: requestId() })
+      ctx.type = 'html'
+    } else {
+      ctx.body = { error, error_description: description }
+    }
+    ctx.status = status
+  }
+}
+
+async function answerMachinesInJson(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
+  if (MACHINE_PATHS.has(ctx.path)) ctx.req.headers.accept = 'application/json'
+  await next()
+}
+
+/** Keys and metadata change seldom, and a verifier that cannot reach us may go on with old ones. */
+async function cachePublicDocuments(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
+  await next()
+  if (!PUBLIC_DOCUMENTS.has(ctx.oidc?.route ?? '') || ctx.status !== 200) return
+  const digest = createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url')
+  ctx.set('Cache-Control', 'public, max-age=300, stale-if-error=86400')
+  ctx.set('ETag', `"${digest.slice(0, 27)}"`)
+  if (ctx.fresh) {
+    ctx.status = 304
+    ctx.body = null
+  }
+}
+
+async function takeEmptyBasicPassword(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
+  const encoded = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(ctx.get('authorization'))?.[1]
+  const [id, secret] = Buffer.from(encoded ?? '', 'base64')
+    .toString('utf8')
+    .split(/:(.*)/s)
+  if (ctx.path === '/token' && id !== undefined && id !== '' && secret === '') {
+    delete ctx.req.headers.authorization
+    ctx.state['emptyBasicClientId'] = decodeFormComponent(id)
+  }
+  await next()
+}
+
+/** RFC 6749 §2.3.1: id and secret are form-encoded before they are joined. */
+function decodeFormComponent(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '))
+  } catch {
+    return text
+  }
+}
+
+function createUnitOfWork({ models, events }: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    if (ctx.path !== '/token' || ctx.method !== 'POST') {
+      await next()
+      return
+    }
+    const writes = await collectWrites(async () => {
+      await next()
+    })
+    // Whatever failed within, the client got nothing: its credential is as good as before.
+    if (ctx.status >= 500) return
+    const result = await models.apply(writes)
+    if (result.outcome === 'lost') {
+      events.credentialReused({
+        kind: 'model' in result.write ? result.write.model : result.write.kind,
+        grantId: result.grantId,
+      })
+      answerInvalidGrant(ctx)
+      return
+    }
+    if (ctx.status === 200) announceToken(ctx, events)
+  }
+}
+
+function answerInvalidGrant(ctx: KoaContextWithOIDC): void {
+  const { error, error_description, status } = new errors.InvalidGrant('used already')
+  ctx.status = status
+  ctx.body = { error, error_description }
+}
+
+function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
+  const { params, client, account } = ctx.oidc
+  const { scope } = ctx.body as { scope?: string }
+  events.tokenIssued({
+    grantType: String(params?.['grant_type']),
+    clientId: client?.clientId ?? '',
+    accountId: account?.accountId,
+    scope,
+  })
+}
+
+/** Signing out ends every row of the session: two tabs may have made two of them. */
+function createSignOut({ models, events }: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    const session = ctx.oidc?.session as { uid?: string; destroyed?: boolean } | undefined
+    if (ctx.oidc?.route !== 'end_session_confirm' || session?.destroyed !== true) return
+    if (session.uid !== undefined) await models.apply([{ kind: 'end-session', uid: session.uid }])
+    events.signedOut({
+      accountId: ctx.oidc.session?.accountId,
+      clientId: ctx.oidc.client?.clientId,
+    })
+  }
+}

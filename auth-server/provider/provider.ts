@@ -1,0 +1,142 @@
+import { Provider, type Client as EngineClient, type KoaContextWithOIDC } from 'oidc-provider'
+import type { AccountStore } from '../accounts/account.ts'
+import type { ClientStore } from '../clients/client.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/schema.ts'
+import type { Events } from '../events.ts'
+import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
+import type { Logger } from '../log.ts'
+import type { Catalogue } from '../scopes/catalogue.ts'
+import { createAccessTokenShaper } from './access-token.ts'
+import { createAdapterFactory } from './adapter.ts'
+import { createAccountLookup } from './claims.ts'
+import { recordOf } from './clients.ts'
+import { createEngineConfiguration } from './configuration.ts'
+import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
+import type { EnginePages } from './interaction.ts'
+import {
+  acceptEmptyBasicPasswords,
+  acceptJwtsAtUserinfo,
+  assertEngineVersion,
+  deriveSuccessors,
+  includeSessionIds,
+  replaceSecretComparison,
+} from './internals.ts'
+import { createEngineMiddleware } from './middleware.ts'
+import type { ModelStore } from './model-store.ts'
+import { createResourcePolicy } from './resources.ts'
+import { createUserinfoTokenReader } from './userinfo.ts'
+
+export interface EngineCollaborators {
+  readonly models: ModelStore
+  readonly clients: ClientStore
+  readonly accounts: AccountStore
+  readonly catalogue: Catalogue
+  readonly pages: EnginePages
+  readonly events: Events
+  readonly log: Logger
+  readonly clock: Clock
+  /** Compares a secret with the stored one of the client; refuses when too many were wrong. */
+  readonly verifySecret: (clientId: string, secret: string, address: string) => Promise<boolean>
+  readonly requestId: () => string
+}
+
+export interface EngineOptions {
+  readonly issuer: string
+  readonly tokens: Config['tokens']
+  /** In the order of preference; the first key of an algorithm signs. */
+  readonly privateKeys: readonly PrivateJwk[]
+  readonly publicKeys: readonly PublicJwk[]
+  readonly cookieKey: string
+  readonly identifierKeys: IdentifierKeys
+}
+
+const currentContext = () => Provider.ctx
+
+/** Builds one engine, whole: everything that hangs on it is registered here. */
+export function buildProvider(
+  collaborators: EngineCollaborators,
+  options: EngineOptions,
+): Provider {
+  assertEngineVersion()
+  const { catalogue, accounts, pages, requestId } = collaborators
+  const identifiers = createIdentifiers(options.identifierKeys)
+  const findAccount = createAccountLookup(accounts)
+  const userinfoAudience = `${options.issuer}/userinfo`
+  const configuration = createEngineConfiguration({
+    issuer: options.issuer,
+    tokens: options.tokens,
+    keys: options.privateKeys,
+    cookieKey: options.cookieKey,
+    adapter: createAdapterFactory(
+      { ...collaborators, identifiers },
+      {
+        refreshRetryWindowSeconds: options.tokens.refreshRetryWindowSeconds,
+        isResourceImplied,
+      },
+    ),
+    resources: createResourcePolicy(catalogue, findAccount),
+    shaper: createAccessTokenShaper({ catalogue, identifiers, findAccount, userinfoAudience }),
+    pages,
+    requestId,
+    findAccount,
+  })
+  const provider = new Provider(options.issuer, configuration)
+  // The HTTP layer replaces X-Forwarded-* by what it has checked itself: see `http/proxy.ts`.
+  provider.proxy = true
+  replaceSecretComparison(provider, createSecretComparison(collaborators))
+  includeSessionIds(provider)
+  deriveSuccessors(provider, currentContext, identifiers.successor)
+  acceptJwtsAtUserinfo(
+    provider,
+    currentContext,
+    createUserinfoTokenReader({
+      issuer: options.issuer,
+      audience: userinfoAudience,
+      keys: options.publicKeys,
+    }),
+  )
+  acceptEmptyBasicPasswords(provider)
+  for (const middleware of createEngineMiddleware(collaborators)) provider.use(middleware as never)
+  listen(provider, collaborators)
+  return provider
+}
+
+function isResourceImplied(): boolean {
+  const resource: unknown = currentContext()?.oidc.params?.['resource']
+  return Array.isArray(resource) && resource.length === 1
+}
+
+function createSecretComparison({ verifySecret }: EngineCollaborators) {
+  return (client: EngineClient, secret: string) =>
+    verifySecret(recordOf(client).id, secret, currentContext()?.ip ?? '')
+}
+
+/** Passes on what the engine refuses: to the client it says less than to the operator. */
+function listen(provider: Provider, { events, log }: EngineCollaborators): void {
+  const refused = (endpoint: string) => (ctx: KoaContextWithOIDC, error: Error) => {
+    const {
+      error: code,
+      error_description,
+      error_detail,
+    } = error as {
+      error?: string
+      error_description?: string
+      error_detail?: string
+    }
+    events.requestRefused({
+      endpoint,
+      error: code ?? error.name,
+      clientId: ctx.oidc?.client?.clientId,
+      detail: error_detail ?? error_description,
+    })
+  }
+  provider.on('grant.error', refused('token'))
+  provider.on('authorization.error', refused('authorization'))
+  provider.on('userinfo.error', refused('userinfo'))
+  provider.on('end_session.error', refused('end_session'))
+  provider.on('end_session_confirm.error', refused('end_session_confirm'))
+  provider.on('server_error', (_ctx: KoaContextWithOIDC, error: Error) => {
+    log.error({ event: 'server_error', err: error })
+  })
+}

@@ -1,0 +1,187 @@
+import {
+  errors,
+  type Client as EngineClient,
+  type KoaContextWithOIDC,
+  type ResourceServer,
+} from 'oidc-provider'
+import type { Account } from '../accounts/account.ts'
+import { isOidcScope, scopesOfRoles, type Catalogue, type Resource } from '../scopes/catalogue.ts'
+import { chooseResource, decideScopes, type ScopeDecision } from '../scopes/policy.ts'
+import { recordOf } from './clients.ts'
+
+type FindAccount = (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
+
+/** What the engine asks about resources (RFC 8707); every per-user scope decision is made here. */
+export interface ResourcePolicy {
+  /** The resource of a request that names none, or the one of several that a token is for. */
+  defaultResource(
+    ctx: KoaContextWithOIDC,
+    client: EngineClient,
+    oneOf?: readonly string[],
+  ): Promise<string | string[] | undefined>
+  /** A resource with exactly the scopes that this client may have for this subject. */
+  getResourceServerInfo(
+    ctx: KoaContextWithOIDC,
+    identifier: string,
+    client: EngineClient,
+  ): Promise<ResourceServer>
+}
+
+const NOTHING_FOR_CLIENT = 'the client may be granted none of the requested scopes'
+const AUTHORIZATION_ROUTES = new Set(['authorization', 'resume'])
+
+export function createResourcePolicy(
+  catalogue: Catalogue,
+  findAccount: FindAccount,
+): ResourcePolicy {
+  return {
+    async defaultResource(ctx, client, oneOf) {
+      if (oneOf) return pickResource(catalogue, ctx, client, oneOf)
+      assumeScopes(ctx, client)
+      const resource = chooseImplied(catalogue, ctx, client)
+      // A list of one says that the resource was chosen for the client: see `adapter.ts`.
+      return resource === undefined ? undefined : [resource]
+    },
+    async getResourceServerInfo(ctx, identifier, client) {
+      const resource = catalogue.resources.get(identifier)
+      if (!resource) throw new errors.InvalidTarget('unknown resource')
+      assumeScopes(ctx, client)
+      const decision = decide(catalogue, ctx, client, resource, await subjectOf(ctx, findAccount))
+      if (decision.granted.length === 0) refuse(ctx, resource, decision)
+      return describeResource(resource, decision.granted)
+    },
+  }
+}
+
+/** The scopes of the request, or those of the credential that it redeems. */
+export function requestedScopes(ctx: KoaContextWithOIDC): readonly string[] {
+  const { params, entities } = ctx.oidc
+  if (typeof params?.['scope'] === 'string') return params['scope'].split(' ').filter(Boolean)
+  return [...((entities.AuthorizationCode ?? entities.RefreshToken)?.scopes ?? [])]
+}
+
+/** RFC 6749 §3.3: the scopes that a client gets for a request that names none. */
+function assumeScopes(ctx: KoaContextWithOIDC, client: EngineClient): void {
+  const { params, entities } = ctx.oidc
+  if (!params || params['scope'] !== undefined) return
+  if (entities.AuthorizationCode ?? entities.RefreshToken) return
+  const { defaultScopes } = recordOf(client)
+  if (defaultScopes.length > 0) params['scope'] = defaultScopes.join(' ')
+}
+
+function chooseImplied(
+  catalogue: Catalogue,
+  ctx: KoaContextWithOIDC,
+  client: EngineClient,
+): string | undefined {
+  const scopes = requestedScopes(ctx)
+  if (isServiceRequest(ctx) && scopes.some(isOidcScope)) {
+    throw new errors.InvalidScope(
+      'scopes of OpenID Connect are about people; a service asks for those of a resource',
+      scopes.filter(isOidcScope).join(' '),
+    )
+  }
+  const { defaultResource } = recordOf(client)
+  const choice = chooseResource({
+    requestedScopes: scopes,
+    resources: catalogue.resources,
+    defaultResource,
+  })
+  if (!choice.ok) {
+    throw new errors.InvalidTarget(
+      choice.reason.kind === 'several'
+        ? 'the scopes belong to more than one resource: name one of them as resource'
+        : 'more than one resource has these scopes: name one of them as resource',
+    )
+  }
+  if (choice.value === undefined && isServiceRequest(ctx)) {
+    throw new errors.InvalidScope('name a scope of the resource that the token is for', '')
+  }
+  return choice.value
+}
+
+/** Which of several granted resources a token is for: the one that the asked-for scopes belong to. */
+function pickResource(
+  catalogue: Catalogue,
+  ctx: KoaContextWithOIDC,
+  client: EngineClient,
+  oneOf: readonly string[],
+): string | string[] {
+  const [only, ...others] = new Set(oneOf)
+  if (only !== undefined && others.length === 0) return only
+  const among = new Map(
+    [...catalogue.resources].filter(([identifier]) => oneOf.includes(identifier)),
+  )
+  const choice = chooseResource({
+    requestedScopes: requestedScopes(ctx),
+    resources: among,
+    defaultResource: recordOf(client).defaultResource,
+  })
+  return choice.ok && choice.value !== undefined ? choice.value : [...oneOf]
+}
+
+type Subject = Parameters<typeof decideScopes>[0]['subject']
+
+async function subjectOf(
+  ctx: KoaContextWithOIDC,
+  findAccount: FindAccount,
+): Promise<Account | 'service' | 'unknown'> {
+  if (isServiceRequest(ctx)) return 'service'
+  const id = ctx.oidc.entities.Account?.accountId ?? ctx.oidc.session?.accountId
+  if (id === undefined) return 'unknown'
+  return (await findAccount(ctx, id)) ?? 'unknown'
+}
+
+function decide(
+  catalogue: Catalogue,
+  ctx: KoaContextWithOIDC,
+  client: EngineClient,
+  resource: Resource,
+  who: Account | 'service' | 'unknown',
+): ScopeDecision {
+  return decideScopes({
+    requested: requestedScopes(ctx).filter((scope) => !isOidcScope(scope)),
+    resourceScopes: new Set(resource.scopes.keys()),
+    clientScopes: new Set(recordOf(client).scopes),
+    subject: toSubject(catalogue, who),
+  })
+}
+
+export function toSubject(catalogue: Catalogue, who: Account | 'service' | 'unknown'): Subject {
+  if (who === 'service' || who === 'unknown') return { kind: who }
+  return { kind: 'person', roleScopes: scopesOfRoles(catalogue, who.roles) }
+}
+
+/** Someone who may do nothing gets a refusal, not a token without scopes. */
+function refuse(ctx: KoaContextWithOIDC, resource: Resource, decision: ScopeDecision): void {
+  const refusedScopes = decision.refused.map(({ scope }) => scope).join(' ')
+  if (AUTHORIZATION_ROUTES.has(ctx.oidc.route ?? '')) {
+    // Whoever signs in now may be somebody else.
+    if (ctx.oidc.promptPending('login')) return
+    if (decision.refused.length === 0) {
+      throw new errors.InvalidScope(`name at least one scope of ${resource.identifier}`, '')
+    }
+    if (decision.refused.some(({ reason }) => reason === 'role')) {
+      throw new errors.AccessDenied('the roles of this account allow none of the requested scopes')
+    }
+    throw new errors.InvalidScope(NOTHING_FOR_CLIENT, refusedScopes)
+  }
+  if (isServiceRequest(ctx)) {
+    throw new errors.InvalidScope(NOTHING_FOR_CLIENT, refusedScopes)
+  }
+  throw new errors.InvalidGrant('nothing that was granted is allowed any longer')
+}
+
+function isServiceRequest(ctx: KoaContextWithOIDC): boolean {
+  return ctx.oidc.params?.['grant_type'] === 'client_credentials'
+}
+
+function describeResource(resource: Resource, granted: readonly string[]): ResourceServer {
+  return {
+    scope: granted.join(' '),
+    audience: resource.audience,
+    accessTokenTTL: resource.accessTokenTtlSeconds,
+    accessTokenFormat: 'jwt',
+    jwt: { sign: { alg: resource.algorithm } },
+  }
+}

@@ -1,0 +1,74 @@
+import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
+import { isOidcScope } from '../scopes/catalogue.ts'
+import type { PublicJwk } from '../keys/keyset.ts'
+import { reattach } from './identifiers.ts'
+
+export interface UserinfoOptions {
+  readonly issuer: string
+  /** The `aud` that a token must list to be good at userinfo. */
+  readonly audience: string
+  readonly keys: readonly PublicJwk[]
+}
+
+/** What a JWT that serves userinfo becomes for the engine: the opaque token it would have been. */
+export interface UserinfoToken {
+  readonly jti: string
+  readonly accountId: string
+  readonly clientId: string
+  /** The grant by its row key, because the claim `grant_id` is that key. */
+  readonly grantId: string
+  readonly scope: string
+  readonly iat: number
+  readonly exp: number
+}
+
+/**
+ * Reads an access token of this issuer that lists userinfo in its audience, or answers `undefined`.
+ *
+ * Checks signature, `typ`, issuer, audience and times. Does not check that grant, account and client
+ * still live: the engine does, for these tokens as for its own. A token bound to a key (`cnf`) is
+ * refused: its proof cannot be checked here.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc9068.html#section-4 RFC 9068 §4}
+ */
+export function createUserinfoTokenReader(
+  options: UserinfoOptions,
+): (token: string) => Promise<UserinfoToken | undefined> {
+  const keys = createLocalJWKSet({ keys: options.keys.map((key) => ({ ...key })) })
+  const verification = {
+    issuer: options.issuer,
+    audience: options.audience,
+    algorithms: [...new Set(options.keys.map(({ alg }) => alg))],
+    requiredClaims: ['sub', 'client_id', 'grant_id', 'scope', 'jti', 'iat', 'exp'],
+  }
+  return async (token) => {
+    try {
+      const { payload, protectedHeader } = await jwtVerify(token, keys, verification)
+      const isAccessToken = protectedHeader.typ === 'at+jwt' || protectedHeader.typ === 'JWT'
+      return isAccessToken && payload['cnf'] === undefined ? toToken(payload) : undefined
+    } catch {
+      // Whatever is wrong with it, it is no token that serves userinfo: the engine answers that.
+      return undefined
+    }
+  }
+}
+
+function toToken(payload: JWTPayload): UserinfoToken | undefined {
+  const { jti, sub, client_id: clientId, grant_id: grantId, scope, iat, exp } = payload
+  const texts = [jti, sub, clientId, grantId, scope]
+  if (!texts.every((value) => typeof value === 'string')) return undefined
+  return {
+    jti: jti as string,
+    accountId: sub as string,
+    clientId: clientId as string,
+    grantId: reattach(grantId as string),
+    scope: (scope as string).split(' ').filter(isOidcScope).join(' '),
+    iat: iat as number,
+    exp: exp as number,
+  }
+}
+
+/** True for what can only be a JWT: the engine's own tokens have no dots. */
+export function looksLikeJwt(token: unknown): token is string {
+  return typeof token === 'string' && token.length <= 8192 && token.split('.').length === 3
+}
