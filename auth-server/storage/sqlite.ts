@@ -1,22 +1,38 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
-import { SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely'
+import { setTimeout as wait } from 'node:timers/promises'
+import {
+  SqliteDialect,
+  type DatabaseConnection,
+  type Dialect,
+  type Driver,
+  type SqliteDatabase,
+  type SqliteStatement,
+} from 'kysely'
 
-/**
- * Waiting for another process's lock stops this process's event loop, so the wait is short; every
- * write here takes far less.
- */
-const BUSY_TIMEOUT_MS = 2000
+/** Opening may meet a migration of another process; after that no call blocks the event loop. */
+const OPEN_TIMEOUT_MS = 5000
+/** How long a statement waits for the lock of another process before it fails. */
+const LOCK_TIMEOUT_MS = 5000
+const LONGEST_PAUSE_MS = 20
+const SQLITE_BUSY = 5
 
 /** A SQLite file (or `:memory:`) as a Kysely dialect: WAL, every commit on disk before it is answered. */
-export function createSqliteDialect(path: string): SqliteDialect {
-  return new SqliteDialect({ database: async () => openDatabase(path) })
+export function createSqliteDialect(path: string): Dialect {
+  const dialect = new SqliteDialect({ database: async () => openDatabase(path) })
+  return {
+    createAdapter: () => dialect.createAdapter(),
+    createIntrospector: (database) => dialect.createIntrospector(database),
+    createQueryCompiler: () => dialect.createQueryCompiler(),
+    createDriver: () => waitForLocks(dialect.createDriver()),
+  }
 }
 
 function openDatabase(path: string): SqliteDatabase {
-  const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
+  const database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS })
   database.exec('pragma journal_mode = wal')
   database.exec('pragma synchronous = full')
   database.exec('pragma foreign_keys = on')
+  database.exec('pragma busy_timeout = 0')
   const statements = new Map<string, SqliteStatement>()
   return {
     close: () => database.close(),
@@ -32,7 +48,7 @@ function openDatabase(path: string): SqliteDatabase {
 
 /**
  * A deferred transaction that reads before it writes fails at once when another process wrote in
- * between (SQLITE_BUSY_SNAPSHOT), without waiting. Taking the write lock at the start waits instead.
+ * between (SQLITE_BUSY_SNAPSHOT). Taking the write lock at the start makes it wait instead.
  *
  * @see {@link https://www.sqlite.org/isolation.html}
  */
@@ -47,4 +63,43 @@ function wrapStatement(statement: StatementSync): SqliteStatement {
     run: (parameters) => statement.run(...(parameters as SQLInputValue[])),
     iterate: (parameters) => statement.iterate(...(parameters as SQLInputValue[])),
   }
+}
+
+/**
+ * SQLite's own waiting stops the event loop, and with it whoever holds the lock in this process. So a
+ * statement that meets a lock is tried again after a pause that lets everybody else go on. Only what
+ * stands outside a transaction, or begins one, can meet a lock: nothing is ever done twice.
+ */
+function waitForLocks(driver: Driver): Driver {
+  return {
+    init: () => driver.init(),
+    acquireConnection: async () => waitOnConnection(await driver.acquireConnection()),
+    beginTransaction: (connection, settings) => driver.beginTransaction(connection, settings),
+    commitTransaction: (connection) => driver.commitTransaction(connection),
+    rollbackTransaction: (connection) => driver.rollbackTransaction(connection),
+    releaseConnection: (connection) => driver.releaseConnection(connection),
+    destroy: () => driver.destroy(),
+  }
+}
+
+function waitOnConnection(connection: DatabaseConnection): DatabaseConnection {
+  return {
+    streamQuery: (query, chunkSize) => connection.streamQuery(query, chunkSize),
+    async executeQuery(query) {
+      let waited = 0
+      for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+        try {
+          return await connection.executeQuery(query)
+        } catch (error) {
+          if (!isBusy(error) || waited >= LOCK_TIMEOUT_MS) throw error
+        }
+        await wait(pause)
+        waited += pause
+      }
+    },
+  }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
 }
