@@ -1,135 +1,311 @@
 import { z } from 'zod'
 
-const SECRET_HELP = 'a secret is { env: "NAME" } or { file: "path" }, never the secret itself'
+const SECRET_HELP = '{ env: "NAME" } or { file: "path" }, never the secret itself'
 
 /** Where a secret comes from. The secret itself never stands in the configuration. */
 const secretSource = z.union(
-  [z.strictObject({ env: z.string().min(1) }), z.strictObject({ file: z.string().min(1) })],
+  [
+    z.strictObject({
+      env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,199}$/, 'the name of a variable'),
+    }),
+    z.strictObject({ file: z.string().min(1).max(4096) }),
+  ],
   { error: SECRET_HELP },
 )
 
-const name = z.string().min(1).max(200)
+/** What people read: no line breaks, no terminal commands, no invisible characters. */
+const name = z
+  .string()
+  .regex(/^[^\p{C}]{1,200}$/u, 'a text of 1 to 200 characters, none of them a control character')
 /** Characters of RFC 6749 §3.3 `scope-token`. */
 const scopeToken = z
   .string()
   .regex(
     /^[\x21\x23-\x5B\x5D-\x7E]{1,128}$/,
-    'a scope has 1 to 128 printable characters, no space, " or \\',
+    'a scope of 1 to 128 printable characters without space, " or \\',
   )
 const roleName = z
   .string()
-  .regex(/^[a-z0-9][a-z0-9_.:-]{0,63}$/i, 'a role is 1 to 64 of a-z 0-9 _ . : -')
+  .regex(/^[a-z0-9][a-z0-9_.:-]{0,63}$/i, 'a role of 1 to 64 characters: a-z A-Z 0-9 _ . : -')
+/** The URL parser drops spaces and line breaks: comparing exactly needs them refused instead. */
 const absoluteUri = z
   .string()
-  .max(2048)
-  .refine((text) => URL.canParse(text) && !text.includes('#'), 'an absolute URI without a fragment')
+  .refine(
+    (text) => /^[\x21\x22\x24-\x7E]{1,2048}$/.test(text) && URL.canParse(text),
+    'an absolute URI of at most 2048 characters, without spaces or a fragment',
+  )
 const seconds = z.number().int()
 
 const resource = z.strictObject({
-  identifier: absoluteUri,
-  audience: z.string().min(1).max(2048).optional(),
-  name,
-  scopes: z.record(scopeToken, z.strictObject({ description: z.string().min(1).max(300) })),
-  accessTokenTtlSeconds: seconds.min(1).max(86_400).default(600),
-  algorithm: z.enum(['ES256', 'RS256', 'PS256', 'EdDSA']).default('ES256'),
-  tokenType: z.enum(['at+jwt', 'JWT']).default('at+jwt'),
-  rolesClaim: z.boolean().default(false),
+  identifier: absoluteUri.describe(
+    'The URI that clients name as `resource` (RFC 8707). It need not answer.',
+  ),
+  audience: z
+    .string()
+    .regex(/^[\x21-\x7E]{1,2048}$/, 'an audience of 1 to 2048 printable characters without spaces')
+    .optional()
+    .describe('The `aud` of its tokens. The identifier where absent.'),
+  name: name.describe('What people read on the consent page.'),
+  scopes: z
+    .record(
+      scopeToken,
+      z.strictObject({ description: name.describe('What people read on the consent page.') }),
+    )
+    .describe('Every scope that this API understands.'),
+  accessTokenTtlSeconds: seconds
+    .min(1)
+    .max(86_400)
+    .default(600)
+    .describe('How long its access tokens live.'),
+  algorithm: z
+    .enum(['ES256', 'RS256', 'PS256', 'EdDSA'])
+    .default('ES256')
+    .describe('What its access tokens are signed with.'),
+  tokenType: z
+    .enum(['at+jwt', 'JWT'])
+    .default('at+jwt')
+    .describe(
+      'The `typ` of its access tokens: `JWT` for a decoder that refuses `at+jwt` (RFC 9068).',
+    ),
+  rolesClaim: z
+    .boolean()
+    .default(false)
+    .describe("Whether its access tokens carry the person's roles as `roles`."),
 })
 
-const client = z.strictObject({
+export const clientSchema = z.strictObject({
   id: z
     .string()
-    .regex(/^[A-Za-z0-9._~-]{1,128}$/, 'a client id is 1 to 128 of A-Z a-z 0-9 . _ ~ -'),
-  name: name.optional(),
-  applicationType: z.enum(['web', 'native']).default('web'),
+    .regex(/^[A-Za-z0-9._~-]{1,128}$/, 'a client id of 1 to 128 characters: a-z A-Z 0-9 . _ ~ -')
+    .describe('The `client_id`. Public.'),
+  name: name.optional().describe('What people read on the consent page. The id where absent.'),
+  applicationType: z
+    .enum(['web', 'native'])
+    .default('web')
+    .describe(
+      "`native` for what runs on a person's own machine: it may use custom schemes, and any port on loopback (RFC 8252).",
+    ),
   grants: z
     .array(z.enum(['authorization_code', 'refresh_token', 'client_credentials']))
     .min(1)
-    .default(['authorization_code', 'refresh_token']),
+    .default(['authorization_code', 'refresh_token'])
+    .describe('How it may get tokens.'),
   authMethod: z
     .enum(['client_secret_basic', 'client_secret_post', 'none'])
-    .default('client_secret_basic'),
-  secret: secretSource.optional(),
-  redirectUris: z.array(absoluteUri).default([]),
-  postLogoutRedirectUris: z.array(absoluteUri).default([]),
-  scopes: z.array(scopeToken).default([]),
-  defaultScopes: z.array(scopeToken).default([]),
-  defaultResource: absoluteUri.optional(),
-  firstParty: z.boolean().default(false),
-  pkce: z.enum(['required', 'exempt']).default('required'),
-  claimsInIdToken: z.boolean().default(false),
-  origins: z.array(z.string()).default([]),
+    .default('client_secret_basic')
+    .describe("How it proves who it is. `none` for a public client: a browser's or a native app."),
+  secret: secretSource
+    .optional()
+    .describe('Where its secret comes from. Needed unless `authMethod` is `none`.'),
+  redirectUris: z
+    .array(absoluteUri)
+    .default([])
+    .describe('Where people may be sent back to. Compared exactly.'),
+  postLogoutRedirectUris: z
+    .array(absoluteUri)
+    .default([])
+    .describe('Where people may be sent after signing out. Compared exactly.'),
+  scopes: z
+    .array(scopeToken)
+    .default([])
+    .describe("Every scope it may ever be granted, OpenID Connect's included."),
+  defaultScopes: z.array(scopeToken).default([]).describe('Assumed when a request names no scope.'),
+  defaultResource: absoluteUri
+    .optional()
+    .describe('The resource of a request that neither names one nor asks for scopes of one.'),
+  firstParty: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Belongs to you: people are not asked for consent. On loopback and custom schemes they always are.',
+    ),
+  pkce: z
+    .enum(['required', 'exempt'])
+    .default('required')
+    .describe('`exempt` only for a client with a secret whose software cannot do PKCE.'),
+  claimsInIdToken: z
+    .boolean()
+    .default(false)
+    .describe('Puts the claims of the granted scopes into the ID token as well as at userinfo.'),
+  origins: z
+    .array(z.string())
+    .default([])
+    .describe(
+      'Origins whose scripts may call the token endpoint (CORS), such as `https://app.example`.',
+    ),
 })
 
 const profile = z.strictObject({
-  name: name.optional(),
-  givenName: name.optional(),
-  familyName: name.optional(),
-  preferredUsername: name.optional(),
-  email: z.email().max(254).optional(),
-  emailVerified: z.boolean().optional(),
-  picture: z.url().optional(),
-  locale: z.string().max(35).optional(),
+  name: name.optional().describe('The claim `name`.'),
+  givenName: name.optional().describe('The claim `given_name`.'),
+  familyName: name.optional().describe('The claim `family_name`.'),
+  preferredUsername: name
+    .optional()
+    .describe('The claim `preferred_username`. The username where absent.'),
+  email: z.email('an e-mail address').max(254).optional().describe('The claim `email`.'),
+  emailVerified: z
+    .boolean()
+    .optional()
+    .describe("Your word that the address is this person's: the claim `email_verified`."),
+  picture: z
+    .url({ protocol: /^https?$/, error: 'an http or https URL' })
+    .max(2048)
+    .optional()
+    .describe('The claim `picture`.'),
+  locale: z
+    .string()
+    .regex(/^[A-Za-z0-9-]{1,35}$/, 'a language tag such as en or pt-BR')
+    .optional()
+    .describe('The claim `locale`, such as `pt-BR`.'),
 })
 
-const user = z.strictObject({
+export const userSchema = z.strictObject({
   username: z
     .string()
-    .regex(/^[^\s\p{C}]{1,100}$/u, 'a username is 1 to 100 visible characters without spaces'),
-  password: secretSource.optional(),
-  roles: z.array(roleName).default([]),
-  groups: z.array(name).default([]),
-  profile: profile.default({}),
+    .regex(/^[^\s\p{C}]{1,100}$/u, 'a username of 1 to 100 visible characters without spaces')
+    .describe('What the person types. Upper and lower case are the same.'),
+  password: secretSource
+    .optional()
+    .describe('Where the password comes from. Without one the person cannot sign in by password.'),
+  roles: z.array(roleName).default([]).describe('What the person may do: see `roles`.'),
+  groups: z.array(name).default([]).describe('The claim `groups`. Means nothing to this server.'),
+  profile: profile.prefault({}).describe('Claims about the person.'),
 })
 
-const limit = z.strictObject({ attempts: z.number().int().min(1), windowSeconds: seconds.min(1) })
+const limit = z.strictObject({
+  attempts: z.number().int().min(1).describe('How many wrong guesses.'),
+  windowSeconds: seconds.min(1).describe('Within how long.'),
+})
 
 /** The one schema of the configuration. Unknown members are mistakes. */
 export const configSchema = z.strictObject({
-  /** The issuer's URL as clients see it: scheme, host and port, no path. */
-  issuer: z.string().default('http://localhost:3000'),
+  issuer: z
+    .string()
+    .default('http://localhost:3000')
+    .describe(
+      "The server's URL as clients see it: scheme, host and port, no path. Where absent, `http://localhost:` and the port it listens on.",
+    ),
   listen: z
     .strictObject({
-      host: z.string().min(1).default('127.0.0.1'),
-      port: z.number().int().min(0).max(65_535).default(3000),
+      host: z
+        .string()
+        .regex(/^[^\s\p{C}]{1,255}$/u, 'an address or a host name')
+        .default('127.0.0.1')
+        .describe('The address to listen on.'),
+      port: z
+        .number()
+        .int()
+        .min(0)
+        .max(65_535)
+        .default(3000)
+        .describe('The port to listen on. 0 takes a free one.'),
     })
-    .prefault({}),
-  /** Peers whose X-Forwarded-* headers are believed: addresses or CIDR ranges. */
-  trustedProxies: z.array(z.string()).default([]),
-  database: z.strictObject({ url: z.string().default('sqlite:portreeve.sqlite') }).prefault({}),
-  /** The root key (32 bytes, base64url) that seals signing keys and derives every other server key. */
-  rootKey: secretSource.default({ file: 'portreeve.key' }),
-  roles: z.record(roleName, z.strictObject({ scopes: z.array(scopeToken) })).default({}),
-  resources: z.array(resource).default([]),
-  clients: z.array(client).default([]),
-  users: z.array(user).default([]),
+    .prefault({})
+    .describe("Where the server listens. It speaks plain HTTP: TLS is the proxy's."),
+  trustedProxies: z
+    .array(z.string())
+    .default([])
+    .describe('Peers whose `X-Forwarded-*` headers are believed: addresses or CIDR ranges.'),
+  database: z
+    .strictObject({
+      url: z
+        .string()
+        .default('sqlite:portreeve.sqlite')
+        .describe('`sqlite:PATH`, or `sqlite::memory:` for one that ends with the server.'),
+    })
+    .prefault({})
+    .describe('Where everything is kept.'),
+  rootKey: secretSource
+    .default({ file: 'portreeve.key' })
+    .describe(
+      'The root key (32 bytes, base64url) that seals signing keys and derives every other server key. A file that does not exist is made at the first start.',
+    ),
+  roles: z
+    .record(
+      roleName,
+      z.strictObject({
+        scopes: z.array(scopeToken).describe('What a person with this role may be granted.'),
+      }),
+    )
+    .default({})
+    .describe(
+      'What people may do. `everyone` is the role that each person has without being given it.',
+    ),
+  resources: z.array(resource).default([]).describe('The APIs that tokens are for.'),
+  clients: z.array(clientSchema).default([]).describe('The applications that ask for tokens.'),
+  users: z.array(userSchema).default([]).describe('The people who sign in.'),
   tokens: z
     .strictObject({
-      authorizationCodeTtlSeconds: seconds.min(5).max(600).default(60),
-      idTokenTtlSeconds: seconds.min(60).max(86_400).default(3600),
-      refreshTokenTtlSeconds: seconds.min(60).max(31_536_000).default(1_209_600),
-      /** How long a retry of a refresh gets the same successor. 0 turns it off. */
-      refreshRetryWindowSeconds: seconds.min(0).max(300).default(30),
-      sessionTtlSeconds: seconds.min(60).max(31_536_000).default(1_209_600),
-      interactionTtlSeconds: seconds.min(60).max(86_400).default(3600),
+      authorizationCodeTtlSeconds: seconds
+        .min(5)
+        .max(600)
+        .default(60)
+        .describe('How long an authorization code may be redeemed.'),
+      idTokenTtlSeconds: seconds
+        .min(60)
+        .max(86_400)
+        .default(3600)
+        .describe('How long ID tokens live.'),
+      refreshTokenTtlSeconds: seconds
+        .min(60)
+        .max(31_536_000)
+        .default(1_209_600)
+        .describe('How long a refresh token may stay unused.'),
+      refreshRetryWindowSeconds: seconds
+        .min(0)
+        .max(300)
+        .default(30)
+        .describe('How long a retry of a refresh gets the same successor. 0 turns it off.'),
+      sessionTtlSeconds: seconds
+        .min(60)
+        .max(31_536_000)
+        .default(1_209_600)
+        .describe('How long a person stays signed in.'),
+      interactionTtlSeconds: seconds
+        .min(60)
+        .max(86_400)
+        .default(3600)
+        .describe('How long a person may take to sign in and consent.'),
     })
-    .prefault({}),
-  /** How often one may guess wrong before waiting. */
+    .prefault({})
+    .describe('How long things live.'),
   signIn: z
     .strictObject({
-      perAccount: limit.default({ attempts: 10, windowSeconds: 900 }),
-      perAddress: limit.default({ attempts: 50, windowSeconds: 900 }),
-      overall: limit.default({ attempts: 1000, windowSeconds: 60 }),
-      /** Password hashes computed at once, and how many more may wait. */
-      hashConcurrency: z.number().int().min(1).max(64).default(2),
-      hashQueue: z.number().int().min(0).max(10_000).default(64),
+      perAccount: limit
+        .default({ attempts: 10, windowSeconds: 900 })
+        .describe('Wrong guesses at one account or client.'),
+      perAddress: limit
+        .default({ attempts: 50, windowSeconds: 900 })
+        .describe('Wrong guesses from one address.'),
+      overall: limit
+        .default({ attempts: 1000, windowSeconds: 60 })
+        .describe('Wrong guesses at the whole server.'),
+      hashConcurrency: z
+        .number()
+        .int()
+        .min(1)
+        .max(64)
+        .default(2)
+        .describe('How many password hashes are computed at once.'),
+      hashQueue: z
+        .number()
+        .int()
+        .min(0)
+        .max(10_000)
+        .default(64)
+        .describe('How many more may wait. Further sign-ins are told to try again.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('How often one may guess wrong before waiting.'),
   log: z
     .strictObject({
-      level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+      level: z
+        .enum(['debug', 'info', 'warn', 'error', 'silent'])
+        .default('info')
+        .describe('The least that is written.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Lines of JSON on standard error.'),
 })
 
 /** What an operator writes. */

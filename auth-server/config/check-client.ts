@@ -1,0 +1,144 @@
+import { ACCOUNT_ID_PREFIX, OIDC_SCOPE_NAMES } from './built-in.ts'
+import { echo } from './echo.ts'
+import type { Finding, Path, RuleId } from './rules.ts'
+import type { ClientConfig, ResourceConfig } from './schema.ts'
+import { isExactOrigin, isLoopback, isUnprovenPlace, judgeRedirectUri } from './uri-rules.ts'
+
+/** A client as the rules see it, whoever declares it. */
+export type CheckedClient = Omit<ClientConfig, 'secret'> & {
+  /** Whether a secret comes with it. */
+  readonly hasSecret: boolean
+}
+
+const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
+
+type Report = (rule: RuleId, member: Path, message: string) => void
+
+/**
+ * Every rule of one client, those about its fellows left out. Paths start at the client. Where
+ * `resources` is `undefined` they are not known, and no rule that reads them is applied.
+ */
+export function checkClient(
+  client: CheckedClient,
+  resources: readonly ResourceConfig[] | undefined,
+): Finding[] {
+  const findings: Finding[] = []
+  const report: Report = (rule, path, message) => findings.push({ rule, path, message })
+  checkIdentity(client, resources, report)
+  checkAuthentication(client, report)
+  checkGrants(client, report)
+  checkUris(client, report)
+  checkScopes(client, resources, report)
+  return findings
+}
+
+function checkIdentity(
+  { id }: CheckedClient,
+  resources: readonly ResourceConfig[] | undefined,
+  report: Report,
+): void {
+  if (id.startsWith(ACCOUNT_ID_PREFIX)) {
+    report('PR302', ['id'], `ids of accounts start with ${ACCOUNT_ID_PREFIX}, got ${echo(id)}`)
+  }
+  if (resources?.some(({ identifier, audience }) => id === identifier || id === audience)) {
+    report('PR303', ['id'], `${echo(id)} is a resource's identifier or audience already`)
+  }
+}
+
+function checkAuthentication(client: CheckedClient, report: Report): void {
+  const { authMethod, hasSecret, pkce, applicationType, grants } = client
+  if (authMethod === 'none') {
+    if (hasSecret) {
+      report('PR304', ['secret'], 'expected no secret, because authMethod is "none"')
+    }
+    if (grants.includes('client_credentials')) {
+      const message = 'client_credentials needs a secret: expected another authMethod than "none"'
+      report('PR305', ['grants'], message)
+    }
+    if (pkce === 'exempt') {
+      report('PR307', ['pkce'], 'expected "required", because authMethod is "none"')
+    }
+    return
+  }
+  if (!hasSecret) {
+    const message = `authMethod ${echo(authMethod)} needs a secret: { env: "NAME" } or { file: "path" }, or authMethod "none"`
+    report('PR306', ['secret'], message)
+  }
+  if (pkce === 'exempt') {
+    const message = "without PKCE only the client's own nonce or state protects a stolen code"
+    report('PR350', ['pkce'], message)
+  }
+  if (applicationType === 'native') {
+    const message = 'whoever has the app has the secret inside it: consider authMethod "none"'
+    report('PR352', ['authMethod'], message)
+  }
+}
+
+function checkGrants({ grants, redirectUris }: CheckedClient, report: Report): void {
+  const hasCode = grants.includes('authorization_code')
+  if (hasCode && redirectUris.length === 0) {
+    report(
+      'PR308',
+      ['redirectUris'],
+      'the authorization_code grant needs at least one redirect URI',
+    )
+  }
+  if (grants.includes('refresh_token') && !hasCode) {
+    report('PR309', ['grants'], 'refresh_token needs authorization_code beside it')
+  }
+}
+
+function checkUris(client: CheckedClient, report: Report): void {
+  for (const member of ['redirectUris', 'postLogoutRedirectUris'] as const) {
+    for (const [index, uri] of client[member].entries()) {
+      const fault = judgeRedirectUri(uri, client.applicationType)
+      if (fault) report(fault.rule, [member, index], fault.message)
+    }
+  }
+  for (const [index, origin] of client.origins.entries()) {
+    if (!isAllowedOrigin(origin)) {
+      const expected = 'an origin such as https://app.example (http on loopback only)'
+      report('PR320', ['origins', index], `expected ${expected}, got ${echo(origin)}`)
+    }
+  }
+  if (!client.firstParty) return
+  const index = client.redirectUris.findIndex(isUnprovenPlace)
+  if (index === -1) return
+  const message = `anyone's program may stand behind ${echo(client.redirectUris[index])}: people are asked for consent there`
+  report('PR351', ['firstParty'], message)
+}
+
+function isAllowedOrigin(origin: string): boolean {
+  if (!isExactOrigin(origin)) return false
+  const { protocol, hostname } = new URL(origin)
+  return protocol === 'https:' || isLoopback(hostname)
+}
+
+function checkScopes(
+  client: CheckedClient,
+  resources: readonly ResourceConfig[] | undefined,
+  report: Report,
+): void {
+  for (const [index, scope] of client.defaultScopes.entries()) {
+    if (client.scopes.includes(scope)) continue
+    const message = `${echo(scope)} is not among the client's scopes`
+    report('PR317', ['defaultScopes', index], message)
+  }
+  if (!resources) return
+  const known = new Set(resources.flatMap(({ scopes }) => Object.keys(scopes)))
+  for (const [index, scope] of client.scopes.entries()) {
+    if (known.has(scope) || OIDC.has(scope)) continue
+    const message = `${echo(scope)} is a scope of no resource, nor of OpenID Connect`
+    report('PR316', ['scopes', index], message)
+  }
+  const { defaultResource, grants } = client
+  if (defaultResource !== undefined && !resources.some((it) => it.identifier === defaultResource)) {
+    const message = `${echo(defaultResource)} is the identifier of no resource`
+    report('PR318', ['defaultResource'], message)
+  }
+  const isMachine = grants.every((grant) => grant === 'client_credentials')
+  if (isMachine && client.scopes.every((scope) => OIDC.has(scope))) {
+    const message = 'client_credentials alone needs a scope of a resource, or no token can be had'
+    report('PR319', ['scopes'], message)
+  }
+}

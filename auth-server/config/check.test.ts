@@ -1,0 +1,398 @@
+import { expect, test } from 'vitest'
+import { checkConfig } from './check.ts'
+import { isRefusal, RULES, type RuleId } from './rules.ts'
+import { configSchema, type ConfigInput } from './schema.ts'
+
+type Client = NonNullable<ConfigInput['clients']>[number]
+type Resource = NonNullable<ConfigInput['resources']>[number]
+type User = NonNullable<ConfigInput['users']>[number]
+
+interface Case {
+  readonly accepted: readonly ConfigInput[]
+  /** Each with the path that the finding must name. */
+  readonly refused: readonly (readonly [path: string, config: ConfigInput])[]
+}
+
+const notes: Resource = {
+  identifier: 'https://notes.example/',
+  name: 'Notes',
+  scopes: { 'notes:read': { description: 'Read your notes' } },
+}
+const https: ConfigInput = { issuer: 'https://id.example', trustedProxies: ['127.0.0.1'] }
+
+function withResources(...resources: Partial<Resource>[]): ConfigInput {
+  return { resources: resources.map((resource) => ({ ...notes, ...resource })) }
+}
+
+function withClients(...clients: Partial<Client>[]): ConfigInput {
+  const app: Client = { id: 'app', secret: { env: 'S' }, redirectUris: ['https://app.example/cb'] }
+  return { resources: [notes], clients: clients.map((client) => ({ ...app, ...client })) }
+}
+
+function publicClient(client: Partial<Client>): ConfigInput {
+  return withClients({ authMethod: 'none', secret: undefined, ...client })
+}
+
+function withRedirect(uri: string, client: Partial<Client> = {}): ConfigInput {
+  return publicClient({ redirectUris: [uri], ...client })
+}
+
+function withUsers(...users: Partial<User>[]): ConfigInput {
+  const ann: User = { username: 'ann', password: { env: 'P' } }
+  return {
+    roles: { reader: { scopes: [] }, everyone: { scopes: [] } },
+    users: users.map((user) => ({ ...ann, ...user })),
+  }
+}
+
+const native = { applicationType: 'native' } as const
+const firstUri = 'clients.0.redirectUris.0'
+
+const CASES: Readonly<Record<RuleId, Case>> = {
+  PR101: {
+    accepted: [https, { issuer: 'http://localhost:3000' }, { issuer: 'http://[::1]:3000' }],
+    refused: [
+      ['issuer', { issuer: 'https://id.example/' }],
+      ['issuer', { issuer: 'https://id.example/auth' }],
+      ['issuer', { issuer: 'https://id.example?x' }],
+      ['issuer', { issuer: 'https://id.example#x' }],
+      ['issuer', { issuer: 'https://u:p@id.example' }],
+      ['issuer', { issuer: 'https://id.example:443' }],
+      ['issuer', { issuer: 'id.example' }],
+      ['issuer', { issuer: 'ftp://id.example' }],
+      ['issuer', { issuer: '' }],
+    ],
+  },
+  PR102: {
+    accepted: [https, { issuer: 'http://127.0.0.1:3000' }, { issuer: 'http://127.9.9.9:3000' }],
+    refused: [
+      ['issuer', { issuer: 'http://id.example' }],
+      ['issuer', { issuer: 'http://192.168.1.2:3000' }],
+      ['issuer', { issuer: 'http://localhost.example:3000' }],
+    ],
+  },
+  PR103: {
+    accepted: [
+      { listen: { host: 'localhost' } },
+      { listen: { host: '::1' } },
+      { ...https, listen: { host: '0.0.0.0' } },
+    ],
+    refused: [
+      ['listen.host', { listen: { host: '0.0.0.0' } }],
+      ['listen.host', { listen: { host: '::' } }],
+      ['listen.host', { listen: { host: 'box.example' } }],
+    ],
+  },
+  PR104: {
+    accepted: [{ trustedProxies: ['10.0.0.1', '10.0.0.0/8', 'fd00::/8', '::1'] }],
+    refused: [
+      '10.0.0.0/33',
+      '10.0.0.0/',
+      '10.0.0.0/0',
+      '::/0',
+      '10.0.0',
+      'proxy',
+      '1.1.1.1/8/8',
+      '',
+    ].map((proxy) => ['trustedProxies.0', { trustedProxies: [proxy] }]),
+  },
+  PR105: {
+    accepted: [
+      { database: { url: 'sqlite:/var/lib/p.sqlite' } },
+      { database: { url: 'sqlite::memory:' } },
+    ],
+    refused: [
+      'sqlite:',
+      'sqlite:///p',
+      'postgres://u:p@h/d',
+      'postgresql://h/d',
+      'p.sqlite',
+      '',
+    ].map((url) => ['database.url', { database: { url } }]),
+  },
+  PR106: {
+    accepted: [
+      { issuer: 'http://localhost:4000', listen: { port: 4000 } },
+      { issuer: 'http://localhost:4000', listen: { port: 0 } },
+      { issuer: 'http://localhost:4000', trustedProxies: ['127.0.0.1'] },
+    ],
+    refused: [['issuer', { issuer: 'http://localhost:4000', listen: { port: 4001 } }]],
+  },
+  PR107: {
+    accepted: [https, {}],
+    refused: [['trustedProxies', { issuer: 'https://id.example' }]],
+  },
+  PR108: {
+    accepted: [{ tokens: { sessionTtlSeconds: 7_776_000 } }],
+    refused: [
+      ['tokens.sessionTtlSeconds', { tokens: { sessionTtlSeconds: 7_776_001 } }],
+      ['tokens.refreshTokenTtlSeconds', { tokens: { refreshTokenTtlSeconds: 7_776_001 } }],
+    ],
+  },
+  PR201: {
+    accepted: [withResources({}, { identifier: 'urn:b' })],
+    refused: [['resources.1.identifier', withResources({}, { audience: 'other' })]],
+  },
+  PR202: {
+    accepted: [withResources({ audience: 'a' }, { identifier: 'urn:b', audience: 'b' })],
+    refused: [
+      [
+        'resources.1.audience',
+        withResources({ audience: 'a' }, { identifier: 'urn:b', audience: 'a' }),
+      ],
+      [
+        'resources.1.audience',
+        withResources({}, { identifier: 'urn:b', audience: notes.identifier }),
+      ],
+      [
+        'resources.1.audience',
+        withResources({ audience: 'urn:b' }, { identifier: 'urn:b', audience: 'b' }),
+      ],
+    ],
+  },
+  PR203: {
+    accepted: [withResources({ identifier: 'http://localhost:3000/notes' })],
+    refused: [
+      ['resources.0.identifier', withResources({ identifier: 'http://localhost:3000' })],
+      ['resources.0.audience', withResources({ audience: 'http://localhost:3000/' })],
+    ],
+  },
+  PR204: {
+    accepted: [withResources({})],
+    refused: [
+      ['resources.0.scopes.openid', withResources({ scopes: { openid: { description: 'x' } } })],
+      ['resources.0.scopes.groups', withResources({ scopes: { groups: { description: 'x' } } })],
+    ],
+  },
+  PR205: {
+    accepted: [{ ...withResources({}), roles: { reader: { scopes: ['notes:read', 'email'] } } }],
+    refused: [['roles.reader.scopes.0', { roles: { reader: { scopes: ['notes:read'] } } }]],
+  },
+  PR206: {
+    accepted: [withResources({})],
+    refused: [['resources.1.scopes.notes:read', withResources({}, { identifier: 'urn:b' })]],
+  },
+  PR207: {
+    accepted: [withResources({ accessTokenTtlSeconds: 3600 })],
+    refused: [
+      ['resources.0.accessTokenTtlSeconds', withResources({ accessTokenTtlSeconds: 3601 })],
+    ],
+  },
+  PR301: {
+    accepted: [withClients({ id: 'a' }, { id: 'A' })],
+    refused: [['clients.1.id', withClients({ id: 'a' }, { id: 'a' })]],
+  },
+  PR302: {
+    accepted: [withClients({ id: 'account' })],
+    refused: [['clients.0.id', withClients({ id: 'acc_1' })]],
+  },
+  PR303: {
+    accepted: [{ ...withClients({ id: 'app' }), ...withResources({ audience: 'notes' }) }],
+    refused: [
+      [
+        'clients.0.id',
+        { ...withClients({ id: 'notes' }), ...withResources({ audience: 'notes' }) },
+      ],
+    ],
+  },
+  PR304: {
+    accepted: [publicClient({})],
+    refused: [['clients.0.secret', withClients({ authMethod: 'none' })]],
+  },
+  PR305: {
+    accepted: [withClients({ grants: ['client_credentials'], scopes: ['notes:read'] })],
+    refused: [['clients.0.grants', publicClient({ grants: ['client_credentials'] })]],
+  },
+  PR306: {
+    accepted: [withClients({}), publicClient({})],
+    refused: [
+      ['clients.0.secret', publicClient({ authMethod: 'client_secret_basic' })],
+      ['clients.0.secret', publicClient({ authMethod: 'client_secret_post' })],
+    ],
+  },
+  PR307: {
+    accepted: [withClients({ pkce: 'exempt' })],
+    refused: [['clients.0.pkce', publicClient({ pkce: 'exempt' })]],
+  },
+  PR308: {
+    accepted: [withClients({}), withClients({ grants: ['client_credentials'], redirectUris: [] })],
+    refused: [['clients.0.redirectUris', withClients({ redirectUris: [] })]],
+  },
+  PR309: {
+    accepted: [withClients({ grants: ['authorization_code', 'refresh_token'] })],
+    refused: [
+      ['clients.0.grants', withClients({ grants: ['client_credentials', 'refresh_token'] })],
+    ],
+  },
+  PR310: {
+    accepted: [withRedirect('https://app.example/cb')],
+    refused: [
+      ...['javascript:alert(1)', 'data:text/html,x', 'vbscript:x', 'file:///etc/passwd'].flatMap(
+        (uri) => [
+          [firstUri, withRedirect(uri)] as const,
+          [firstUri, withRedirect(uri, native)] as const,
+        ],
+      ),
+      [
+        'clients.0.postLogoutRedirectUris.0',
+        withClients({ postLogoutRedirectUris: ['javascript:alert(1)'] }),
+      ],
+    ],
+  },
+  PR311: {
+    accepted: [withRedirect('http://localhost:8080/cb'), withRedirect('http://127.0.0.2/cb')],
+    refused: [
+      [firstUri, withRedirect('http://app.example/cb')],
+      [firstUri, withRedirect('http://192.168.1.2/cb', native)],
+    ],
+  },
+  PR312: {
+    accepted: [withRedirect('https://app.example/cb')],
+    refused: [
+      [firstUri, withRedirect('https://*.app.example/cb')],
+      [firstUri, withRedirect('https://app.example/*')],
+    ],
+  },
+  PR313: {
+    accepted: [withRedirect('https://app.example/@cb')],
+    refused: [[firstUri, withRedirect('https://u:p@app.example/cb')]],
+  },
+  PR314: {
+    accepted: [withRedirect('com.example.app:/cb', native)],
+    refused: [
+      [firstUri, withRedirect('com.example.app:/cb')],
+      [firstUri, withRedirect('myapp:/cb', native)],
+    ],
+  },
+  PR315: {
+    accepted: [
+      withRedirect('http://127.0.0.1/cb', native),
+      withRedirect('http://[::1]/cb', native),
+      withRedirect('https://app.example/cb', native),
+    ],
+    refused: [
+      [firstUri, withRedirect('https://localhost/cb', native)],
+      [firstUri, withRedirect('http://127.0.0.2/cb', native)],
+    ],
+  },
+  PR316: {
+    accepted: [withClients({ scopes: ['openid', 'offline_access', 'notes:read'] })],
+    refused: [['clients.0.scopes.1', withClients({ scopes: ['openid', 'notes:write'] })]],
+  },
+  PR317: {
+    accepted: [withClients({ scopes: ['openid'], defaultScopes: ['openid'] })],
+    refused: [
+      ['clients.0.defaultScopes.0', withClients({ scopes: ['openid'], defaultScopes: ['email'] })],
+    ],
+  },
+  PR318: {
+    accepted: [withClients({ defaultResource: notes.identifier })],
+    refused: [
+      ['clients.0.defaultResource', withClients({ defaultResource: 'https://notes.example' })],
+    ],
+  },
+  PR319: {
+    accepted: [
+      withClients({ grants: ['client_credentials'], scopes: ['notes:read'] }),
+      withClients({ grants: ['authorization_code', 'client_credentials'], scopes: ['openid'] }),
+    ],
+    refused: [
+      ['clients.0.scopes', withClients({ grants: ['client_credentials'], scopes: ['openid'] })],
+      ['clients.0.scopes', withClients({ grants: ['client_credentials'] })],
+    ],
+  },
+  PR320: {
+    accepted: [withClients({ origins: ['https://app.example', 'http://localhost:5173'] })],
+    refused: ['*', 'null', 'https://app.example/', 'http://app.example', 'app.example'].map(
+      (origin) => ['clients.0.origins.0', withClients({ origins: [origin] })],
+    ),
+  },
+  PR350: {
+    accepted: [withClients({})],
+    refused: [['clients.0.pkce', withClients({ pkce: 'exempt' })]],
+  },
+  PR351: {
+    accepted: [withClients({ firstParty: true }), withRedirect('http://localhost/cb')],
+    refused: [
+      ['clients.0.firstParty', withRedirect('http://localhost/cb', { firstParty: true })],
+      [
+        'clients.0.firstParty',
+        withRedirect('com.example.app:/cb', { ...native, firstParty: true }),
+      ],
+    ],
+  },
+  PR352: {
+    accepted: [publicClient(native), withClients({})],
+    refused: [['clients.0.authMethod', withClients(native)]],
+  },
+  PR401: {
+    accepted: [withUsers({}, { username: 'bob' })],
+    refused: [['users.1.username', withUsers({ username: 'ann' }, { username: 'ANN' })]],
+  },
+  PR402: {
+    accepted: [withUsers({ roles: ['reader'] })],
+    refused: [
+      ['users.0.roles.1', withUsers({ roles: ['reader', 'writer'] })],
+      ['users.0.roles.0', withUsers({ roles: ['constructor'] })],
+    ],
+  },
+  PR403: {
+    accepted: [withUsers({})],
+    refused: [['users.0.roles.0', withUsers({ roles: ['everyone'] })]],
+  },
+  PR404: {
+    accepted: [withUsers({ profile: { email: 'a@b.example', emailVerified: true } })],
+    refused: [['users.0.profile.emailVerified', withUsers({ profile: { emailVerified: true } })]],
+  },
+  PR450: {
+    accepted: [withUsers({})],
+    refused: [['users.0', { users: [{ username: 'ann' }] }]],
+  },
+}
+
+function check(input: ConfigInput) {
+  return checkConfig(configSchema.parse(input))
+}
+
+const ids = Object.keys(RULES) as RuleId[]
+
+test.each(ids)('%s accepts what it should', (id) => {
+  for (const config of CASES[id].accepted) {
+    expect(check(config).filter(({ rule }) => rule === id)).toEqual([])
+  }
+})
+
+test.each(ids)('%s finds what it should, where it is', (id) => {
+  expect(CASES[id].refused.length).toBeGreaterThan(0)
+  for (const [path, config] of CASES[id].refused) {
+    const found = check(config).filter(({ rule }) => rule === id)
+    expect(found.map((finding) => finding.path.join('.'))).toEqual([path])
+  }
+})
+
+test('refuses what is unsafe and warns of what is worth a look', () => {
+  const warnings = ids.filter((rule) => !isRefusal({ rule, path: [], message: '' }))
+  expect(warnings).toEqual([
+    'PR106',
+    'PR107',
+    'PR108',
+    'PR206',
+    'PR207',
+    'PR350',
+    'PR351',
+    'PR352',
+    'PR450',
+  ])
+})
+
+test('finds nothing in the defaults', () => {
+  expect(check({})).toEqual([])
+})
+
+test('shows no user name or password of a URL', () => {
+  const [finding] = check({ issuer: 'https://ann:hunter2@id.example' })
+  expect(finding?.message).toContain('"https://…@id.example"')
+  expect(JSON.stringify(check({ database: { url: 'postgres://ann:hunter2@db/x' } }))).not.toContain(
+    'hunter2',
+  )
+})

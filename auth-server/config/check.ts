@@ -1,0 +1,245 @@
+import { isIP } from 'node:net'
+import { EVERYONE, OIDC_SCOPE_NAMES } from './built-in.ts'
+import { checkClient } from './check-client.ts'
+import { echo } from './echo.ts'
+import type { Finding, Path, RuleId } from './rules.ts'
+import type { Config, ResourceConfig, UserConfig } from './schema.ts'
+import { isExactOrigin, isLoopback } from './uri-rules.ts'
+
+const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
+const LONG_ACCESS_SECONDS = 3600
+const LONG_LIFE_SECONDS = 90 * 86_400
+
+type Report = (rule: RuleId, path: Path, message: string) => void
+
+/** A top-level member of the configuration. */
+export type Section = keyof Config
+
+/**
+ * Every rule that reads more than one value. Pure: nothing is read or resolved.
+ *
+ * `unknown`: sections that were mistaken already and hold defaults here. No rule that reads them is
+ * applied, so that one mistake is not reported as many.
+ */
+export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new Set()): Finding[] {
+  const findings: Finding[] = []
+  const report: Report = (rule, path, message) => findings.push({ rule, path, message })
+  const knows = (...sections: Section[]) => sections.every((section) => !unknown.has(section))
+  const issuer = knows('issuer') ? checkIssuer(config.issuer, report) : undefined
+  if (issuer && knows('listen')) checkListen(config, issuer, report)
+  if (issuer && knows('trustedProxies')) checkProxyIsTrusted(config, issuer, report)
+  if (knows('trustedProxies')) checkProxies(config.trustedProxies, report)
+  if (knows('database')) checkDatabase(config.database.url, report)
+  if (knows('tokens')) checkLives(config.tokens, report)
+  if (knows('resources')) checkResources(config.resources, issuer?.origin, report)
+  if (knows('roles', 'resources')) checkRoles(config, report)
+  if (knows('clients')) checkClients(config, knows('resources'), report)
+  if (knows('users')) checkUsers(config.users, knows('roles') ? config.roles : undefined, report)
+  return findings
+}
+
+/** The rules of one user but those about fellows. Paths start at the user. */
+export function checkUser(
+  { roles, profile }: Pick<UserConfig, 'roles' | 'profile'>,
+  known: Config['roles'] | undefined,
+): Finding[] {
+  const findings: Finding[] = []
+  for (const [index, role] of roles.entries()) {
+    if (role === EVERYONE) {
+      const message = `each person has the role "${EVERYONE}" without being given it`
+      findings.push({ rule: 'PR403', path: ['roles', index], message })
+    } else if (known && !Object.hasOwn(known, role)) {
+      const message = `${echo(role)} is not among the roles${listNames(known)}`
+      findings.push({ rule: 'PR402', path: ['roles', index], message })
+    }
+  }
+  if (profile.emailVerified === true && profile.email === undefined) {
+    const message = 'there is no e-mail address that could be verified'
+    findings.push({ rule: 'PR404', path: ['profile', 'emailVerified'], message })
+  }
+  return findings
+}
+
+function listNames(roles: Config['roles']): string {
+  const names = Object.keys(roles).filter((name) => name !== EVERYONE)
+  if (names.length === 0) return ': none is declared'
+  return ` (${names.slice(0, 10).join(', ')}${names.length > 10 ? ', …' : ''})`
+}
+
+function checkIssuer(issuer: string, report: Report): URL | undefined {
+  if (!isExactOrigin(issuer)) {
+    const expected = 'an origin such as https://id.example.org, without a slash at the end'
+    report('PR101', ['issuer'], `expected ${expected}, got ${echo(issuer)}`)
+    return undefined
+  }
+  const url = new URL(issuer)
+  if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
+    const message = `expected https, because the host is not loopback, got ${echo(issuer)}`
+    report('PR102', ['issuer'], message)
+  }
+  return url
+}
+
+function checkListen({ listen, trustedProxies }: Config, issuer: URL, report: Report): void {
+  if (issuer.protocol !== 'http:') return
+  if (!isLoopback(listen.host)) {
+    const message = `expected a loopback address such as 127.0.0.1, because the issuer is http, got ${echo(listen.host)}`
+    report('PR103', ['listen', 'host'], message)
+  }
+  const port = issuer.port === '' ? 80 : Number(issuer.port)
+  if (trustedProxies.length === 0 && listen.port !== 0 && listen.port !== port) {
+    const message = `the issuer says port ${port}, but the server listens on ${listen.port}`
+    report('PR106', ['issuer'], message)
+  }
+}
+
+function checkProxyIsTrusted({ trustedProxies }: Config, issuer: URL, report: Report): void {
+  if (issuer.protocol !== 'https:' || trustedProxies.length > 0) return
+  const message = "the issuer is https, which is a proxy's work: its address belongs here"
+  report('PR107', ['trustedProxies'], message)
+}
+
+function checkProxies(proxies: readonly string[], report: Report): void {
+  for (const [index, proxy] of proxies.entries()) {
+    if (isAddressRange(proxy)) continue
+    const expected = 'an address or a range such as 10.0.0.0/8 or fd00::/8'
+    report('PR104', ['trustedProxies', index], `expected ${expected}, got ${echo(proxy)}`)
+  }
+}
+
+/** A range that holds every address would let anyone say where they come from. */
+function isAddressRange(text: string): boolean {
+  const [address = '', prefix, ...rest] = text.split('/')
+  const version = isIP(address)
+  if (version === 0 || rest.length > 0) return false
+  if (prefix === undefined) return true
+  return /^[1-9]\d{0,2}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128)
+}
+
+function checkDatabase(url: string, report: Report): void {
+  const path: Path = ['database', 'url']
+  if (/^postgres(?:ql)?:/i.test(url)) {
+    report('PR105', path, 'PostgreSQL comes with a later version: use sqlite:PATH until then')
+    return
+  }
+  if (/^sqlite:(?!$|\/\/)[^\p{C}]+$/u.test(url)) return
+  const hint = url.startsWith('sqlite://') ? ' (a path of its own follows sqlite: at once)' : ''
+  report('PR105', path, `expected sqlite:PATH or sqlite::memory:${hint}`)
+}
+
+function checkLives(tokens: Config['tokens'], report: Report): void {
+  for (const member of ['refreshTokenTtlSeconds', 'sessionTtlSeconds'] as const) {
+    const days = Math.floor(tokens[member] / 86_400)
+    if (tokens[member] <= LONG_LIFE_SECONDS) continue
+    report('PR108', ['tokens', member], `${days} days is long for what a thief can use`)
+  }
+}
+
+function checkResources(
+  resources: readonly ResourceConfig[],
+  issuer: string | undefined,
+  report: Report,
+): void {
+  const owners = new Map<string, number>()
+  for (const [index, resource] of resources.entries()) {
+    checkNames(resources, index, issuer, report)
+    for (const scope of Object.keys(resource.scopes)) {
+      const path = ['resources', index, 'scopes', scope]
+      const owner = owners.get(scope)
+      if (OIDC.has(scope)) report('PR204', path, `${echo(scope)} is OpenID Connect's own scope`)
+      else if (owner === undefined) owners.set(scope, index)
+      else {
+        const message = `resources[${owner}] has the scope ${echo(scope)} too: requests must name one as resource`
+        report('PR206', path, message)
+      }
+    }
+    const seconds = resource.accessTokenTtlSeconds
+    if (seconds > LONG_ACCESS_SECONDS) {
+      const message = `access tokens that live ${seconds} s outlive what changes meanwhile`
+      report('PR207', ['resources', index, 'accessTokenTtlSeconds'], message)
+    }
+  }
+}
+
+function checkNames(
+  resources: readonly ResourceConfig[],
+  index: number,
+  issuer: string | undefined,
+  report: Report,
+): void {
+  const { identifier, audience = identifier } = resources[index] as ResourceConfig
+  for (const [other, { identifier: taken, audience: heard = taken }] of resources.entries()) {
+    if (other >= index) break
+    if (taken === identifier) {
+      report('PR201', ['resources', index, 'identifier'], `resources[${other}] has the same`)
+      break
+    }
+    if (audience === heard || audience === taken || identifier === heard) {
+      const message = `${echo(audience === taken ? taken : heard)} stands for resources[${other}] already`
+      report('PR202', ['resources', index, 'audience'], message)
+      break
+    }
+  }
+  const own = [identifier, audience].find((text) => text.replace(/\/$/, '') === issuer)
+  if (own !== undefined) {
+    const member = own === identifier ? 'identifier' : 'audience'
+    report('PR203', ['resources', index, member], `${echo(own)} is the issuer itself`)
+  }
+}
+
+function checkRoles({ roles, resources }: Config, report: Report): void {
+  const known = new Set(resources.flatMap(({ scopes }) => Object.keys(scopes)))
+  for (const [role, { scopes }] of Object.entries(roles)) {
+    for (const [index, scope] of scopes.entries()) {
+      if (known.has(scope) || OIDC.has(scope)) continue
+      const message = `${echo(scope)} is a scope of no resource, nor of OpenID Connect`
+      report('PR205', ['roles', role, 'scopes', index], message)
+    }
+  }
+}
+
+function checkClients(
+  { clients, resources }: Config,
+  knowsResources: boolean,
+  report: Report,
+): void {
+  for (const [index, { secret, ...client }] of clients.entries()) {
+    const first = clients.findIndex(({ id }) => id === client.id)
+    if (first !== index) {
+      report(
+        'PR301',
+        ['clients', index, 'id'],
+        `${echo(client.id)} is the id of another client already`,
+      )
+    }
+    const checked = { ...client, hasSecret: secret !== undefined }
+    for (const { rule, path, message } of checkClient(
+      checked,
+      knowsResources ? resources : undefined,
+    )) {
+      report(rule, ['clients', index, ...path], message)
+    }
+  }
+}
+
+function checkUsers(
+  users: readonly UserConfig[],
+  roles: Config['roles'] | undefined,
+  report: Report,
+): void {
+  const lower = users.map(({ username }) => username.toLowerCase())
+  for (const [index, user] of users.entries()) {
+    const first = lower.indexOf(user.username.toLowerCase())
+    if (first !== index) {
+      const message = `${echo(user.username)} is the username of another user already`
+      report('PR401', ['users', index, 'username'], message)
+    }
+    for (const { rule, path, message } of checkUser(user, roles)) {
+      report(rule, ['users', index, ...path], message)
+    }
+    if (user.password === undefined) {
+      const message = `${echo(user.username)} has no password and cannot sign in`
+      report('PR450', ['users', index], message)
+    }
+  }
+}

@@ -1,0 +1,251 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { PortreeveError } from '../errors.ts'
+import { escapeCharacter, formatPath } from './echo.ts'
+import type { Finding } from './rules.ts'
+import type { Config, ConfigInput, SecretSource } from './schema.ts'
+import {
+  createSecretReader,
+  readDeclaredSecrets,
+  type Environment,
+  type ReadSecret,
+} from './secrets.ts'
+import { validateConfig, type Mistake } from './validate.ts'
+
+/** A configuration that has been found right, and where it comes from. */
+export interface LoadedConfig {
+  /** Its paths are absolute. */
+  readonly config: Config
+  /** Absolute: the folder of the file, or the working directory where there is none. */
+  readonly folder: string
+  /** Absolute; `undefined` where there is none. */
+  readonly file: string | undefined
+  /** What is allowed and worth a look. */
+  readonly warnings: readonly Finding[]
+  /** Reads the secrets that the configuration points at. */
+  readonly readSecret: ReadSecret
+}
+
+export interface LoadOptions {
+  /**
+   * The file, relative to `folder`. Default: `portreeve.config.ts`, `.js` or `.json` in `folder`, or
+   * none where none is there.
+   */
+  readonly file?: string | undefined
+  /** Default: the process's own. */
+  readonly environment?: Environment | undefined
+  /** Default: the working directory. */
+  readonly folder?: string | undefined
+  /** Reports the secrets that cannot be had, too. Only a server needs them. Default: false. */
+  readonly checkSecrets?: boolean | undefined
+}
+
+const DEFAULT_FILES = ['portreeve.config.ts', 'portreeve.config.js', 'portreeve.config.json']
+
+type Raw = Record<string, unknown>
+
+/** The environment of the process: read here and nowhere else. */
+export function readEnvironment(): Environment {
+  return process.env
+}
+
+/**
+ * Defaults < file < environment (`PORT`, `ISSUER`, `DATABASE_URL`; an empty one counts as not set).
+ *
+ * Throws one `misconfigured` that lists every mistake; its cause holds them as `mistakes`.
+ */
+export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfig> {
+  const { environment = readEnvironment(), checkSecrets = false } = options
+  const workingFolder = path.resolve(options.folder ?? process.cwd())
+  const file = findFile(workingFolder, options.file)
+  const written = file === undefined ? {} : await readConfigFile(file)
+  const folder = file === undefined ? workingFolder : path.dirname(file)
+  const { raw, sources, mistakes } = applyEnvironment(written, environment, workingFolder)
+  const validated = validateConfig(followPort(raw))
+  const all = [...mistakes, ...validated.mistakes]
+  const readSecret = createSecretReader(environment)
+  const config = validated.config && makeAbsolute(validated.config, folder)
+  if (config && checkSecrets) {
+    const secrets = await readDeclaredSecrets(config, readSecret)
+    if (!secrets.ok) all.push(...secrets.reason)
+  }
+  if (!config || all.length > 0) throw misconfigured(all, file, sources)
+  return { config, folder, file, warnings: validated.warnings, readSecret }
+}
+
+/**
+ * The same for a configuration that a program holds: nothing is overridden by the environment, which
+ * only `{ env }` secrets are read from.
+ */
+export function prepareConfig(
+  input: ConfigInput,
+  options: Pick<LoadOptions, 'environment' | 'folder'> = {},
+): LoadedConfig {
+  const folder = path.resolve(options.folder ?? process.cwd())
+  const { config, mistakes, warnings } = validateConfig(followPort(input))
+  if (!config || mistakes.length > 0) throw misconfigured(mistakes, undefined)
+  const readSecret = createSecretReader(options.environment ?? readEnvironment())
+  return { config: makeAbsolute(config, folder), folder, file: undefined, warnings, readSecret }
+}
+
+/** One error that lists every mistake. `sources`: which variable a path's value came from. */
+export function misconfigured(
+  mistakes: readonly Mistake[],
+  file: string | undefined,
+  sources: ReadonlyMap<string, string> = new Map(),
+): PortreeveError {
+  const count = mistakes.length === 1 ? 'One mistake' : `${mistakes.length} mistakes`
+  const lines = mistakes.map(({ path: at, message }) => {
+    const where = formatPath(at)
+    const variable = sources.get(where)
+    const label = variable === undefined || variable === where ? where : `${variable} (${where})`
+    return label === '' ? `  ${message}` : `  ${label}: ${message}`
+  })
+  const text = [`${count} in ${file ?? 'the configuration'}:`, ...lines].join('\n')
+  return new PortreeveError('misconfigured', text, { cause: { mistakes } })
+}
+
+function findFile(folder: string, named: string | undefined): string | undefined {
+  if (named !== undefined) {
+    const file = path.resolve(folder, named)
+    if (existsSync(file)) return file
+    throw new PortreeveError('misconfigured', `There is no configuration file at ${file}.`)
+  }
+  const found = DEFAULT_FILES.filter((name) => existsSync(path.join(folder, name)))
+  if (found.length > 1) {
+    const message = `There is more than one configuration file in ${folder}: ${found.join(', ')}. Name one with --config.`
+    throw new PortreeveError('misconfigured', message)
+  }
+  return found[0] === undefined ? undefined : path.join(folder, found[0])
+}
+
+async function readConfigFile(file: string): Promise<unknown> {
+  switch (path.extname(file)) {
+    case '.json':
+      return readJson(file)
+    case '.ts':
+    case '.js':
+    case '.mts':
+    case '.mjs':
+      return importConfig(file)
+    default: {
+      const message = `${file} is no configuration file: expected .ts, .js or .json.`
+      throw new PortreeveError('misconfigured', message)
+    }
+  }
+}
+
+/** The parser quotes the text around a mistake: its message is left out, because of secrets. */
+async function readJson(file: string): Promise<unknown> {
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    throw unreadable(file, cause)
+  })
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, '')) as unknown
+  } catch (cause) {
+    const place = /line \d+ column \d+/.exec(String(cause))?.[0]
+    const message = `${file} is no JSON${place === undefined ? '' : `: see ${place}`}.`
+    throw new PortreeveError('misconfigured', message)
+  }
+}
+
+async function importConfig(file: string): Promise<unknown> {
+  const module = (await import(pathToFileURL(file).href).catch((cause: unknown) => {
+    throw unreadable(file, cause)
+  })) as { default?: unknown; config?: unknown }
+  const config = module.default ?? module.config
+  if (config !== undefined) return config
+  const message = `${file} exports no configuration: expected a default export, or one named config.`
+  throw new PortreeveError('misconfigured', message)
+}
+
+function unreadable(file: string, cause: unknown): PortreeveError {
+  const text = cause instanceof Error ? cause.message : String(cause)
+  const reason = (text.split('\n', 1)[0] ?? '').slice(0, 300).replaceAll(/\p{C}/gu, escapeCharacter)
+  return new PortreeveError('misconfigured', `${file} cannot be read: ${reason}`, { cause })
+}
+
+interface Overridden {
+  readonly raw: unknown
+  readonly sources: ReadonlyMap<string, string>
+  readonly mistakes: readonly Mistake[]
+}
+
+function applyEnvironment(
+  written: unknown,
+  environment: Environment,
+  workingFolder: string,
+): Overridden {
+  const sources = new Map<string, string>()
+  const mistakes: Mistake[] = []
+  if (isSet(environment['REDIS_URL'])) {
+    const message = 'Redis comes with a later version: unset this variable until then'
+    mistakes.push({ path: ['REDIS_URL'], message })
+  }
+  if (!isObject(written)) return { raw: written, sources, mistakes }
+  const raw = { ...written }
+  const { PORT: port, ISSUER: issuer, DATABASE_URL: url } = environment
+  if (isSet(issuer)) {
+    raw['issuer'] = issuer
+    sources.set('issuer', 'ISSUER')
+  }
+  if (isSet(port)) {
+    raw['listen'] = override(raw['listen'], 'port', /^\d{1,6}$/.test(port) ? Number(port) : port)
+    sources.set('listen.port', 'PORT')
+  }
+  if (isSet(url)) {
+    raw['database'] = override(raw['database'], 'url', resolveDatabase(url, workingFolder))
+    sources.set('database.url', 'DATABASE_URL')
+  }
+  return { raw, sources, mistakes }
+}
+
+function isSet(value: string | undefined): value is string {
+  return value !== undefined && value !== ''
+}
+
+/** A section that is no object stays as it is: that is the mistake to report. */
+function override(section: unknown, member: string, value: unknown): unknown {
+  if (section === undefined) return { [member]: value }
+  return isObject(section) ? { ...section, [member]: value } : section
+}
+
+/** Who names no issuer means the port that the server listens on. */
+function followPort(raw: unknown): unknown {
+  if (!isObject(raw) || raw['issuer'] !== undefined || !isObject(raw['listen'])) return raw
+  const issuer = URL.parse(`http://localhost:${String(raw['listen']['port'])}`)?.origin
+  return issuer === undefined ? raw : { ...raw, issuer }
+}
+
+function isObject(value: unknown): value is Raw {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function makeAbsolute(config: Config, folder: string): Config {
+  const resolve = (source: SecretSource): SecretSource =>
+    'file' in source ? { file: path.resolve(folder, source.file) } : source
+  return {
+    ...config,
+    database: { ...config.database, url: resolveDatabase(config.database.url, folder) },
+    rootKey: resolve(config.rootKey),
+    clients: config.clients.map((client) =>
+      client.secret ? { ...client, secret: resolve(client.secret) } : client,
+    ),
+    users: config.users.map((user) =>
+      user.password ? { ...user, password: resolve(user.password) } : user,
+    ),
+  }
+}
+
+/** The file of a SQLite database, or `undefined` for one in memory. */
+export function databaseFile({ database }: Pick<Config, 'database'>): string | undefined {
+  const file = database.url.replace(/^sqlite:/, '')
+  return file === ':memory:' ? undefined : file
+}
+
+function resolveDatabase(url: string, folder: string): string {
+  const [, file] = /^sqlite:(?!\/\/|:memory:$)(.+)$/s.exec(url) ?? []
+  return file === undefined ? url : `sqlite:${path.resolve(folder, file)}`
+}

@@ -1,0 +1,88 @@
+/** What a rule does: `refused` stops the program, `warning` is written and goes on. */
+export type Severity = 'refused' | 'warning'
+
+interface Rule {
+  readonly severity: Severity
+  readonly title: string
+}
+
+/**
+ * Every rule that reads more than one value, by its stable id: an id is never given to another rule.
+ * The titles are the reference's; a finding's message says what is wrong with the value at hand.
+ */
+export const RULES = {
+  PR101: refused('The issuer is an origin: http or https, a host, no path, query or fragment.'),
+  PR102: refused('The issuer is https, unless its host is a loopback one.'),
+  PR103: refused('A server with an http issuer listens on loopback only.'),
+  PR104: refused('A trusted proxy is an address or a CIDR range.'),
+  PR105: refused('The database is sqlite:PATH or sqlite::memory:.'),
+  PR106: warning('The port of a loopback issuer is the port that the server listens on.'),
+  PR107: warning('An https issuer needs a trusted proxy, because the server itself speaks http.'),
+  PR108: warning('Refresh tokens and sessions of more than 90 days outlive most reasons for them.'),
+
+  PR201: refused('No two resources have one identifier.'),
+  PR202: refused('No two resources have one audience, nor one the identifier of the other.'),
+  PR203: refused('The issuer is not the identifier or audience of a resource.'),
+  PR204: refused('A resource does not own a scope of OpenID Connect.'),
+  PR205: refused('A role carries scopes that some resource has.'),
+  PR206: warning('A scope belongs to one resource: otherwise each request must name the resource.'),
+  PR207: warning(
+    'Access tokens of more than an hour outlive most changes of what a person may do.',
+  ),
+
+  PR301: refused('No two clients have one id.'),
+  PR302: refused('A client id does not start like an account id (acc_).'),
+  PR303: refused('A client id is not the identifier or audience of a resource.'),
+  PR304: refused('A client with the method "none" has no secret.'),
+  PR305: refused('A client with the method "none" has no client_credentials grant.'),
+  PR306: refused('A client that proves who it is has a secret.'),
+  PR307: refused('Only a client that proves who it is may be exempt from PKCE.'),
+  PR308: refused('A client with the authorization_code grant has redirect URIs.'),
+  PR309: refused('The refresh_token grant comes with authorization_code.'),
+  PR310: refused("A redirect URI is https, http on loopback, or a native app's own scheme."),
+  PR311: refused('A redirect URI is https, unless its host is a loopback one.'),
+  PR312: refused('A redirect URI has no wildcard.'),
+  PR313: refused('A redirect URI carries no user name or password.'),
+  PR314: refused("A custom scheme is a native app's, and a domain name backwards (RFC 8252 §7.1)."),
+  PR315: refused('A native app uses loopback with http, and https with a host of its own.'),
+  PR316: refused("A client's scopes are OpenID Connect's or some resource's."),
+  PR317: refused('The default scopes of a client are among its scopes.'),
+  PR318: refused('The default resource of a client is one of the resources.'),
+  PR319: refused('A client with client_credentials alone has a scope of a resource.'),
+  PR320: refused('An origin is exact: https (or http on loopback), a host, nothing after it.'),
+  PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
+  PR351: warning(
+    'People are asked for consent on loopback and custom schemes, first party or not.',
+  ),
+  PR352: warning('A secret inside a native app is no secret.'),
+
+  PR401: refused('No two users have one username, upper and lower case being the same.'),
+  PR402: refused('The roles of a user are among the roles.'),
+  PR403: refused('The role "everyone" is not given: each person has it.'),
+  PR404: refused('A verified e-mail address is there.'),
+  PR450: warning('A user without a password cannot sign in by password.'),
+} as const satisfies Record<string, Rule>
+
+export type RuleId = keyof typeof RULES
+
+export type Path = readonly (string | number)[]
+
+/** Where a rule is broken. */
+export interface Finding {
+  readonly rule: RuleId
+  readonly path: Path
+  /** Carries no secret, and no more of a value than `echo` lets through. */
+  readonly message: string
+}
+
+export function isRefusal({ rule }: Finding): boolean {
+  return RULES[rule].severity === 'refused'
+}
+
+function refused(title: string): Rule & { severity: 'refused' } {
+  return { severity: 'refused', title }
+}
+
+function warning(title: string): Rule & { severity: 'warning' } {
+  return { severity: 'warning', title }
+}
