@@ -6,43 +6,45 @@ const SECRET_HELP = '{ env: "NAME" } or { file: "path" }, never the secret itsel
 const secretSource = z.union(
   [
     z.strictObject({
-      env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,199}$/, 'the name of a variable'),
+      env: text(/^[A-Za-z_][A-Za-z0-9_]{0,199}$/, 'the name of a variable'),
     }),
     z.strictObject({ file: z.string().min(1).max(4096) }),
   ],
   { error: SECRET_HELP },
 )
 
+/** A text of one pattern. `words` say what is expected, in mistakes and in the reference. */
+function text(pattern: RegExp, words: string): z.ZodString {
+  return z.string().regex(pattern, words).meta({ title: words })
+}
+
 /** What people read: no line breaks, no terminal commands, no invisible characters. */
-const name = z
-  .string()
-  .regex(/^[^\p{C}]{1,200}$/u, 'a text of 1 to 200 characters, none of them a control character')
+const name = text(/^[^\p{C}]{1,200}$/u, 'a text of 1 to 200 characters, none a control character')
 /** Characters of RFC 6749 §3.3 `scope-token`. */
-const scopeToken = z
-  .string()
-  .regex(
-    /^[\x21\x23-\x5B\x5D-\x7E]{1,128}$/,
-    'a scope of 1 to 128 printable characters without space, " or \\',
-  )
-const roleName = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9_.:-]{0,63}$/i, 'a role of 1 to 64 characters: a-z A-Z 0-9 _ . : -')
+const scopeToken = text(
+  /^[\x21\x23-\x5B\x5D-\x7E]{1,128}$/,
+  'a scope of 1 to 128 printable characters without space, " or \\',
+)
+const roleName = text(
+  /^[a-z0-9][a-z0-9_.:-]{0,63}$/i,
+  'a role of 1 to 64 characters: a-z A-Z 0-9 _ . : -',
+)
+const URI_HELP = 'an absolute URI of at most 2048 characters, without spaces or a fragment'
 /** The URL parser drops spaces and line breaks: comparing exactly needs them refused instead. */
 const absoluteUri = z
   .string()
-  .refine(
-    (text) => /^[\x21\x22\x24-\x7E]{1,2048}$/.test(text) && URL.canParse(text),
-    'an absolute URI of at most 2048 characters, without spaces or a fragment',
-  )
+  .refine((uri) => /^[\x21\x22\x24-\x7E]{1,2048}$/.test(uri) && URL.canParse(uri), URI_HELP)
+  .meta({ title: URI_HELP })
 const seconds = z.number().int()
 
 const resource = z.strictObject({
   identifier: absoluteUri.describe(
     'The URI that clients name as `resource` (RFC 8707). It need not answer.',
   ),
-  audience: z
-    .string()
-    .regex(/^[\x21-\x7E]{1,2048}$/, 'an audience of 1 to 2048 printable characters without spaces')
+  audience: text(
+    /^[\x21-\x7E]{1,2048}$/,
+    'an audience of 1 to 2048 printable characters without spaces',
+  )
     .optional()
     .describe('The `aud` of its tokens. The identifier where absent.'),
   name: name.describe('What people read on the consent page.'),
@@ -74,10 +76,10 @@ const resource = z.strictObject({
 })
 
 export const clientSchema = z.strictObject({
-  id: z
-    .string()
-    .regex(/^[A-Za-z0-9._~-]{1,128}$/, 'a client id of 1 to 128 characters: a-z A-Z 0-9 . _ ~ -')
-    .describe('The `client_id`. Public.'),
+  id: text(
+    /^[A-Za-z0-9._~-]{1,128}$/,
+    'a client id of 1 to 128 characters: a-z A-Z 0-9 . _ ~ -',
+  ).describe('The `client_id`. Public.'),
   name: name.optional().describe('What people read on the consent page. The id where absent.'),
   applicationType: z
     .enum(['web', 'native'])
@@ -152,18 +154,16 @@ const profile = z.strictObject({
     .max(2048)
     .optional()
     .describe('The claim `picture`.'),
-  locale: z
-    .string()
-    .regex(/^[A-Za-z0-9-]{1,35}$/, 'a language tag such as en or pt-BR')
+  locale: text(/^[A-Za-z0-9-]{1,35}$/, 'a language tag such as en or pt-BR')
     .optional()
     .describe('The claim `locale`, such as `pt-BR`.'),
 })
 
 export const userSchema = z.strictObject({
-  username: z
-    .string()
-    .regex(/^[^\s\p{C}]{1,100}$/u, 'a username of 1 to 100 visible characters without spaces')
-    .describe('What the person types. Upper and lower case are the same.'),
+  username: text(
+    /^[^\s\p{C}]{1,100}$/u,
+    'a username of 1 to 100 visible characters without spaces',
+  ).describe('What the person types. Upper and lower case are the same.'),
   password: secretSource
     .optional()
     .describe('Where the password comes from. Without one the person cannot sign in by password.'),
@@ -187,9 +187,7 @@ export const configSchema = z.strictObject({
     ),
   listen: z
     .strictObject({
-      host: z
-        .string()
-        .regex(/^[^\s\p{C}]{1,255}$/u, 'an address or a host name')
+      host: text(/^[^\s\p{C}]{1,255}$/u, 'an address or a host name')
         .default('127.0.0.1')
         .describe('The address to listen on.'),
       port: z

@@ -5,6 +5,8 @@ import { configSchema } from './schema.ts'
 /** The part of JSON Schema that the configuration's schema is made of. */
 export interface ShapeNode {
   readonly type?: 'object' | 'array' | 'string' | 'integer' | 'number' | 'boolean'
+  /** What is expected, in words. */
+  readonly title?: string
   readonly description?: string
   readonly default?: unknown
   readonly enum?: readonly string[]
@@ -36,6 +38,7 @@ export function shapeAt(root: ShapeNode, path: Path): ShapeNode | undefined {
 
 /** What a value must be, in words: `a whole number from 0 to 65535`. */
 export function describeType(node: ShapeNode): string {
+  if (node.title !== undefined) return node.title
   if (node.anyOf) return 'a secret'
   if (node.enum) return `one of ${node.enum.map((value) => `"${value}"`).join(', ')}`
   switch (node.type) {
@@ -49,7 +52,7 @@ export function describeType(node: ShapeNode): string {
     case 'array':
       return 'a list'
     default:
-      return 'an object'
+      return typeof node.additionalProperties === 'object' ? 'an object by name' : 'an object'
   }
 }
 
