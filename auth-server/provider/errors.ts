@@ -1,4 +1,5 @@
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
+import { PortreeveError } from '../errors.ts'
 import type { EnginePages } from './interaction.ts'
 
 /** Too many wrong secrets: whoever asks has to wait. */
@@ -19,9 +20,25 @@ export class TemporarilyUnavailable extends errors.OIDCProviderError {
   }
 }
 
+/** A refusal of ours in the engine's terms; anything else stays the unexpected error that it is. */
+export function toEngineError(error: unknown, retryAfter: (seconds: number) => void): unknown {
+  if (!(error instanceof PortreeveError)) return error
+  if (error.code === 'throttled') {
+    const { retryAfterSeconds } = error.cause as { retryAfterSeconds: number }
+    retryAfter(retryAfterSeconds)
+    return new TooManyAttempts(retryAfterSeconds)
+  }
+  if (error.code !== 'busy') return error
+  retryAfter(1)
+  return new TemporarilyUnavailable('the server is busy, try again')
+}
+
 /** Renders an error of the engine as a page: what the client may know, and the id to quote. */
 export function createErrorRenderer(pages: EnginePages, requestId: (ctx: object) => string) {
-  return (ctx: KoaContextWithOIDC, out: { error: string; error_description?: string | undefined }): void => {
+  return (
+    ctx: KoaContextWithOIDC,
+    out: { error: string; error_description?: string | undefined },
+  ): void => {
     ctx.type = 'html'
     ctx.body = pages.error({
       status: ctx.status,

@@ -12,6 +12,7 @@ import { createAdapterFactory } from './adapter.ts'
 import { createAccountLookup } from './claims.ts'
 import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
+import { toEngineError } from './errors.ts'
 import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
 import type { EnginePages } from './interaction.ts'
 import {
@@ -108,8 +109,14 @@ function isResourceImplied(): boolean {
 }
 
 function createSecretComparison({ verifySecret }: EngineCollaborators) {
-  return (client: EngineClient, secret: string) =>
-    verifySecret(recordOf(client).id, secret, currentContext()?.ip ?? '')
+  return async (client: EngineClient, secret: string) => {
+    const ctx = currentContext()
+    try {
+      return await verifySecret(recordOf(client).id, secret, ctx?.ip ?? '')
+    } catch (error) {
+      throw toEngineError(error, (seconds) => ctx?.set('Retry-After', String(seconds)))
+    }
+  }
 }
 
 /** Passes on what the engine refuses: to the client it says less than to the operator. */

@@ -1,4 +1,4 @@
-import type { SigningAlgorithm } from '../config/schema.ts'
+import type { Config, SigningAlgorithm } from '../config/schema.ts'
 
 /** The scopes of OpenID Connect that this server knows, with the words people read. */
 export const OIDC_SCOPES = {
@@ -52,4 +52,20 @@ export function scopesOfRoles(catalogue: Catalogue, roles: readonly string[]): R
     for (const scope of catalogue.roles.get(role) ?? []) carried.add(scope)
   }
   return carried
+}
+
+/** The catalogue of a configuration that was found right. */
+export function createCatalogue({
+  resources,
+  roles,
+}: Pick<Config, 'resources' | 'roles'>): Catalogue {
+  const known = resources.map((resource): Resource => ({
+    ...resource,
+    audience: resource.audience ?? resource.identifier,
+    scopes: new Map(Object.entries(resource.scopes)),
+  }))
+  return {
+    resources: new Map(known.map((resource) => [resource.identifier, resource])),
+    roles: new Map(Object.entries(roles).map(([role, { scopes }]) => [role, new Set(scopes)])),
+  }
 }

@@ -1,0 +1,248 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import { createPasswordHasher } from './accounts/password.ts'
+import { createSignIn } from './accounts/sign-in.ts'
+import { reconcile } from './admin/reconcile.ts'
+import { createSecretVerifier } from './clients/authenticate.ts'
+import { systemClock, type Clock } from './clock.ts'
+import type { LoadedConfig } from './config/load.ts'
+import type { Config, SigningAlgorithm } from './config/schema.ts'
+import { PortreeveError } from './errors.ts'
+import { createEvents } from './events.ts'
+import { createApp } from './http/app.ts'
+import { createCsrf } from './interactions/csrf.ts'
+import { createPages } from './interactions/pages.ts'
+import { createAssetRoutes, createInteractionRoutes } from './interactions/routes.ts'
+import { createSigningKeys, openSigningKeys, listPublicKeys } from './keys/keyset.ts'
+import { deriveKey, parseRootKey, readOrCreateRootKeyFile } from './keys/seal.ts'
+import { createLog, currentRequest, type Logger } from './log.ts'
+import { createEngineHost, type EngineHost } from './provider/host.ts'
+import { createInteractions } from './provider/pending.ts'
+import { buildProvider } from './provider/provider.ts'
+import { createCatalogue } from './scopes/catalogue.ts'
+import { startPurge } from './storage/purge.ts'
+import { openStores, type Stores } from './storage/stores.ts'
+import { createGuessThrottle } from './throttle.ts'
+
+/** A running authorization server. Disposing of it answers what is under way, then stops. */
+export interface AuthServer extends AsyncDisposable {
+  readonly issuer: string
+  /** Where it listens, as a URL; behind a proxy this is not the issuer. */
+  readonly url: string
+}
+
+/** What a test may replace. */
+export interface AuthServerOverrides {
+  readonly clock?: Clock
+  readonly log?: Logger
+}
+
+const REQUEST_TIMEOUT_MS = 15_000
+const KEEP_ALIVE_TIMEOUT_MS = 5000
+const DRAIN_TIMEOUT_MS = 10_000
+/** ES256 for access tokens and RS256 for ID tokens are always there. */
+const ALWAYS: readonly SigningAlgorithm[] = ['ES256', 'RS256']
+
+/**
+ * Starts an authorization server: opens the storage, brings it in line with the configuration, makes
+ * what keys are missing, and listens.
+ *
+ * An issuer with port 0 takes the port that the system picks (for tests). Throws `misconfigured`
+ * where the configuration cannot work here: a taken port, a key that does not open, a conflict.
+ */
+export async function createAuthServer(
+  loaded: LoadedConfig,
+  overrides: AuthServerOverrides = {},
+): Promise<AuthServer> {
+  const { config } = loaded
+  const clock = overrides.clock ?? systemClock
+  const log = overrides.log ?? createLog(config.log.level)
+  await using cleanUp = new AsyncDisposableStack()
+  const rootKey = await readRootKey(loaded)
+  const stores = cleanUp.use(await openStores(config.database.url, clock))
+  const server = createHttpServer()
+  cleanUp.defer(() => stop(server))
+  const { port } = await listen(server, config.listen)
+  const issuer = withPort(config.issuer, port)
+  const services = { loaded, issuer, rootKey, stores, clock, log }
+  const draining = { now: false }
+  const app = await compose(services, () => draining.now)
+  cleanUp.use(startPurge(stores.models, clock, log))
+  server.on('request', app)
+  const url = `http://${formatHost(config.listen.host)}:${port}`
+  log.info({ event: 'started', issuer, url })
+  const running = cleanUp.move()
+  return {
+    issuer,
+    url,
+    async [Symbol.asyncDispose]() {
+      draining.now = true
+      await running.disposeAsync()
+      log.info({ event: 'stopped', issuer })
+    },
+  }
+}
+
+interface Services {
+  readonly loaded: LoadedConfig
+  readonly issuer: string
+  readonly rootKey: Buffer
+  readonly stores: Stores
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** Puts the rooms together: the one place that knows them all. */
+async function compose(services: Services, isDraining: () => boolean) {
+  const { loaded, issuer, rootKey, stores, clock, log } = services
+  const { config } = loaded
+  const { accounts, clients } = stores
+  const events = createEvents(log)
+  const hasher = createPasswordHasher({
+    concurrency: config.signIn.hashConcurrency,
+    queue: config.signIn.hashQueue,
+  })
+  await reconcile(loaded, { accounts, clients, hasher, clock, events })
+  const catalogue = createCatalogue(config)
+  const pages = createPages()
+  const requestId = () => currentRequest.getStore()?.requestId ?? ''
+  const host = await openEngine(services, {
+    catalogue,
+    pages,
+    events,
+    requestId,
+    verifySecret: createSecretVerifier({
+      clients,
+      hasher,
+      throttle: createGuessThrottle(config.signIn),
+      events,
+    }),
+  })
+  const interactions = createInteractionRoutes({
+    interactions: createInteractions({ host, accounts, clients, catalogue, events }),
+    signIn: createSignIn({
+      accounts,
+      hasher,
+      throttle: createGuessThrottle(config.signIn),
+      events,
+    }),
+    pages,
+    csrf: createCsrf(deriveKey(rootKey, 'csrf')),
+    events,
+    issuerOrigin: issuer,
+    clientAddress: (ctx: { state: Record<string, unknown> }) => String(ctx.state['address']),
+  })
+  const app = createApp(
+    {
+      host,
+      health: { ping: stores.ping, isDraining },
+      log,
+      clock,
+      pages: [createAssetRoutes(), interactions],
+    },
+    { issuer, trustedProxies: config.trustedProxies },
+  )
+  return app.callback()
+}
+
+type EngineParts = Pick<
+  Parameters<typeof buildProvider>[0],
+  'catalogue' | 'pages' | 'events' | 'requestId' | 'verifySecret'
+>
+
+async function openEngine(services: Services, parts: EngineParts): Promise<EngineHost> {
+  const { loaded, issuer, rootKey, stores, clock, log } = services
+  const { config } = loaded
+  const { models, accounts, clients, keys } = stores
+  const sealKey = deriveKey(rootKey, 'seal')
+  await keys.insertIfNone(await createSigningKeys(algorithmsOf(config), sealKey, clock))
+  return createEngineHost(async () => {
+    const stored = await keys.list()
+    const collaborators = { ...parts, models, accounts, clients, log, clock }
+    return buildProvider(collaborators, {
+      issuer,
+      tokens: config.tokens,
+      privateKeys: openSigningKeys(stored, sealKey, clock.now()),
+      publicKeys: listPublicKeys(stored, clock.now()),
+      cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
+      identifierKeys: {
+        grantId: deriveKey(rootKey, 'grant-id'),
+        userCode: deriveKey(rootKey, 'user-code'),
+        refreshSuccessor: deriveKey(rootKey, 'refresh-successor'),
+      },
+    })
+  })
+}
+
+function algorithmsOf({ resources }: Config): readonly SigningAlgorithm[] {
+  return [...new Set([...ALWAYS, ...resources.map(({ algorithm }) => algorithm)])]
+}
+
+async function readRootKey({ config, readSecret }: LoadedConfig): Promise<Buffer> {
+  if ('file' in config.rootKey) return readOrCreateRootKeyFile(config.rootKey.file)
+  const text = await readSecret(config.rootKey, ['rootKey'])
+  if (text.ok) return parseRootKey(text.value)
+  throw new PortreeveError('misconfigured', `rootKey: ${text.reason.message}`)
+}
+
+function createHttpServer(): Server {
+  const server = createServer({
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+  })
+  server.timeout = REQUEST_TIMEOUT_MS
+  return server
+}
+
+async function listen(server: Server, { host, port }: Config['listen']): Promise<AddressInfo> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  }).catch((cause: NodeJS.ErrnoException) => {
+    throw describeListenError(cause, host, port)
+  })
+  return server.address() as AddressInfo
+}
+
+function describeListenError(cause: NodeJS.ErrnoException, host: string, port: number): Error {
+  const where = `Port ${port} on ${host}`
+  if (cause.code === 'EADDRINUSE') {
+    const message = `${where} is taken by another program. Stop it, or choose another port with PORT or listen.port (and the issuer with ISSUER or issuer).`
+    return new PortreeveError('misconfigured', message, { cause })
+  }
+  if (cause.code === 'EACCES') {
+    const message = `${where} may not be used by this user. Choose a port from 1024 up with PORT or listen.port.`
+    return new PortreeveError('misconfigured', message, { cause })
+  }
+  if (cause.code === 'EADDRNOTAVAIL' || cause.code === 'ENOTFOUND') {
+    const message = `This machine has no address ${host}. Change listen.host.`
+    return new PortreeveError('misconfigured', message, { cause })
+  }
+  return cause
+}
+
+/** Takes no new connection, lets answers under way end, then closes what is left. */
+async function stop(server: Server): Promise<void> {
+  if (!server.listening) return
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeIdleConnections()
+  const bound = new AbortController()
+  const late = wait(DRAIN_TIMEOUT_MS, undefined, { signal: bound.signal, ref: false })
+  await Promise.race([closed, late.catch(() => {})])
+  bound.abort()
+  server.closeAllConnections()
+}
+
+function withPort(issuer: string, port: number): string {
+  const url = new URL(issuer)
+  return url.port === '0' ? `${url.protocol}//${url.hostname}:${port}` : url.origin
+}
+
+function formatHost(host: string): string {
+  return host.includes(':') ? `[${host}]` : host
+}

@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto'
+import { isIPv6 } from 'node:net'
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
+
+export interface GuessLimit {
+  readonly attempts: number
+  readonly windowSeconds: number
+}
+
+export interface GuessLimits {
+  /** Wrong guesses at one subject from one address. */
+  readonly perAccount: GuessLimit
+  /** Wrong guesses at anything from one address. */
+  readonly perAddress: GuessLimit
+  /** Wrong guesses at anything from anywhere. */
+  readonly overall: GuessLimit
+}
+
+/** A guess that was allowed to be made. It counts as wrong until it is said to be right. */
+export interface Guess {
+  succeeded(): Promise<void>
+}
+
+export interface Throttled {
+  readonly retryAfterSeconds: number
+}
+
+export interface GuessThrottle {
+  begin(subject: string, address: string): Promise<Guess | Throttled>
+}
+
+/** From everywhere together a subject may be guessed at this often as much as from one address. */
+const SUBJECT_FACTOR = 10
+
+/**
+ * Counts a guess before it is made, so that a hundred at once do not all pass before the first has
+ * turned out wrong.
+ */
+export function createGuessThrottle(limits: GuessLimits): GuessThrottle {
+  const pair = createLimiter('pair', limits.perAccount)
+  const subjectWide = createLimiter('subject', {
+    ...limits.perAccount,
+    attempts: limits.perAccount.attempts * SUBJECT_FACTOR,
+  })
+  const address = createLimiter('address', limits.perAddress)
+  const overall = createLimiter('overall', limits.overall)
+  return {
+    async begin(subject, from) {
+      const place = toNetwork(from)
+      const taken: (readonly [RateLimiterMemory, string])[] = []
+      const wanted = [
+        [pair, digest(`${subject}\0${place}`)],
+        [subjectWide, digest(subject)],
+        [address, place],
+        [overall, 'all'],
+      ] as const
+      for (const [limiter, key] of wanted) {
+        const refused = await consume(limiter, key)
+        if (refused) {
+          await giveBack(taken)
+          return refused
+        }
+        taken.push([limiter, key])
+      }
+      return { succeeded: () => giveBack(taken) }
+    },
+  }
+}
+
+function createLimiter(keyPrefix: string, { attempts, windowSeconds }: GuessLimit) {
+  return new RateLimiterMemory({ keyPrefix, points: attempts, duration: windowSeconds })
+}
+
+async function consume(limiter: RateLimiterMemory, key: string): Promise<Throttled | undefined> {
+  try {
+    await limiter.consume(key)
+    return undefined
+  } catch (refusal) {
+    if (!(refusal instanceof RateLimiterRes)) throw refusal
+    return { retryAfterSeconds: Math.max(1, Math.ceil(refusal.msBeforeNext / 1000)) }
+  }
+}
+
+async function giveBack(taken: readonly (readonly [RateLimiterMemory, string])[]): Promise<void> {
+  for (const [limiter, key] of taken) await limiter.reward(key)
+}
+
+/** One household or server has a whole /64 of IPv6 addresses. */
+function toNetwork(address: string): string {
+  const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
+  if (!isIPv6(plain)) return plain
+  const [head = '', tail] = plain.split('::')
+  const left = head.split(':').filter(Boolean)
+  const right = (tail ?? '').split(':').filter(Boolean)
+  const zeros = tail === undefined ? 0 : 8 - left.length - right.length
+  return [...left, ...Array<string>(zeros).fill('0'), ...right].slice(0, 4).join(':')
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('base64url')
+}

@@ -1,0 +1,89 @@
+import { describe, expect, test } from 'vitest'
+import { createBrowser } from '../support/browser.ts'
+import {
+  authorizationUrl,
+  authorize,
+  decodeJwt,
+  makePkce,
+  obtainTokens,
+  refresh,
+  signIn,
+} from '../support/flow.ts'
+import { NOTES, startServer } from '../support/server.ts'
+import { openStores } from '../../auth-server/storage/stores.ts'
+import { systemClock } from '../../auth-server/clock.ts'
+
+/** Gives a user other roles in the database of the running server, as the CLI does. */
+async function setRoles(folder: string, username: string, roles: readonly string[]): Promise<void> {
+  await using stores = await openStores(`sqlite:${folder}/portreeve.sqlite`, systemClock)
+  const account = await stores.accounts.findByUsername(username)
+  if (!account) throw new Error(`no user ${username}`)
+  await stores.accounts.update({ ...account, roles })
+}
+
+const WANTED = { scope: 'openid notes:read notes:write' }
+
+describe('what a person may be granted', () => {
+  test.each([
+    ['alice', 'openid notes:read notes:write'],
+    ['bob', 'openid notes:read'],
+  ] as const)('follows from the roles of %s', async (who, scope) => {
+    await using server = await startServer()
+    const tokens = await obtainTokens(server.issuer, WANTED, who)
+    expect(tokens.scope).toBe(scope)
+    expect(decodeJwt(tokens.access_token).claims['scope']).toBe(scope)
+  })
+
+  test('is named on the consent page, and what is left out as well', async () => {
+    await using server = await startServer()
+    const browser = createBrowser(server.issuer)
+    const start = await browser.get(authorizationUrl(server.issuer, makePkce().challenge, WANTED))
+    const page = await signIn(browser, start, 'bob')
+    expect(page.text).toContain('The Web App')
+    expect(page.text).toContain('app.example')
+    expect(page.text).toContain('Read your notes')
+    expect(page.text).toContain('Change your notes')
+  })
+
+  test('is a refusal where the roles allow nothing', async () => {
+    await using server = await startServer()
+    const { answer } = await authorize(server.issuer, WANTED, 'nobody')
+    expect(answer.get('error')).toBe('access_denied')
+    expect(answer.get('code')).toBeNull()
+  })
+
+  test('shrinks at the next refresh when a role is taken away, and grows no further than consent', async () => {
+    await using server = await startServer()
+    const first = await obtainTokens(server.issuer, WANTED)
+    await setRoles(server.folder, 'alice', ['reader'])
+    const second = await refresh(server.issuer, first.refresh_token)
+    expect(second.body.scope).toBe('openid notes:read')
+    expect(decodeJwt(second.body.access_token).claims).toMatchObject({
+      scope: 'openid notes:read',
+      roles: ['reader'],
+    })
+    await setRoles(server.folder, 'alice', ['admin'])
+    const third = await refresh(server.issuer, second.body.refresh_token)
+    expect(third.body.scope).toBe('openid notes:read notes:write')
+  })
+
+  test('ends with the last role: the refresh is refused', async () => {
+    await using server = await startServer()
+    const { refresh_token } = await obtainTokens(server.issuer, WANTED)
+    await setRoles(server.folder, 'alice', [])
+    const refused = await refresh(server.issuer, refresh_token)
+    expect([refused.status, refused.body.error]).toEqual([400, 'invalid_grant'])
+    await setRoles(server.folder, 'alice', ['reader'])
+    expect((await refresh(server.issuer, refresh_token)).status).toBe(200)
+  })
+
+  test('narrows with the scope that a refresh asks for', async () => {
+    await using server = await startServer()
+    const { refresh_token } = await obtainTokens(server.issuer, WANTED)
+    const { body } = await refresh(server.issuer, refresh_token, { scope: 'notes:read' })
+    expect(body.scope).toBe('notes:read')
+    expect(decodeJwt(body.access_token).claims['aud']).toBe(NOTES)
+    const wider = await refresh(server.issuer, body.refresh_token, { scope: 'billing:read' })
+    expect([wider.status, wider.body.error]).toEqual([400, 'invalid_scope'])
+  })
+})

@@ -1,0 +1,128 @@
+import { createAuthServer, type AuthServer } from '../../auth-server/server.ts'
+import { prepareConfig } from '../../auth-server/config/load.ts'
+import type { ConfigInput } from '../../auth-server/config/schema.ts'
+import { createLog } from '../../auth-server/log.ts'
+import { makeFolder } from './folder.ts'
+
+export const PASSWORDS = {
+  alice: 'alice has a password',
+  bob: 'bob has one as well',
+  carol: 'carol',
+}
+export const SERVICE_SECRET = 'a-service-secret-of-some-length'
+export const WEB_SECRET = 'a-web-client-secret-of-some-length'
+export const NOTES = 'https://notes.example/'
+export const BILLING = 'https://billing.example/'
+export const REDIRECT = 'https://app.example/callback'
+
+/** People, clients and resources that most tests can live with. */
+export const BASE_CONFIG: ConfigInput = {
+  issuer: 'http://127.0.0.1:0',
+  listen: { host: '127.0.0.1', port: 0 },
+  log: { level: 'info' },
+  roles: {
+    reader: { scopes: ['notes:read'] },
+    editor: { scopes: ['notes:read', 'notes:write'] },
+    admin: { scopes: ['notes:read', 'notes:write', 'billing:read'] },
+  },
+  resources: [
+    {
+      identifier: NOTES,
+      name: 'Notes',
+      rolesClaim: true,
+      scopes: {
+        'notes:read': { description: 'Read your notes' },
+        'notes:write': { description: 'Change your notes' },
+      },
+    },
+    {
+      identifier: BILLING,
+      name: 'Billing',
+      scopes: { 'billing:read': { description: 'Read your bills' } },
+    },
+  ],
+  clients: [
+    {
+      id: 'web',
+      name: 'The Web App',
+      secret: { env: 'WEB_SECRET' },
+      redirectUris: [REDIRECT],
+      postLogoutRedirectUris: ['https://app.example/bye'],
+      scopes: [
+        'openid',
+        'profile',
+        'email',
+        'groups',
+        'offline_access',
+        'notes:read',
+        'notes:write',
+        'billing:read',
+      ],
+    },
+    {
+      id: 'spa',
+      name: 'The Browser App',
+      authMethod: 'none',
+      redirectUris: ['https://spa.example/'],
+      origins: ['https://spa.example'],
+      scopes: ['openid', 'notes:read'],
+    },
+    {
+      id: 'service',
+      grants: ['client_credentials'],
+      secret: { env: 'SERVICE_SECRET' },
+      scopes: ['notes:read'],
+    },
+  ],
+  users: [
+    {
+      username: 'alice',
+      password: { env: 'ALICE' },
+      roles: ['editor'],
+      groups: ['staff'],
+      profile: { name: 'Alice Adams', email: 'alice@example.com' },
+    },
+    { username: 'bob', password: { env: 'BOB' }, roles: ['reader'] },
+    { username: 'nobody', password: { env: 'BOB' } },
+  ],
+}
+
+const ENVIRONMENT = {
+  ALICE: PASSWORDS.alice,
+  BOB: PASSWORDS.bob,
+  WEB_SECRET,
+  SERVICE_SECRET,
+}
+
+export interface TestServer extends AsyncDisposable {
+  readonly issuer: string
+  readonly folder: string
+  /** Everything that was logged so far. */
+  readonly logged: () => string
+  /** A second server on the same database and key. */
+  readonly startAnother: () => Promise<AuthServer>
+}
+
+/** A real server on a free port, with a database and a key file of its own. */
+export async function startServer(
+  change: (config: ConfigInput) => ConfigInput = (config) => config,
+): Promise<TestServer> {
+  await using cleanUp = new AsyncDisposableStack()
+  const folder = cleanUp.use(makeFolder())
+  const lines: string[] = []
+  const log = createLog('info', { write: (line) => void lines.push(line) })
+  const start = async (issuer: string, port: number) => {
+    const input = { ...change(BASE_CONFIG), issuer, listen: { host: '127.0.0.1', port } }
+    const loaded = prepareConfig(input, { folder: folder.path, environment: ENVIRONMENT })
+    return createAuthServer(loaded, { log })
+  }
+  const server = cleanUp.use(await start('http://127.0.0.1:0', 0))
+  const running = cleanUp.move()
+  return {
+    issuer: server.issuer,
+    folder: folder.path,
+    logged: () => lines.join(''),
+    startAnother: async () => start('http://127.0.0.1:0', 0),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  }
+}
