@@ -5,6 +5,7 @@ import { echo } from './echo.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { Config, ResourceConfig, UserConfig } from './schema.ts'
 import { isExactOrigin, isLoopback } from './uri-rules.ts'
+import { normalizeUsername } from './username.ts'
 
 const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
 const LONG_ACCESS_SECONDS = 3600
@@ -227,9 +228,9 @@ function checkUsers(
   roles: Config['roles'] | undefined,
   report: Report,
 ): void {
-  const lower = users.map(({ username }) => username.toLowerCase())
+  const lower = users.map(({ username }) => normalizeUsername(username))
   for (const [index, user] of users.entries()) {
-    const first = lower.indexOf(user.username.toLowerCase())
+    const first = lower.indexOf(normalizeUsername(user.username))
     if (first !== index) {
       const message = `${echo(user.username)} is the username of another user already`
       report('PR401', ['users', index, 'username'], message)

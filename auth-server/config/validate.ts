@@ -61,7 +61,7 @@ export function describeIssues(issues: readonly z.core.$ZodIssue[], at: Path = [
 
 function describeUnknown(path: Path, key: string, members: readonly string[]): Mistake {
   const meant = suggestMember(key, members)
-  const hint = meant === undefined ? '' : `. Did you mean ${meant}?`
+  const hint = meant === undefined || meant === key ? '' : `. Did you mean ${meant}?`
   return { path, message: `there is no such setting${hint}` }
 }
 

@@ -1,0 +1,288 @@
+import { expect, test } from 'vitest'
+import { createPasswordHasher } from '../accounts/password.ts'
+import { verifyClientSecret } from '../clients/secret.ts'
+import { prepareConfig } from '../config/load.ts'
+import type { ConfigInput } from '../config/schema.ts'
+import { createEvents } from '../events.ts'
+import { createLog } from '../log.ts'
+import { openStores } from '../storage/stores.ts'
+import { createOperations } from './operations.ts'
+import { reconcile } from './reconcile.ts'
+
+const RESOURCE = {
+  identifier: 'https://notes.example/',
+  audience: 'notes',
+  name: 'Notes',
+  scopes: { 'notes:read': { description: 'Read your notes' } },
+}
+
+const CONFIG: ConfigInput = {
+  roles: { reader: { scopes: ['notes:read'] } },
+  resources: [RESOURCE],
+  clients: [{ id: 'declared', authMethod: 'none', redirectUris: ['https://app.example/cb'] }],
+  users: [{ username: 'declared', password: { env: 'PASSWORD' } }],
+}
+
+const WEB = { id: 'web', redirectUris: ['https://app.example/cb'], scopes: ['notes:read'] }
+
+async function start(input: ConfigInput = CONFIG) {
+  await using cleanUp = new AsyncDisposableStack()
+  let now = 1_767_225_600_000
+  const clock = { now: () => now }
+  const stores = cleanUp.use(await openStores('sqlite::memory:', clock))
+  const hasher = createPasswordHasher({ concurrency: 2, queue: 8 })
+  const lines: string[] = []
+  const log = createLog('info', { write: (line) => void lines.push(line) })
+  const collaborators = { ...stores, hasher, clock, events: createEvents(log) }
+  const operationsFor = (config: ConfigInput) =>
+    createOperations(collaborators, { ...prepareConfig(config), file: '/etc/portreeve.config.ts' })
+  const reconcileWith = (config: ConfigInput) =>
+    reconcile(prepareConfig(config, { environment: { PASSWORD: 'long enough' } }), collaborators)
+  await reconcileWith(input)
+  const running = cleanUp.move()
+  return {
+    ...operationsFor(input),
+    stores,
+    hasher,
+    lines,
+    operationsFor,
+    reconcileWith,
+    turnClock: () => (now += 60_000),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  }
+}
+
+test('adds a user with an id of its own and a username in lower case', async () => {
+  await using it = await start()
+  const user = await it.users.add(
+    { username: 'Ann', roles: ['reader'], profile: { email: 'ann@example.org' } },
+    'correct horse',
+  )
+  expect(user).toEqual({
+    id: expect.stringMatching(/^acc_[\w-]{22}$/),
+    username: 'ann',
+    roles: ['reader'],
+    groups: [],
+    profile: { email: 'ann@example.org' },
+    hasPassword: true,
+    disabled: false,
+    owner: 'operator',
+    createdAt: '2026-01-01T00:00:00.000Z',
+    updatedAt: '2026-01-01T00:00:00.000Z',
+  })
+  const stored = await it.stores.accounts.findByUsername('ann')
+  expect(await it.hasher.verify('correct horse', stored?.passwordHash ?? '')).toBe(true)
+  expect(await it.users.show('ANN')).toEqual(user)
+  expect(await it.users.show(user.id)).toEqual(user)
+  expect((await it.users.list()).map(({ username }) => username)).toEqual(['ann', 'declared'])
+})
+
+test('adds a user without a password', async () => {
+  await using it = await start()
+  expect(await it.users.add({ username: 'ann' }, undefined)).toMatchObject({ hasPassword: false })
+})
+
+test.each([
+  ['a username with a space', { username: 'a b' }, 'long enough', 'username: expected a username'],
+  ['a short password', { username: 'ann' }, 'short', 'password: a password has at least 8'],
+  [
+    'an unknown role',
+    { username: 'ann', roles: ['boss'] },
+    'long enough',
+    'roles[0]: PR402: "boss"',
+  ],
+  ['everyone', { username: 'ann', roles: ['everyone'] }, 'long enough', 'roles[0]: PR403:'],
+  [
+    'what is no address',
+    { username: 'ann', profile: { email: 'x' } },
+    'long enough',
+    'profile.email: expected an e-mail address, got "x"',
+  ],
+])('refuses a user with %s', async (_name, user, password, message) => {
+  await using it = await start()
+  await expect(it.users.add(user, password)).rejects.toMatchObject({
+    code: 'invalid_input',
+    message: expect.stringContaining(message),
+  })
+  expect(await it.users.list()).toHaveLength(1)
+})
+
+test('lists all that is wrong with a user at once', async () => {
+  await using it = await start()
+  const user = { username: 'a b', groups: ['\n'] }
+  await expect(it.users.add(user, undefined)).rejects.toThrow(/^username: .*\ngroups\[0\]: /)
+})
+
+test('adds one user for one username, however it is written', async () => {
+  await using it = await start()
+  const adding = ['ann', 'ANN', 'ａｎｎ'].map((username) => it.users.add({ username }, undefined))
+  const settled = await Promise.allSettled(adding)
+  expect(settled.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+  await expect(it.users.add({ username: 'Ann' }, undefined)).rejects.toMatchObject({
+    code: 'conflict',
+    message: 'There is a user ann already.',
+  })
+})
+
+test('sets a password, roles, and whether a user is disabled', async () => {
+  await using it = await start()
+  await it.users.add({ username: 'ann' }, 'the old password')
+  it.turnClock()
+  const changed = await it.users.setPassword('ann', 'the new password')
+  expect(changed.updatedAt).toBe('2026-01-01T00:01:00.000Z')
+  const stored = await it.stores.accounts.findByUsername('ann')
+  expect(await it.hasher.verify('the new password', stored?.passwordHash ?? '')).toBe(true)
+  expect(await it.hasher.verify('the old password', stored?.passwordHash ?? '')).toBe(false)
+  expect(await it.users.setRoles('ann', ['reader'])).toMatchObject({ roles: ['reader'] })
+  expect(await it.users.setRoles('ann', [])).toMatchObject({ roles: [] })
+  await expect(it.users.setRoles('ann', ['boss'])).rejects.toMatchObject({ code: 'invalid_input' })
+  await expect(it.users.setPassword('ann', 'short')).rejects.toMatchObject({
+    code: 'invalid_input',
+  })
+  expect(await it.users.setDisabled('ann', true)).toMatchObject({ disabled: true })
+  expect(await it.users.setDisabled('ann', false)).toMatchObject({ disabled: false })
+})
+
+test('removes a user', async () => {
+  await using it = await start()
+  const { id } = await it.users.add({ username: 'ann' }, undefined)
+  expect(await it.users.remove('ann')).toMatchObject({ id })
+  await expect(it.users.show('ann')).rejects.toMatchObject({ code: 'not_found' })
+  await expect(it.users.remove('ann')).rejects.toThrow('There is no user "ann".')
+})
+
+test('does not touch what the file declares, and names the file', async () => {
+  await using it = await start()
+  const refused = {
+    code: 'read_only',
+    message: expect.stringMatching(/ declared is declared in \/etc\/portreeve\.config\.ts: change/),
+  }
+  const attempts = [
+    it.users.add({ username: 'Declared' }, undefined),
+    it.users.setPassword('declared', 'long enough'),
+    it.users.setRoles('declared', ['reader']),
+    it.users.setDisabled('declared', true),
+    it.users.remove('declared'),
+    it.clients.add({ ...WEB, id: 'declared' }, undefined),
+    it.clients.rotateSecret('declared', undefined),
+    it.clients.remove('declared'),
+  ]
+  for (const attempt of attempts) await expect(attempt).rejects.toMatchObject(refused)
+})
+
+test('refuses to make what the file declares although no server has read it yet', async () => {
+  await using it = await start({})
+  const { users, clients } = it.operationsFor(CONFIG)
+  await expect(users.add({ username: 'declared' }, undefined)).rejects.toMatchObject({
+    code: 'read_only',
+  })
+  await expect(clients.add({ ...WEB, id: 'declared' }, undefined)).rejects.toMatchObject({
+    code: 'read_only',
+  })
+})
+
+test('removes what has disappeared from the file, once a server has noticed', async () => {
+  await using it = await start()
+  const { users, clients } = it.operationsFor({})
+  await expect(users.remove('declared')).rejects.toMatchObject({ code: 'read_only' })
+  await expect(clients.remove('declared')).rejects.toMatchObject({ code: 'read_only' })
+  await it.reconcileWith({})
+  expect(await users.remove('declared')).toMatchObject({ disabled: true })
+  expect(await clients.remove('declared')).toMatchObject({ disabled: true })
+  expect(await users.list()).toEqual([])
+})
+
+test('adds a client and answers its secret once', async () => {
+  await using it = await start()
+  const { client, secret, warnings } = await it.clients.add(WEB, undefined)
+  expect(secret).toMatch(/^[\w-]{43}$/)
+  expect(warnings).toEqual([])
+  expect(client).toMatchObject({ id: 'web', name: 'web', hasSecret: true, owner: 'operator' })
+  expect(JSON.stringify(await it.clients.show('web'))).not.toContain(secret)
+  expect(client).not.toHaveProperty('secretHash')
+  const { secretHash = '' } = (await it.stores.clients.findById('web')) ?? {}
+  expect(await verifyClientSecret(secret ?? '', secretHash, it.hasher)).toBe(true)
+})
+
+test('takes a secret that the operator chose, and does not answer it', async () => {
+  await using it = await start()
+  const chosen = 'chosen by the operator'
+  const { secret, client } = await it.clients.add(WEB, chosen)
+  expect({ secret, hasSecret: client.hasSecret }).toEqual({ secret: undefined, hasSecret: true })
+  const { secretHash = '' } = (await it.stores.clients.findById('web')) ?? {}
+  expect(secretHash).toMatch(/^\$argon2id\$/)
+  expect(await verifyClientSecret(chosen, secretHash, it.hasher)).toBe(true)
+})
+
+test('adds a public client without a secret', async () => {
+  await using it = await start()
+  const { secret, client } = await it.clients.add({ ...WEB, authMethod: 'none' }, undefined)
+  expect({ secret, hasSecret: client.hasSecret }).toEqual({ secret: undefined, hasSecret: false })
+  await expect(it.clients.rotateSecret('web', undefined)).rejects.toMatchObject({
+    code: 'invalid_input',
+    message: 'The client web has no secret: its method is "none".',
+  })
+})
+
+test('answers what is worth a look', async () => {
+  await using it = await start()
+  const { warnings } = await it.clients.add({ ...WEB, pkce: 'exempt' }, undefined)
+  expect(warnings.map(({ rule }) => rule)).toEqual(['PR350'])
+})
+
+test.each([
+  ['an id like an account', { ...WEB, id: 'acc_1' }, undefined, 'id: PR302:'],
+  ['the id of a resource', { ...WEB, id: 'notes' }, undefined, 'id: PR303:'],
+  ['a script to return to', { ...WEB, redirectUris: ['javascript:x'] }, undefined, 'PR310:'],
+  ['an unknown scope', { ...WEB, scopes: ['x'] }, undefined, 'scopes[0]: PR316:'],
+  ['a secret it cannot have', { ...WEB, authMethod: 'none' as const }, 'x'.repeat(16), 'PR304:'],
+  ['a short secret', WEB, 'short', 'secret: a client secret has at least 16 characters'],
+  ['a bad id', { ...WEB, id: 'a b' }, undefined, 'id: expected a client id of 1 to 128'],
+])('refuses a client with %s', async (_name, client, secret, message) => {
+  await using it = await start()
+  await expect(it.clients.add(client, secret)).rejects.toMatchObject({
+    code: 'invalid_input',
+    message: expect.stringContaining(message),
+  })
+  expect(await it.clients.list()).toHaveLength(1)
+})
+
+test('gives a client a new secret, and forgets the old one', async () => {
+  await using it = await start()
+  const { secret: old = '' } = await it.clients.add(WEB, undefined)
+  const { secret = '' } = await it.clients.rotateSecret('web', undefined)
+  const { secretHash = '' } = (await it.stores.clients.findById('web')) ?? {}
+  expect(await verifyClientSecret(secret, secretHash, it.hasher)).toBe(true)
+  expect(await verifyClientSecret(old, secretHash, it.hasher)).toBe(false)
+  await it.clients.rotateSecret('web', 'chosen by the operator')
+  const rotated = (await it.stores.clients.findById('web'))?.secretHash ?? ''
+  expect(await verifyClientSecret('chosen by the operator', rotated, it.hasher)).toBe(true)
+})
+
+test('adds one client for one id, and says which are not there', async () => {
+  await using it = await start()
+  await it.clients.add(WEB, undefined)
+  await expect(it.clients.add(WEB, undefined)).rejects.toMatchObject({ code: 'conflict' })
+  await expect(it.clients.show('Web')).rejects.toThrow('There is no client "Web".')
+  expect(await it.clients.remove('web')).toMatchObject({ id: 'web' })
+  await expect(it.clients.rotateSecret('web', undefined)).rejects.toMatchObject({
+    code: 'not_found',
+  })
+})
+
+test('tells of every change, without secrets', async () => {
+  await using it = await start({ resources: [RESOURCE] })
+  await it.users.add({ username: 'ann' }, 'correct horse')
+  await it.users.setPassword('ann', 'battery staple')
+  const { secret = '' } = await it.clients.add(WEB, undefined)
+  await it.clients.remove('web')
+  const events = it.lines.map((line) => JSON.parse(line) as { kind: string; action: string })
+  expect(events.map(({ kind, action }) => `${kind} ${action}`)).toEqual([
+    'user added',
+    'user password_set',
+    'client added',
+    'client removed',
+  ])
+  expect(it.lines.join('')).not.toMatch(/correct horse|battery staple|\$argon2/)
+  expect(it.lines.join('')).not.toContain(secret)
+})
