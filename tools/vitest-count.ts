@@ -1,11 +1,11 @@
-import type { Reporter } from 'vitest/node'
+import type { Reporter, SerializedError, TestModule } from 'vitest/node'
 
 /**
  * Prints the plain line `N passed, N failed` after a run. A module that could not be loaded, and an
  * error outside every test, count as failures.
  */
-const countReporter: Reporter = {
-  onTestRunEnd(modules, unhandledErrors) {
+export default class CountReporter implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly SerializedError[]): void {
     let passed = 0
     let failed = unhandledErrors.length
     for (const module of modules) {
@@ -17,7 +17,5 @@ const countReporter: Reporter = {
       }
     }
     console.log(`${passed} passed, ${failed} failed`)
-  },
+  }
 }
-
-export default countReporter
