@@ -26,6 +26,8 @@ export interface Throttled {
 }
 
 export interface GuessThrottle {
+  /** Whether this address has to wait, without counting anything. */
+  peek(subject: string, address: string): Promise<Throttled | undefined>
   begin(subject: string, address: string): Promise<Guess | Throttled>
 }
 
@@ -44,12 +46,17 @@ export function createGuessThrottle(limits: GuessLimits): GuessThrottle {
   })
   const address = createLimiter('address', limits.perAddress)
   const overall = createLimiter('overall', limits.overall)
+  const keyOfPair = (subject: string, place: string) => digest(`${subject}\0${place}`)
   return {
+    async peek(subject, from) {
+      const place = toNetwork(from)
+      return (await isSpent(pair, keyOfPair(subject, place))) ?? (await isSpent(address, place))
+    },
     async begin(subject, from) {
       const place = toNetwork(from)
       const taken: (readonly [RateLimiterMemory, string])[] = []
       const wanted = [
-        [pair, digest(`${subject}\0${place}`)],
+        [pair, keyOfPair(subject, place)],
         [subjectWide, digest(subject)],
         [address, place],
         [overall, 'all'],
@@ -79,6 +86,12 @@ async function consume(limiter: RateLimiterMemory, key: string): Promise<Throttl
     if (!(refusal instanceof RateLimiterRes)) throw refusal
     return { retryAfterSeconds: Math.max(1, Math.ceil(refusal.msBeforeNext / 1000)) }
   }
+}
+
+async function isSpent(limiter: RateLimiterMemory, key: string): Promise<Throttled | undefined> {
+  const state = await limiter.get(key)
+  if (!state || state.remainingPoints > 0) return undefined
+  return { retryAfterSeconds: Math.max(1, Math.ceil(state.msBeforeNext / 1000)) }
 }
 
 async function giveBack(taken: readonly (readonly [RateLimiterMemory, string])[]): Promise<void> {
