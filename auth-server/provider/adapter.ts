@@ -83,15 +83,15 @@ function createModelAdapter(
       const row = await models.find(model, identifiers.key(model, id))
       if (!row) return undefined
       const hidden = row.consumedAt !== undefined && (await isRetry(id, row.consumedAt))
-      return toPayload(row, id, hidden)
+      return toPayload(model, row, id, hidden)
     },
     async findByUid(uid) {
       const row = await models.findByUid(model, uid)
-      return row && toPayload(row, reattach(row.key), false)
+      return row && toPayload(model, row, reattach(row.key), false)
     },
     async findByUserCode(userCode) {
       const row = await models.findByUserCode(model, identifiers.userCode(userCode))
-      return row && toPayload(row, reattach(row.key), false)
+      return row && toPayload(model, row, reattach(row.key), false)
     },
     async upsert(id, payload, expiresIn) {
       const kind = model === 'ReplayDetection' ? 'insert' : 'put'
@@ -139,7 +139,7 @@ function toRow(
   return {
     model,
     key: identifiers.key(model, id),
-    payload: model === 'Interaction' ? forgetSessionId(rest) : rest,
+    payload: model === 'Interaction' ? forgetIds(rest, id) : rest,
     expiresAt,
     grantId: grantId === undefined ? undefined : nameGrant(grantId, identifiers),
     uid: textOf(rest['uid']),
@@ -157,18 +157,36 @@ function nameGrant(id: string, identifiers: Identifiers): string {
   return identifiers.key('Grant', id)
 }
 
-/** The engine copies the session's cookie value into an interaction and never reads it back. */
-function forgetSessionId(payload: ModelPayload): ModelPayload {
-  const { session } = payload
-  if (typeof session !== 'object' || session === null || !('cookie' in session)) return payload
-  const { cookie: _cookie, ...rest } = session
-  return { ...payload, session: rest }
+/** Stands for an interaction's own id in the payload that is kept. */
+const OWN_ID = '{uid}'
+
+/**
+ * An interaction names itself in its return address, and carries a copy of the session's cookie that
+ * the engine never reads back. Neither is kept.
+ */
+function forgetIds(payload: ModelPayload, id: string): ModelPayload {
+  const { session, returnTo } = payload
+  const { cookie: _cookie, ...rest } = { ...(session as Record<string, unknown> | undefined) }
+  return {
+    ...payload,
+    ...(session === undefined ? {} : { session: rest }),
+    returnTo: textOf(returnTo)?.replace(id, OWN_ID),
+  }
 }
 
-function toPayload(row: StoredModel, jti: string, hideConsumed: boolean): AdapterPayload {
+function restoreIds(payload: Record<string, unknown>, id: string): Record<string, unknown> {
+  return { ...payload, returnTo: textOf(payload['returnTo'])?.replace(OWN_ID, id) }
+}
+
+function toPayload(
+  model: string,
+  row: StoredModel,
+  jti: string,
+  hideConsumed: boolean,
+): AdapterPayload {
   const consumed = row.consumedAt !== undefined && !hideConsumed
   return {
-    ...row.payload,
+    ...(model === 'Interaction' ? restoreIds(row.payload, jti) : row.payload),
     jti,
     ...(consumed ? { consumed: Math.floor((row.consumedAt ?? 0) / 1000) } : {}),
   }
