@@ -75,7 +75,7 @@ function judgeLevels(from: Room, to: Room, typeOnly: boolean): string | undefine
     return typeOnly ? undefined : `storage imports ports as types only (\`import type\`)`
   }
   if (to.folder === 'storage' && from.level < 5) return `only level 5 chooses the storage`
-  if (from.level === 0 && to.level === 0) return undefined
+  if (from.level === 5 || (from.level === 0 && to.level === 0)) return undefined
   if (to.level < from.level) return undefined
   return `${from.folder} (level ${from.level}) may not import ${to.folder} (level ${to.level})`
 }

@@ -1,0 +1,266 @@
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import type { ClientView, ClientWithSecret, NewClient } from '../admin/clients.ts'
+import { clientSchema } from '../config/schema.ts'
+import { collect, withCommonOptions, type Cli, type CommonOptions, type Work } from './command.ts'
+import { readSecretFromStdin, requirePipe } from './input.ts'
+import type { Report } from './report.ts'
+import { formatFields, formatTable, harmless, type Style } from './style.ts'
+
+interface SecretOptions extends CommonOptions {
+  readonly secretStdin?: boolean
+}
+
+type Grants = NonNullable<NewClient['grants']>
+
+interface AddOptions extends SecretOptions {
+  readonly name?: string
+  readonly applicationType?: 'web' | 'native'
+  readonly grant?: Grants
+  readonly authMethod?: NonNullable<NewClient['authMethod']>
+  readonly redirectUri?: readonly string[]
+  readonly postLogoutUri?: readonly string[]
+  readonly scope?: readonly string[]
+  readonly defaultScope?: readonly string[]
+  readonly defaultResource?: string
+  readonly origin?: readonly string[]
+  readonly firstParty?: boolean
+  readonly pkceExempt?: boolean
+  readonly claimsInIdToken?: boolean
+}
+
+const SECRET_STDIN = '--secret-stdin'
+const GRANTS = clientSchema.shape.grants.unwrap().element.options
+const GRANT_HELP = `how it may get tokens; may be repeated (choices: ${GRANTS.map((grant) => `"${grant}"`).join(', ')})`
+
+const EXAMPLES = `
+Examples:
+  A web application with a server:
+    portreeve clients add shop --redirect-uri https://shop.example/callback --scope "openid profile"
+  An application in the browser:
+    portreeve clients add spa --auth-method none --redirect-uri https://spa.example/ \\
+      --origin https://spa.example --scope openid
+  An app on a person's own machine:
+    portreeve clients add tool --application-type native --auth-method none \\
+      --redirect-uri http://127.0.0.1/callback --scope openid
+  A service without people:
+    portreeve clients add robot --grant client_credentials --scope notes:read`
+
+export function addClientCommands(program: Command, cli: Cli): void {
+  const clients = program.command('clients').description('applications that ask for tokens')
+  addAdd(clients, cli)
+  addList(clients, cli)
+  addShow(clients, cli)
+  addRotate(clients, cli)
+  addRemove(clients, cli)
+}
+
+function addAdd(clients: Command, cli: Cli): void {
+  const methods = clientSchema.shape.authMethod.unwrap().options
+  const types = clientSchema.shape.applicationType.unwrap().options
+  const add = clients
+    .command('add <id>')
+    .description('add a client')
+    .option('--redirect-uri <uri>', 'where people may be sent back to; may be repeated', collect)
+    .option('--scope <scopes>', 'what it may be granted; may be repeated', collectWords)
+    .option('--grant <grant>', GRANT_HELP, collectGrant)
+    .addOption(
+      new Option(
+        '--auth-method <method>',
+        'how it proves who it is (default: client_secret_basic)',
+      ).choices(methods),
+    )
+    .option(SECRET_STDIN, 'read the secret from standard input instead of generating one')
+    .option('--name <name>', 'what people read on the consent page (default: the id)')
+    .addOption(new Option('--application-type <type>', 'what it is').choices(types))
+    .option('--first-party', 'it is yours: people are not asked for consent')
+    .option(
+      '--post-logout-uri <uri>',
+      'where people may be sent after signing out; may be repeated',
+      collect,
+    )
+    .option(
+      '--origin <origin>',
+      'whose scripts may call the token endpoint; may be repeated',
+      collect,
+    )
+    .option(
+      '--default-scope <scopes>',
+      'assumed when a request names none; may be repeated',
+      collectWords,
+    )
+    .option('--default-resource <uri>', 'the resource of a request that does not tell')
+    .option('--pkce-exempt', 'only for software that cannot do PKCE')
+    .option('--claims-in-id-token', 'for software that does not ask userinfo')
+  withCommonOptions(add)
+    .addHelpText('after', EXAMPLES)
+    .action(async (id: string, options: AddOptions, command: Command) => {
+      const readSecret = chooseSecret(cli, options, command)
+      const work: Work = async (operations) => {
+        const client = readClient(id, options)
+        return reportSecret(
+          'Added the client',
+          await operations.clients.add(client, await readSecret()),
+        )
+      }
+      await cli.operate(options, work, 'may be made')
+    })
+}
+
+function readClient(id: string, options: AddOptions): NewClient {
+  const { name, applicationType, grant, authMethod, defaultResource } = options
+  return {
+    id,
+    redirectUris: [...(options.redirectUri ?? [])],
+    postLogoutRedirectUris: [...(options.postLogoutUri ?? [])],
+    scopes: [...(options.scope ?? [])],
+    defaultScopes: [...(options.defaultScope ?? [])],
+    origins: [...(options.origin ?? [])],
+    firstParty: options.firstParty === true,
+    claimsInIdToken: options.claimsInIdToken === true,
+    pkce: options.pkceExempt === true ? 'exempt' : 'required',
+    ...(name === undefined ? {} : { name }),
+    ...(applicationType === undefined ? {} : { applicationType }),
+    ...(grant === undefined ? {} : { grants: grant }),
+    ...(authMethod === undefined ? {} : { authMethod }),
+    ...(defaultResource === undefined ? {} : { defaultResource }),
+  }
+}
+
+/** `undefined` where one is to be generated. */
+function chooseSecret(
+  { world }: Cli,
+  { secretStdin }: SecretOptions,
+  command: Command,
+): () => Promise<string | undefined> {
+  if (!secretStdin) return async () => undefined
+  requirePipe(world, command, SECRET_STDIN)
+  return () => readSecretFromStdin(world, SECRET_STDIN)
+}
+
+function addList(clients: Command, cli: Cli): void {
+  withCommonOptions(clients.command('list').description('list the clients')).action(
+    (options: CommonOptions) =>
+      cli.operate(options, async (operations) => {
+        const list = await operations.clients.list()
+        return {
+          json: { clients: list },
+          text: (style) =>
+            list.length === 0
+              ? 'No clients. Add one: portreeve clients add ID --redirect-uri URI'
+              : formatTable(
+                  ['ID', 'NAME', 'GRANTS', 'METHOD', 'STATE', 'OWNER'],
+                  list.map((client) => [
+                    client.id,
+                    client.name,
+                    client.grants.join(', '),
+                    client.authMethod,
+                    describeState(client),
+                    client.owner,
+                  ]),
+                  style,
+                ),
+        }
+      }),
+  )
+}
+
+function addShow(clients: Command, cli: Cli): void {
+  withCommonOptions(clients.command('show <id>').description('show a client')).action(
+    (id: string, options: CommonOptions) =>
+      cli.operate(options, async (operations) => {
+        const client = await operations.clients.show(id)
+        return { json: { client }, text: (style) => formatClient(client, style) }
+      }),
+  )
+}
+
+function addRotate(clients: Command, cli: Cli): void {
+  const rotate = clients
+    .command('rotate-secret <id>')
+    .description('give a client another secret; the old one is refused at once')
+    .option(SECRET_STDIN, 'read the secret from standard input instead of generating one')
+  withCommonOptions(rotate).action(async (id: string, options: SecretOptions, command: Command) => {
+    const readSecret = chooseSecret(cli, options, command)
+    await cli.operate(options, async (operations) => {
+      const rotated = await operations.clients.rotateSecret(id, await readSecret())
+      return reportSecret('Changed the secret of', rotated)
+    })
+  })
+}
+
+function addRemove(clients: Command, cli: Cli): void {
+  const description = 'remove a client, with the grants that people gave it'
+  withCommonOptions(clients.command('remove <id>').description(description)).action(
+    (id: string, options: CommonOptions) =>
+      cli.operate(options, async (operations) => {
+        await operations.clients.remove(id)
+        return {
+          json: { removed: { id } },
+          text: (style) => `${style.good('Removed')} the client ${harmless(id)}.`,
+        }
+      }),
+  )
+}
+
+function reportSecret(done: string, { client, secret, warnings }: ClientWithSecret): Report {
+  return {
+    json: { client, ...(secret === undefined ? {} : { secret }) },
+    warnings,
+    text(style) {
+      const parts = [`${style.good(done)} ${harmless(client.id)}.`, formatClient(client, style)]
+      if (secret !== undefined) {
+        parts.push(
+          `  ${style.quiet('secret')}  ${style.secret(secret)}`,
+          'The secret is shown this once: only its hash is kept. Give it to the application now.',
+        )
+      }
+      return parts.join('\n\n')
+    },
+  }
+}
+
+function formatClient(client: ClientView, style: Style): string {
+  const special = [
+    ...(client.firstParty ? ['first party'] : []),
+    ...(client.pkce === 'exempt' ? ['exempt from PKCE'] : []),
+    ...(client.claimsInIdToken ? ['claims in the ID token'] : []),
+  ]
+  const optional: readonly (readonly [string, readonly string[]])[] = [
+    ['after signing out', client.postLogoutRedirectUris],
+    ['default scopes', client.defaultScopes],
+    ['default resource', client.defaultResource === undefined ? [] : [client.defaultResource]],
+    ['origins', client.origins],
+    ['special', special],
+  ]
+  return formatFields(
+    [
+      ['client id', client.id],
+      ['name', client.name],
+      ['state', describeState(client)],
+      ['type', client.applicationType],
+      ['grants', client.grants.join(', ')],
+      ['method', `${client.authMethod}${client.hasSecret ? ' (secret set)' : ''}`],
+      ['redirect URIs', client.redirectUris],
+      ['scopes', client.scopes.join(' ') || 'none'],
+      ...optional.filter(([, values]) => values.length > 0),
+      ['owner', client.owner],
+      ['created', client.createdAt],
+      ['changed', client.updatedAt],
+    ],
+    style,
+  )
+}
+
+function describeState({ disabled }: ClientView): string {
+  return disabled ? 'disabled' : 'active'
+}
+
+function collectWords(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, ...value.split(/\s+/).filter((word) => word !== '')]
+}
+
+function collectGrant(value: string, before: Grants = []): Grants {
+  const grant = GRANTS.find((known) => known === value)
+  if (grant) return [...before, grant]
+  throw new InvalidArgumentError(`Allowed choices are ${GRANTS.join(', ')}.`)
+}

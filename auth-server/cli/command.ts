@@ -1,0 +1,37 @@
+import type { Command } from 'commander'
+import type { Operations } from '../admin/operations.ts'
+import type { Report } from './report.ts'
+import type { World } from './world.ts'
+
+/** Options of every command. */
+export interface CommonOptions {
+  readonly config?: string
+  readonly json?: boolean
+}
+
+/** What a command does with the operations. */
+export type Work = (operations: Operations) => Promise<Report>
+
+/** What the commands need to do their work. */
+export interface Cli {
+  readonly world: World
+  /** Does the work on the database of the configuration, and prints what it answers. */
+  operate(
+    options: CommonOptions,
+    work: Work,
+    database?: 'must exist' | 'may be made',
+  ): Promise<void>
+}
+
+/** Gives a command the options that every command has. */
+export function withCommonOptions(command: Command): Command {
+  const config = 'the configuration file (default: portreeve.config.ts, .js or .json here)'
+  return command
+    .option('-c, --config <file>', config)
+    .option('--json', 'answer with one JSON document')
+}
+
+/** For an option that may be repeated. */
+export function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value]
+}

@@ -1,0 +1,81 @@
+import { existsSync } from 'node:fs'
+import { Command } from 'commander'
+import { createPasswordHasher } from '../accounts/password.ts'
+import { createOperations } from '../admin/operations.ts'
+import { databaseFile, loadConfig, type LoadedConfig } from '../config/load.ts'
+import { PortreeveError } from '../errors.ts'
+import { createEvents } from '../events.ts'
+import { createLog } from '../log.ts'
+import { addClientCommands } from './clients.ts'
+import type { Cli } from './command.ts'
+import { addKeyCommands } from './keys.ts'
+import { DONE, printFailure, printReport } from './report.ts'
+import { addServeCommand } from './serve.ts'
+import { addUserCommands } from './users.ts'
+import { wantsColours, type World } from './world.ts'
+
+/** Runs one command line; `argv` is without the program. Answers the exit code: 0, 1 or 2. */
+export async function runCli(argv: readonly string[], world: World): Promise<number> {
+  const asJson = argv.includes('--json')
+  const program = createProgram(world, asJson)
+  const cli: Cli = {
+    world,
+    async operate(options, work, database = 'must exist') {
+      const loaded = await loadConfig({ file: options.config, environment: world.environment })
+      if (database === 'must exist') requireDatabase(loaded)
+      await using stores = await openStores(world, loaded)
+      const { hashConcurrency: concurrency, hashQueue: queue } = loaded.config.signIn
+      const hasher = createPasswordHasher({ concurrency, queue })
+      const events = createEvents(createLog('silent'))
+      const collaborators = { ...stores, hasher, events, clock: world.clock }
+      printReport(world, await work(createOperations(collaborators, loaded)), asJson)
+    },
+  }
+  addServeCommand(program, cli)
+  addUserCommands(program, cli)
+  addClientCommands(program, cli)
+  addKeyCommands(program, cli)
+  try {
+    await program.parseAsync(argv, { from: 'user' })
+    return DONE
+  } catch (error) {
+    return printFailure(world, error, asJson)
+  }
+}
+
+function createProgram(world: World, asJson: boolean): Command {
+  const { stdout, stderr, environment, version } = world
+  return new Command('portreeve')
+    .description('An OAuth 2 / OpenID Connect authorization server that returns JWT access tokens.')
+    .version(version)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => stdout.write(text),
+      writeErr: (text) => stderr.write(text),
+      getOutHasColors: () => wantsColours(stdout, environment),
+      getErrHasColors: () => wantsColours(stderr, environment),
+      outputError(text, write) {
+        const message = text.trim().replace(/^error: /, '')
+        write(asJson ? `${JSON.stringify({ error: { code: 'usage', message } })}\n` : text)
+      },
+    })
+    .configureHelp({ showGlobalOptions: false })
+}
+
+/** Reading from a wrong folder would otherwise make an empty database there, and find nothing. */
+function requireDatabase({ config, file }: LoadedConfig): void {
+  const database = databaseFile(config)
+  if (database === undefined || existsSync(database)) return
+  const hint = file === undefined ? ', or name the configuration with --config' : ''
+  const message = `There is no database at ${database} yet. Start the server or add something first${hint}.`
+  throw new PortreeveError('not_found', message)
+}
+
+async function openStores({ openStores: open, clock }: World, { config }: LoadedConfig) {
+  if (databaseFile(config) === undefined) {
+    const message =
+      'The database is in the memory of the server, where no other program reaches it.'
+    throw new PortreeveError('misconfigured', message)
+  }
+  return open(config.database.url, clock)
+}

@@ -1,0 +1,37 @@
+import type { AccountStore } from '../accounts/account.ts'
+import type { ClientStore } from '../clients/client.ts'
+import type { Clock } from '../clock.ts'
+import type { LoadedConfig } from '../config/load.ts'
+import type { Environment } from '../config/secrets.ts'
+import type { KeyStore } from '../keys/keyset.ts'
+
+/** Everything outside of the program that the command line touches. */
+export interface World {
+  readonly version: string
+  readonly environment: Environment
+  readonly clock: Clock
+  readonly stdin: NodeJS.ReadStream
+  readonly stdout: NodeJS.WriteStream
+  readonly stderr: NodeJS.WriteStream
+  readonly openStores: (url: string, clock: Clock) => Promise<CliStores>
+  readonly createAuthServer: (loaded: LoadedConfig) => Promise<RunningServer>
+  /** Resolves when the process is asked to stop. From this call on it no longer ends by itself. */
+  readonly waitForStop: () => Promise<void>
+}
+
+export interface CliStores extends AsyncDisposable {
+  readonly accounts: AccountStore
+  readonly clients: ClientStore
+  readonly keys: KeyStore
+}
+
+export interface RunningServer extends AsyncDisposable {
+  readonly issuer: string
+  /** Where it listens. */
+  readonly url: string
+}
+
+/** Colours are for terminals, and for those who have not said no (https://no-color.org). */
+export function wantsColours(stream: NodeJS.WriteStream, { NO_COLOR: no }: Environment): boolean {
+  return stream.isTTY && (no === undefined || no === '')
+}
