@@ -2,25 +2,12 @@ import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:cr
 import { link, open, readFile, unlink } from 'node:fs/promises'
 import { PortreeveError } from '../errors.ts'
 
-export function parseRootKey(text: string): Buffer {
-  const key = Buffer.from(text, 'base64url')
-  if (key.length === 32 && key.toString('base64url') === text) return key
-  throw new PortreeveError('misconfigured', 'The root key must be 32 bytes in base64url.')
-}
+const KEY_BYTES = 32
+const NONCE_BYTES = 12
+const TAG_BYTES = 16
+const VERSION = 'v1.'
 
-export async function readOrCreateRootKeyFile(path: string): Promise<Buffer> {
-  const found = await readFile(path, 'utf8').catch(() => undefined)
-  if (found !== undefined) return parseRootKey(found.trim())
-  const temporary = `${path}.${randomBytes(6).toString('hex')}`
-  const file = await open(temporary, 'wx', 0o600)
-  await file.writeFile(`${randomBytes(32).toString('base64url')}\n`)
-  await file.sync()
-  await file.close()
-  await link(temporary, path).catch(() => {})
-  await unlink(temporary)
-  return parseRootKey((await readFile(path, 'utf8')).trim())
-}
-
+/** What a key derived from the root key is for: no two purposes share one. */
 export type KeyPurpose =
   | 'seal'
   | 'cookies'
@@ -29,20 +16,91 @@ export type KeyPurpose =
   | 'user-code'
   | 'csrf'
 
+/** Expects 32 bytes in base64url. Throws `misconfigured`, without the text. */
+export function parseRootKey(text: string): Buffer {
+  const key = Buffer.from(text, 'base64url')
+  if (key.length === KEY_BYTES && key.toString('base64url') === text) return key
+  throw new PortreeveError(
+    'misconfigured',
+    `The root key must be ${KEY_BYTES} bytes in base64url. Make one: openssl rand 32 | basenc --base64url -w0 | tr -d =`,
+  )
+}
+
+/**
+ * The root key in the file, which is made with a random key and mode 0600 where it does not exist. Of
+ * two servers that start at once, both read the one that was there first.
+ */
+export async function readOrCreateRootKeyFile(path: string): Promise<Buffer> {
+  const found = await readKeyFile(path)
+  if (found !== undefined) return parseRootKey(found)
+  await createKeyFile(path)
+  return parseRootKey((await readKeyFile(path)) ?? '')
+}
+
+async function readKeyFile(path: string): Promise<string | undefined> {
+  try {
+    return (await readFile(path, 'utf8')).trim()
+  } catch (cause) {
+    if (codeOf(cause) === 'ENOENT') return undefined
+    throw unusable(path, 'read', cause)
+  }
+}
+
+/** The file appears whole or not at all, whatever kills the process meanwhile. */
+async function createKeyFile(path: string): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}`
+  try {
+    await writeSynced(temporary, `${randomBytes(KEY_BYTES).toString('base64url')}\n`)
+    await link(temporary, path).finally(() => unlink(temporary))
+  } catch (cause) {
+    if (codeOf(cause) !== 'EEXIST') throw unusable(path, 'made', cause)
+  }
+}
+
+async function writeSynced(path: string, text: string): Promise<void> {
+  await using file = await open(path, 'wx', 0o600)
+  await file.writeFile(text)
+  await file.sync()
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code
+}
+
+function unusable(path: string, what: 'read' | 'made', cause: unknown): PortreeveError {
+  const message = `The root key file ${path} cannot be ${what} (${codeOf(cause) ?? 'unknown error'}).`
+  return new PortreeveError('misconfigured', message, { cause })
+}
+
+/** HKDF-SHA-256 (RFC 5869): knowing one derived key tells nothing of another. */
 export function deriveKey(root: Buffer, purpose: KeyPurpose): Buffer {
-  return Buffer.from(hkdfSync('sha256', root, Buffer.alloc(0), `portreeve ${purpose}`, 32))
+  return Buffer.from(hkdfSync('sha256', root, Buffer.alloc(0), `portreeve ${purpose}`, KEY_BYTES))
 }
 
-export function seal(key: Buffer, plaintext: string, aad: string): string {
-  const nonce = randomBytes(12)
-  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(aad))
+/** AES-256-GCM. `context` is bound to the text: sealed for one key id, it opens for no other. */
+export function seal(key: Buffer, plaintext: string, context: string): string {
+  const nonce = randomBytes(NONCE_BYTES)
+  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(context))
   const text = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()])
-  return `v1.${Buffer.concat([nonce, cipher.getAuthTag(), text]).toString('base64url')}`
+  return VERSION + Buffer.concat([nonce, cipher.getAuthTag(), text]).toString('base64url')
 }
 
-export function unseal(key: Buffer, sealed: string, aad: string): string {
-  const bytes = Buffer.from(sealed.slice(3), 'base64url')
-  const cipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12))
-  cipher.setAAD(Buffer.from(aad)).setAuthTag(bytes.subarray(12, 28))
-  return Buffer.concat([cipher.update(bytes.subarray(28)), cipher.final()]).toString('utf8')
+/** Throws `misconfigured` for what was sealed under another key, for another context, or changed. */
+export function unseal(key: Buffer, sealed: string, context: string): string {
+  const bytes = Buffer.from(sealed.slice(VERSION.length), 'base64url')
+  const nonce = bytes.subarray(0, NONCE_BYTES)
+  const tag = bytes.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES)
+  try {
+    if (!sealed.startsWith(VERSION)) throw new TypeError('unknown version of the seal')
+    const cipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES })
+    cipher.setAAD(Buffer.from(context)).setAuthTag(tag)
+    const text = bytes.subarray(NONCE_BYTES + TAG_BYTES)
+    return Buffer.concat([cipher.update(text), cipher.final()]).toString('utf8')
+  } catch (cause) {
+    throw new PortreeveError(
+      'misconfigured',
+      'The signing keys in the database were sealed under another root key. Give back the root key that they were made with (rootKey), or start with an empty database.',
+      { cause },
+    )
+  }
 }
