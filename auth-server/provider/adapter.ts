@@ -188,6 +188,10 @@ function toPayload(
   return {
     ...(model === 'Interaction' ? restoreIds(row.payload, jti) : row.payload),
     jti,
+    // The store may have kept a grant for longer than it was given.
+    ...(model === 'Grant' && row.expiresAt !== undefined
+      ? { exp: Math.floor(row.expiresAt / 1000) }
+      : {}),
     ...(consumed ? { consumed: Math.floor((row.consumedAt ?? 0) / 1000) } : {}),
   }
 }

@@ -23,6 +23,7 @@ export interface StoredModel {
   readonly payload: Record<string, unknown>
   /** Milliseconds since the epoch. */
   readonly consumedAt: number | undefined
+  readonly expiresAt: number | undefined
 }
 
 /** One change that the engine makes. */
@@ -30,7 +31,8 @@ export type ModelWrite =
   /**
    * Writes a row, leaving `consumed` as it is. A session's `authorizations` are merged with those
    * stored under its uid; a session that was ended stays ended; a refresh token that exists stays as
-   * it is, so that all retries of one refresh share one successor. Lost if its grant was revoked.
+   * it is, so that all retries of one refresh share one successor. A grant is kept at least as long
+   * as what is put under it. Lost if its grant was revoked.
    */
   | ({ readonly kind: 'put' } & ModelRow)
   /** Writes a row that must not exist yet. Lost if it does. */

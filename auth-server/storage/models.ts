@@ -19,7 +19,8 @@ type Put = Extract<ModelWrite, { kind: 'put' }>
 type Consume = Extract<ModelWrite, { kind: 'consume' }>
 
 export function createModelStore(database: Kysely<Schema>, clock: Clock): ModelStore {
-  const select = () => database.selectFrom('engine_model').select(['key', 'payload', 'consumed_at'])
+  const select = () =>
+    database.selectFrom('engine_model').select(['key', 'payload', 'consumed_at', 'expires_at'])
   return {
     async find(model, key) {
       const row = await select()
@@ -165,7 +166,23 @@ async function put(transaction: Transaction<Schema>, clock: Clock, row: Put): Pr
         : conflict.columns(['model', 'key']).doUpdateSet(changes),
     )
     .execute()
+  if (row.grantId !== undefined) await keepGrantFor(transaction, row.grantId, values.expires_at)
   return true
+}
+
+/** A refresh token that is used again and again outlives the day when its grant was given. */
+async function keepGrantFor(
+  transaction: Transaction<Schema>,
+  grantId: string,
+  expiresAt: number | null,
+): Promise<void> {
+  await transaction
+    .updateTable('engine_model')
+    .set({ expires_at: expiresAt })
+    .where('model', '=', 'Grant')
+    .where('key', '=', grantId)
+    .where('expires_at', '<', expiresAt)
+    .execute()
 }
 
 /**
@@ -348,10 +365,13 @@ function toRow(row: ModelRow, now: number): EngineModelTable {
   }
 }
 
-function toStored(row: Pick<EngineModelTable, 'key' | 'payload' | 'consumed_at'>): StoredModel {
+function toStored(
+  row: Pick<EngineModelTable, 'key' | 'payload' | 'consumed_at' | 'expires_at'>,
+): StoredModel {
   return {
     key: row.key,
     payload: JSON.parse(row.payload) as Record<string, unknown>,
     consumedAt: row.consumed_at ?? undefined,
+    expiresAt: row.expires_at ?? undefined,
   }
 }

@@ -91,6 +91,19 @@ describe('the model store', () => {
       expect(results.filter(({ outcome }) => outcome === 'applied')).toHaveLength(1)
     }))
 
+  test('keeps a grant for as long as what is put under it', () =>
+    withStores(async ({ models }) => {
+      const expiryOf = async () => (await models.find('Grant', 'g'))?.expiresAt
+      const later = clock.now() + 2 * HOUR
+      await models.apply([put('Grant', 'g', { grantId: 'g' })])
+      await models.apply([put('RefreshToken', 'long', { grantId: 'g', expiresAt: later })])
+      expect(await expiryOf()).toBe(later)
+      await models.apply([put('AuthorizationCode', 'short', { grantId: 'g' })])
+      expect(await expiryOf()).toBe(later)
+      await models.apply([put('RefreshToken', 'other', { grantId: 'h', expiresAt: later + 1 })])
+      expect(await expiryOf()).toBe(later)
+    }))
+
   test('answers deep copies', () =>
     withStores(async ({ models }) => {
       await models.apply([put('Grant', 'g', { payload: { openid: { scope: 'openid' } } })])
