@@ -16,9 +16,10 @@ export interface GuessLimits {
   readonly overall: GuessLimit
 }
 
-/** A guess that was allowed to be made. It counts as wrong until it is said to be right. */
-export interface Guess {
-  succeeded(): Promise<void>
+/** A guess that was allowed to be made. It counts as wrong until it is forgiven. */
+interface Guess {
+  /** It was right, or was not made after all: it does not count. */
+  forgive(): Promise<void>
 }
 
 export interface Throttled {
@@ -46,7 +47,6 @@ export function createGuessThrottle(limits: GuessLimits): GuessThrottle {
   })
   const address = createLimiter('address', limits.perAddress)
   const overall = createLimiter('overall', limits.overall)
-  const keyOfPair = (subject: string, place: string) => digest(`${subject}\0${place}`)
   return {
     async peek(subject, from) {
       const place = toNetwork(from)
@@ -69,9 +69,13 @@ export function createGuessThrottle(limits: GuessLimits): GuessThrottle {
         }
         taken.push([limiter, key])
       }
-      return { succeeded: () => giveBack(taken) }
+      return { forgive: () => giveBack(taken) }
     },
   }
+}
+
+function keyOfPair(subject: string, place: string): string {
+  return digest(`${subject}\0${place}`)
 }
 
 function createLimiter(keyPrefix: string, { attempts, windowSeconds }: GuessLimit) {

@@ -1,17 +1,21 @@
-import type { Events } from '../events.ts'
+import { normalizeUsername } from '../config/username.ts'
 import { PortreeveError, type Result } from '../errors.ts'
+import type { Events } from '../events.ts'
 import type { GuessThrottle } from '../throttle.ts'
 import type { Account, AccountStore } from './account.ts'
 import type { PasswordHasher } from './password.ts'
 
+/** `credentials` stands for an unknown user, a wrong password and a disabled account alike. */
 export type SignInRefusal =
   | { readonly kind: 'credentials' }
   | { readonly kind: 'throttled'; readonly retryAfterSeconds: number }
   | { readonly kind: 'busy'; readonly retryAfterSeconds: number }
 
 export interface Credentials {
+  /** As it was typed. */
   readonly username: string
   readonly password: string
+  /** Where the attempt comes from, an IP address: guesses are counted by it, too. */
   readonly address: string
 }
 
@@ -22,31 +26,54 @@ export interface SignInCollaborators {
   readonly events: Events
 }
 
-export function createSignIn(collaborators: SignInCollaborators) {
+export type SignIn = (credentials: Credentials) => Promise<Result<Account, SignInRefusal>>
+
+/**
+ * Signs people in by password.
+ *
+ * An unknown user costs one hash, like a known one, so that the time tells nobody who exists. Does not
+ * check that what the account may do suffices for anything.
+ */
+export function createSignIn(collaborators: SignInCollaborators): SignIn {
   const { accounts, hasher, throttle, events } = collaborators
-  return async (credentials: Credentials): Promise<Result<Account, SignInRefusal>> => {
-    const username = credentials.username.trim().normalize('NFKC').toLowerCase()
-    const guess = await throttle.begin(username, credentials.address)
+  return async ({ username, password, address }) => {
+    const name = normalizeUsername(username)
+    const guess = await throttle.begin(name, address)
     if ('retryAfterSeconds' in guess) {
+      events.signInRefused({ reason: 'throttled' })
       return { ok: false, reason: { kind: 'throttled', ...guess } }
     }
-    const account = await accounts.findByUsername(username)
-    try {
-      const right = await (account?.passwordHash === undefined
-        ? hasher.pretend(credentials.password)
-        : hasher.verify(credentials.password, account.passwordHash))
-      if (right && account && !account.disabled) {
-        await guess.succeeded()
-        return { ok: true, value: account }
-      }
-    } catch (error) {
-      if (!(error instanceof PortreeveError) || error.code !== 'busy') throw error
+    const account = await accounts.findByUsername(name)
+    const right = await orBusy(
+      account?.passwordHash === undefined
+        ? hasher.pretend(password)
+        : hasher.verify(password, account.passwordHash),
+    )
+    if (right === 'busy') {
+      await guess.forgive()
+      events.signInRefused({ reason: 'busy', accountId: account?.id })
       return { ok: false, reason: { kind: 'busy', retryAfterSeconds: 1 } }
     }
-    events.signInRefused({
-      reason: account ? 'wrong_password' : 'unknown_user',
-      accountId: account?.id,
-    })
+    if (right && account && !account.disabled) {
+      await guess.forgive()
+      return { ok: true, value: account }
+    }
+    events.signInRefused({ reason: nameFault(account, right), accountId: account?.id })
     return { ok: false, reason: { kind: 'credentials' } }
   }
+}
+
+async function orBusy(work: Promise<boolean>): Promise<boolean | 'busy'> {
+  try {
+    return await work
+  } catch (error) {
+    if (error instanceof PortreeveError && error.code === 'busy') return 'busy'
+    throw error
+  }
+}
+
+/** For the operator: the person is told no more than that it did not work. */
+function nameFault(account: Account | undefined, right: boolean): string {
+  if (!account) return 'unknown_user'
+  return right ? 'disabled' : 'wrong_password'
 }

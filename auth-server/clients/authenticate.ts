@@ -46,7 +46,7 @@ export function createSecretVerifier({
     const right =
       client?.secretHash !== undefined &&
       (await verifyClientSecret(secret, client.secretHash, hasher))
-    if (right) await attempt.succeeded()
+    if (right) await attempt.forgive()
     else events.clientAuthenticationRefused({ clientId, reason: 'wrong_secret' })
     return right
   }

@@ -1,0 +1,84 @@
+import { expect, test } from 'vitest'
+import { createEvents } from '../events.ts'
+import { createLog } from '../log.ts'
+import { openStores } from '../storage/stores.ts'
+import { createGuessThrottle } from '../throttle.ts'
+import { createPasswordHasher, type PasswordHasher } from './password.ts'
+import { createSignIn } from './sign-in.ts'
+
+const MANY = { attempts: 1000, windowSeconds: 60 }
+const PASSWORD = 'a password of alice'
+
+async function start(options = { concurrency: 2, queue: 16 }) {
+  await using cleanUp = new AsyncDisposableStack()
+  const { accounts } = cleanUp.use(await openStores('sqlite::memory:', { now: () => 0 }))
+  const real = createPasswordHasher(options)
+  let hashes = 0
+  const counting: PasswordHasher = {
+    ...real,
+    verify: (password, phc) => ((hashes += 1), real.verify(password, phc)),
+    pretend: (password) => ((hashes += 1), real.pretend(password)),
+  }
+  const lines: string[] = []
+  const signIn = createSignIn({
+    accounts,
+    hasher: counting,
+    throttle: createGuessThrottle({ perAccount: MANY, perAddress: MANY, overall: MANY }),
+    events: createEvents(createLog('info', { write: (line) => void lines.push(line) })),
+  })
+  const add = async (username: string, more: { disabled?: boolean; password?: string } = {}) =>
+    accounts.insert({
+      id: `acc_${username}`,
+      username,
+      passwordHash: more.password === undefined ? undefined : await real.hash(more.password),
+      roles: [],
+      groups: [],
+      profile: {},
+      disabled: more.disabled === true,
+      owner: 'operator',
+      createdAt: 0,
+      updatedAt: 0,
+    })
+  await add('alice', { password: PASSWORD })
+  await add('disabled', { password: PASSWORD, disabled: true })
+  await add('passkey')
+  const running = cleanUp.move()
+  return {
+    try: (username: string, password: string) =>
+      signIn({ username, password, address: '192.0.2.1' }),
+    hashes: () => hashes,
+    logged: () => lines.join(''),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  }
+}
+
+test('signs a person in however the name is written', async () => {
+  await using it = await start()
+  for (const name of ['alice', ' Alice ', 'ALICE', 'ａｌｉｃｅ']) {
+    expect(await it.try(name, PASSWORD)).toMatchObject({ ok: true, value: { id: 'acc_alice' } })
+  }
+})
+
+test.each([
+  ['a wrong password', 'alice', 'something else'],
+  ['no password', 'alice', ''],
+  ['an unknown name', 'stranger', PASSWORD],
+  ['no name', '', PASSWORD],
+  ['a disabled account', 'disabled', PASSWORD],
+  ['an account without a password', 'passkey', ''],
+])('refuses %s in one and the same way, after one hash', async (_case, username, password) => {
+  await using it = await start()
+  expect(await it.try(username, password)).toEqual({ ok: false, reason: { kind: 'credentials' } })
+  expect(it.hashes()).toBe(1)
+  expect(it.logged()).not.toContain('stranger')
+  expect(it.logged()).not.toContain(PASSWORD)
+})
+
+test('hashes so many at once and no more, and counts nothing against those it turned away', async () => {
+  await using it = await start({ concurrency: 1, queue: 2 })
+  const answers = await Promise.all(Array.from({ length: 10 }, () => it.try('alice', PASSWORD)))
+  const outcomes = answers.map((answer) => (answer.ok ? 'in' : answer.reason.kind))
+  expect(outcomes.filter((outcome) => outcome === 'in')).toHaveLength(3)
+  expect(outcomes.filter((outcome) => outcome === 'busy')).toHaveLength(7)
+  expect(await it.try('alice', PASSWORD)).toMatchObject({ ok: true })
+})
