@@ -5,7 +5,7 @@ import type {
   KoaContextWithOIDC,
 } from 'oidc-provider'
 import type { Account } from '../accounts/account.ts'
-import { EVERYONE, isOidcScope, type Catalogue } from '../scopes/catalogue.ts'
+import { isOidcScope, type Catalogue } from '../scopes/catalogue.ts'
 import type { Identifiers } from './identifiers.ts'
 import { requestedScopes } from './resources.ts'
 
@@ -44,7 +44,7 @@ export function createAccessTokenShaper(
         auth_time: source?.authTime,
         acr: source?.acr,
         amr: source?.amr,
-        ...(account ? { roles: account.roles.filter((role) => role !== EVERYONE) } : {}),
+        ...(account ? { roles: account.roles } : {}),
       }
     },
     customize(ctx, token, jwt) {

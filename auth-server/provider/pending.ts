@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Account, AccountStore } from '../accounts/account.ts'
 import type { Client, ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
+import type { OidcScope } from '../config/built-in.ts'
 import { isOidcScope, OIDC_SCOPES, type Catalogue, type Resource } from '../scopes/catalogue.ts'
 import { decideScopes } from '../scopes/policy.ts'
 import type { EngineHost } from './host.ts'
@@ -137,7 +138,7 @@ function sortScopes(
   return { asked, leftOut }
 }
 
-function describeOidcScope(scope: keyof typeof OIDC_SCOPES): ScopeInWords {
+function describeOidcScope(scope: OidcScope): ScopeInWords {
   return { scope, description: OIDC_SCOPES[scope], resourceName: undefined, resource: undefined }
 }
 

@@ -1,13 +1,14 @@
+import { EVERYONE, type OidcScope } from '../config/built-in.ts'
 import type { Config, SigningAlgorithm } from '../config/schema.ts'
 
 /** The scopes of OpenID Connect that this server knows, with the words people read. */
-export const OIDC_SCOPES = {
+export const OIDC_SCOPES: Readonly<Record<OidcScope, string>> = {
   openid: 'Know who you are (an identifier made for this server)',
   profile: 'See your name, username, picture and language',
   email: 'See your e-mail address',
   groups: 'See the groups you belong to',
   offline_access: 'Keep access while you are away, until you withdraw it',
-} as const
+}
 
 /** An API that tokens are for (RFC 8707). */
 export interface Resource {
@@ -38,10 +39,7 @@ export interface Catalogue {
   readonly roles: ReadonlyMap<string, ReadonlySet<string>>
 }
 
-/** The role that every account has without being given it. */
-export const EVERYONE = 'everyone'
-
-export function isOidcScope(scope: string): scope is keyof typeof OIDC_SCOPES {
+export function isOidcScope(scope: string): scope is OidcScope {
   return Object.hasOwn(OIDC_SCOPES, scope)
 }
 
