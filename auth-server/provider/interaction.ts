@@ -30,7 +30,10 @@ export interface PendingInteraction {
   readonly leftOut: readonly ScopeInWords[]
 }
 
-/** The engine's side of the sign-in and consent pages. Every `finish…` answers where to redirect. */
+/**
+ * The engine's side of the sign-in and consent pages. Whatever ends an interaction answers where to
+ * redirect, or `undefined` where it was over already: two tabs may answer the same one.
+ */
 export interface Interactions {
   /** `undefined` where this browser has no such interaction: expired, finished, or another's. */
   find(req: IncomingMessage, res: ServerResponse): Promise<PendingInteraction | undefined>
@@ -40,11 +43,11 @@ export interface Interactions {
     res: ServerResponse,
     accountId: string,
     methods: readonly string[],
-  ): Promise<string>
+  ): Promise<string | undefined>
   /** The person agrees to everything in `asked`. */
-  finishConsent(req: IncomingMessage, res: ServerResponse): Promise<string>
+  finishConsent(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
   /** The person declines: ends in `access_denied` at the client. */
-  cancel(req: IncomingMessage, res: ServerResponse): Promise<string>
+  cancel(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
 }
 
 /** The pages that the engine itself shows, as functions from facts to HTML. */

@@ -1,5 +1,4 @@
 import { errors, type Grant, type Provider } from 'oidc-provider'
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Account, AccountStore } from '../accounts/account.ts'
 import type { Client, ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
@@ -24,64 +23,55 @@ type Details = Awaited<ReturnType<Provider['interactionDetails']>>
 export function createInteractions(collaborators: InteractionCollaborators): Interactions {
   const { host, events } = collaborators
   return {
-    async find(req, res) {
-      const details = await readDetails(host, req, res)
-      return details && describe(collaborators, details)
-    },
-    async finishSignIn(req, res, accountId, methods) {
-      const login = { accountId, amr: [...methods], remember: true }
-      return host
-        .provider()
-        .interactionResult(req, res, { login }, { mergeWithLastSubmission: false })
-    },
-    async finishConsent(req, res) {
-      const details = await requireDetails(host, req, res)
-      const pending = await requireDescription(collaborators, details)
-      const accountId = details.session?.accountId
-      if (accountId === undefined) throw new errors.SessionNotFound('nobody is signed in')
-      const grantId = await saveGrant(host.provider(), details, pending, accountId)
-      events.consentGiven({
-        accountId,
-        clientId: pending.client.id,
-        scopes: pending.asked.map(({ scope }) => scope),
-      })
-      return host.provider().interactionResult(req, res, { consent: { grantId } })
-    },
-    async cancel(req, res) {
-      const details = await requireDetails(host, req, res)
-      events.consentRefused({
-        accountId: details.session?.accountId,
-        clientId: textOf(details.params['client_id']),
-      })
-      const result = { error: 'access_denied', error_description: 'the person declined' }
-      return host.provider().interactionResult(req, res, result, { mergeWithLastSubmission: false })
-    },
+    find: (req, res) =>
+      unlessOver(async () => {
+        const details = await host.provider().interactionDetails(req, res)
+        return describe(collaborators, details)
+      }),
+    finishSignIn: (req, res, accountId, methods) =>
+      unlessOver(async () => {
+        const login = { accountId, amr: [...methods], remember: true }
+        return host
+          .provider()
+          .interactionResult(req, res, { login }, { mergeWithLastSubmission: false })
+      }),
+    finishConsent: (req, res) =>
+      unlessOver(async () => {
+        const details = await host.provider().interactionDetails(req, res)
+        const pending = await describe(collaborators, details)
+        const accountId = details.session?.accountId
+        if (!pending || accountId === undefined) return undefined
+        const grantId = await saveGrant(host.provider(), details, pending, accountId)
+        events.consentGiven({
+          accountId,
+          clientId: pending.client.id,
+          scopes: pending.asked.map(({ scope }) => scope),
+        })
+        return host.provider().interactionResult(req, res, { consent: { grantId } })
+      }),
+    cancel: (req, res) =>
+      unlessOver(async () => {
+        const details = await host.provider().interactionDetails(req, res)
+        events.consentRefused({
+          accountId: details.session?.accountId,
+          clientId: textOf(details.params['client_id']),
+        })
+        const result = { error: 'access_denied', error_description: 'the person declined' }
+        return host
+          .provider()
+          .interactionResult(req, res, result, { mergeWithLastSubmission: false })
+      }),
   }
 }
 
-async function readDetails(
-  host: EngineHost,
-  req: IncomingMessage,
-  res: ServerResponse,
-): Promise<Details | undefined> {
+/** The engine throws where this browser has no such interaction, or has it no longer. */
+async function unlessOver<T>(work: () => Promise<T>): Promise<T | undefined> {
   try {
-    return await host.provider().interactionDetails(req, res)
+    return await work()
   } catch (error) {
     if (error instanceof errors.SessionNotFound) return undefined
     throw error
   }
-}
-
-async function requireDetails(host: EngineHost, req: IncomingMessage, res: ServerResponse) {
-  const details = await readDetails(host, req, res)
-  if (!details) throw new errors.SessionNotFound('the interaction is over')
-  return details
-}
-
-async function requireDescription(collaborators: InteractionCollaborators, details: Details) {
-  const pending = await describe(collaborators, details)
-  if (!pending) throw new errors.SessionNotFound('the client is gone')
-  return pending
 }
 
 /** `undefined` where the client was removed or disabled since, or waits for what we have no page for. */
