@@ -4,7 +4,6 @@ import { findPackageJSON } from 'node:module'
 import { runCli } from './cli/run.ts'
 import { systemClock } from './clock.ts'
 import { readEnvironment } from './config/load.ts'
-import { createAuthServer } from './server.ts'
 import { openStores } from './storage/stores.ts'
 
 /** Whoever reads our output may stop reading, as `head` does. */
@@ -20,7 +19,8 @@ process.exitCode = await runCli(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   openStores,
-  createAuthServer,
+  // Loaded by `serve` alone: every other command starts in half the time.
+  createAuthServer: async (loaded) => (await import('./server.ts')).createAuthServer(loaded),
   waitForStop,
 })
 

@@ -49,6 +49,7 @@ function createProgram(world: World, asJson: boolean): Command {
     .description('An OAuth 2 / OpenID Connect authorization server that returns JWT access tokens.')
     .version(version)
     .exitOverride()
+    .showHelpAfterError(asJson ? false : 'Add --help to see how it is used.')
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),
