@@ -15,6 +15,7 @@ import { recordOf, RECORD } from './clients.ts'
 import { createErrorRenderer } from './errors.ts'
 import { grantSilently, needsConsentEachTime } from './consent.ts'
 import type { EnginePages } from './interaction.ts'
+import { readSignOutSecret } from './internals.ts'
 import type { ResourcePolicy } from './resources.ts'
 
 export interface EngineSettings {
@@ -141,7 +142,7 @@ function createLogoutPages({ pages }: EngineSettings) {
     logoutSource(ctx: KoaContextWithOIDC) {
       ctx.body = pages.signOut({
         action: ctx.oidc.urlFor('end_session_confirm'),
-        xsrf: readXsrf(ctx),
+        xsrf: readSignOutSecret(ctx),
         clientName: nameOf(ctx.oidc.client),
       })
     },
@@ -154,10 +155,4 @@ function createLogoutPages({ pages }: EngineSettings) {
 
 function nameOf(client: EngineClient | undefined): string | undefined {
   return client && recordOf(client).name
-}
-
-function readXsrf(ctx: KoaContextWithOIDC): string {
-  const secret: unknown = ctx.oidc.session?.state?.['secret']
-  if (typeof secret !== 'string') throw new TypeError('the engine made no secret for this sign-out')
-  return secret
 }

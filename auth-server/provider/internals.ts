@@ -104,3 +104,16 @@ export function acceptEmptyBasicPasswords(provider: Provider): void {
     },
   })
 }
+
+/** The secret that the sign-out form sends back, as the engine's own form would. */
+export function readSignOutSecret(ctx: KoaContextWithOIDC): string {
+  const secret: unknown = ctx.oidc.session?.state?.['secret']
+  if (typeof secret !== 'string') throw new TypeError('the engine made no secret for this sign-out')
+  return secret
+}
+
+/** The uid of the session that this request has ended, if it has ended one. */
+export function readEndedSession(ctx: KoaContextWithOIDC): string | undefined {
+  const session = ctx.oidc?.session as { uid?: string; destroyed?: boolean } | undefined
+  return session?.destroyed === true ? session.uid : undefined
+}

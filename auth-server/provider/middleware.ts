@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import type { Events } from '../events.ts'
 import type { EnginePages } from './interaction.ts'
+import { readEndedSession } from './internals.ts'
 import type { ModelStore } from './model-store.ts'
 import { collectWrites } from './unit-of-work.ts'
 
@@ -144,9 +145,9 @@ function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
 function createSignOut({ models, events }: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     await next()
-    const session = ctx.oidc?.session as { uid?: string; destroyed?: boolean } | undefined
-    if (ctx.oidc?.route !== 'end_session_confirm' || session?.destroyed !== true) return
-    if (session.uid !== undefined) await models.apply([{ kind: 'end-session', uid: session.uid }])
+    const uid = readEndedSession(ctx)
+    if (ctx.oidc?.route !== 'end_session_confirm' || uid === undefined) return
+    await models.apply([{ kind: 'end-session', uid }])
     events.signedOut({
       accountId: ctx.oidc.session?.accountId,
       clientId: ctx.oidc.client?.clientId,

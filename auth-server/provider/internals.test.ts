@@ -1,0 +1,130 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Provider, type KoaContextWithOIDC } from 'oidc-provider'
+import { describe, expect, test } from 'vitest'
+import {
+  acceptEmptyBasicPasswords,
+  acceptJwtsAtUserinfo,
+  assertEngineVersion,
+  deriveSuccessors,
+  includeSessionIds,
+  replaceSecretComparison,
+} from './internals.ts'
+
+/** The seams of a bare engine, as the installed version has them: each test fails when one is gone. */
+function createEngine(): Provider {
+  return new Provider('http://127.0.0.1', {
+    clients: [
+      {
+        client_id: 'service',
+        client_secret: 'what is kept',
+        grant_types: ['client_credentials'],
+        response_types: [],
+        redirect_uris: [],
+      },
+    ],
+    features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
+    cookies: { keys: ['a cookie key'] },
+  })
+}
+
+async function withServer<T>(engine: Provider, work: (url: string) => Promise<T>): Promise<T> {
+  const server = createServer(engine.callback())
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  try {
+    return await work(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  } finally {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  }
+}
+
+function askForToken(url: string, secret: string): Promise<Response> {
+  return fetch(`${url}/token`, {
+    method: 'POST',
+    headers: { authorization: `Basic ${Buffer.from(`service:${secret}`).toString('base64')}` },
+    body: new URLSearchParams({ grant_type: 'client_credentials' }),
+  })
+}
+
+describe('the undocumented seams of the engine', () => {
+  test('are those of the version that is installed', () => {
+    expect(() => assertEngineVersion()).not.toThrow()
+  })
+
+  test('hand every comparison of a secret over', async () => {
+    const engine = createEngine()
+    const seen: string[] = []
+    replaceSecretComparison(engine, async (client, secret) => {
+      seen.push(`${client.clientId}: ${secret}`)
+      return secret === 'what is sent'
+    })
+    const statuses = await withServer(engine, async (url) => [
+      (await askForToken(url, 'what is sent')).status,
+      (await askForToken(url, 'what is kept')).status,
+    ])
+    expect(statuses).toEqual([200, 401])
+    expect(seen).toEqual(['service: what is sent', 'service: what is kept'])
+  })
+
+  test('let each client have its session id', async () => {
+    const engine = createEngine()
+    const client = (await engine.Client.find('service')) as unknown as { includeSid(): boolean }
+    expect(client.includeSid()).toBeFalsy()
+    includeSessionIds(engine)
+    expect(client.includeSid()).toBe(true)
+  })
+
+  test('make the id of a refresh token in one method, from the context of its request', () => {
+    const engine = createEngine()
+    const prototype = engine.RefreshToken.prototype as unknown as { generateTokenId(): string }
+    expect(prototype.generateTokenId).toBeTypeOf('function')
+    const rotated = { oidc: { entities: { RotatedRefreshToken: { jti: 'first' } } } }
+    deriveSuccessors(
+      engine,
+      () => rotated as never,
+      (token) => `after ${token}`,
+    )
+    expect(prototype.generateTokenId.call({})).toBe('after first')
+  })
+
+  test('look tokens for userinfo up through one static method', async () => {
+    const engine = createEngine()
+    expect(engine.AccessToken.find).toBeTypeOf('function')
+    const seen: unknown[] = []
+    const context = { oidc: { route: 'userinfo' } }
+    acceptJwtsAtUserinfo(
+      engine,
+      () => context as never,
+      async (token) => {
+        seen.push(token)
+        return undefined
+      },
+    )
+    const statuses = await withServer(engine, async (url) => {
+      const ask = (token: string) =>
+        fetch(`${url}/me`, { headers: { authorization: `Bearer ${token}` } })
+      return [(await ask('a.b.c')).status, (await ask('opaque')).status]
+    })
+    expect(statuses).toEqual([401, 401])
+    expect(seen).toEqual(['a.b.c'])
+  })
+
+  test('assign the parsed body to the context, where a client id can be added', async () => {
+    const engine = createEngine()
+    acceptEmptyBasicPasswords(engine)
+    const bodies: unknown[] = []
+    engine.use(async (ctx, next) => {
+      ctx.state['emptyBasicClientId'] = 'service'
+      await next()
+      bodies.push((ctx as KoaContextWithOIDC).oidc.body)
+    })
+    await withServer(engine, (url) =>
+      fetch(`${url}/token`, {
+        method: 'POST',
+        body: new URLSearchParams({ grant_type: 'client_credentials' }),
+      }),
+    )
+    expect(bodies).toEqual([{ client_id: 'service', grant_type: 'client_credentials' }])
+  })
+})
