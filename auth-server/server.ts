@@ -11,9 +11,10 @@ import type { Config, SigningAlgorithm } from './config/schema.ts'
 import { PortreeveError } from './errors.ts'
 import { createEvents } from './events.ts'
 import { createApp } from './http/app.ts'
+import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
 import { createCsrf } from './interactions/csrf.ts'
 import { createPages } from './interactions/pages.ts'
-import { createAssetRoutes, createInteractionRoutes } from './interactions/routes.ts'
+import { createInteractionRoutes } from './interactions/routes.ts'
 import { createSigningKeys, openSigningKeys, listPublicKeys } from './keys/keyset.ts'
 import { deriveKey, parseRootKey, readOrCreateRootKeyFile } from './keys/seal.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
@@ -93,6 +94,8 @@ interface Services {
   readonly log: Logger
 }
 
+const requestId = () => currentRequest.getStore()?.requestId ?? ''
+
 /** Puts the rooms together: the one place that knows them all. */
 async function compose(services: Services, isDraining: () => boolean) {
   const { loaded, issuer, rootKey, stores, clock, log } = services
@@ -105,8 +108,8 @@ async function compose(services: Services, isDraining: () => boolean) {
   })
   await reconcile(loaded, { accounts, clients, hasher, clock, events })
   const catalogue = createCatalogue(config)
-  const pages = createPages()
-  const requestId = () => currentRequest.getStore()?.requestId ?? ''
+  const assets = loadAssets()
+  const pages = createPages(assets)
   const host = await openEngine(services, {
     catalogue,
     pages,
@@ -119,27 +122,29 @@ async function compose(services: Services, isDraining: () => boolean) {
       events,
     }),
   })
-  const interactions = createInteractionRoutes({
-    interactions: createInteractions({ host, accounts, clients, catalogue, events }),
-    signIn: createSignIn({
-      accounts,
-      hasher,
-      throttle: createGuessThrottle(config.signIn),
+  const interactions = createInteractionRoutes(
+    {
+      interactions: createInteractions({ host, accounts, clients, catalogue, events }),
+      signIn: createSignIn({
+        accounts,
+        hasher,
+        throttle: createGuessThrottle(config.signIn),
+        events,
+      }),
+      pages,
+      csrf: createCsrf(deriveKey(rootKey, 'csrf')),
       events,
-    }),
-    pages,
-    csrf: createCsrf(deriveKey(rootKey, 'csrf')),
-    events,
-    issuerOrigin: issuer,
-    clientAddress: (ctx: { state: Record<string, unknown> }) => String(ctx.state['address']),
-  })
+      requestId,
+    },
+    { issuer },
+  )
   const app = createApp(
     {
       host,
       health: { ping: stores.ping, isDraining },
       log,
       clock,
-      pages: [createAssetRoutes(), interactions],
+      pages: [createAssetRoutes(assets), interactions],
     },
     { issuer, trustedProxies: config.trustedProxies },
   )

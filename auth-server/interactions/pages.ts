@@ -1,8 +1,79 @@
-export function createPages(): any {
-  return {
-    error: (f: any) => `<p>${f.status} ${f.error} ${f.description} ${f.requestId}</p>`,
-    signOut: (f: any) =>
-      `<form method="post" action="${f.action}"><input type="hidden" name="xsrf" value="${f.xsrf}"></form>`,
-    signedOut: () => '<p>You are signed out</p>',
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { Eta } from 'eta/core'
+import type { EnginePages, PendingInteraction, ScopeInWords } from '../provider/interaction.ts'
+import type { Assets } from './assets.ts'
+import type { Problem } from './problem.ts'
+
+/** The CSRF token of each form. */
+export interface FormTokens {
+  readonly 'sign-in': string
+  readonly consent: string
+  readonly cancel: string
+}
+
+interface FormFacts {
+  readonly pending: PendingInteraction
+  readonly tokens: FormTokens
+  readonly problem: Problem | undefined
+}
+
+interface SignInFacts extends FormFacts {
+  readonly username: string
+}
+
+/** Every page, as a function from facts to HTML. */
+export interface Pages extends EnginePages {
+  signIn(facts: SignInFacts): string
+  consent(facts: FormFacts): string
+  /** For an interaction that this browser does not have, or has no longer. */
+  over(): string
+}
+
+const VIEWS = path.join(import.meta.dirname, 'views')
+const NAMES = ['layout', 'sign-in', 'consent', 'over', 'error', 'sign-out', 'signed-out'] as const
+
+/** Compiles the templates in `folder`. Throws for one that is missing or does not compile. */
+export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
+  const eta = new Eta({ autoEscape: true })
+  const found = readdirSync(folder).filter((file) => file.endsWith('.eta'))
+  for (const file of found) {
+    eta.loadTemplate(
+      `@${path.basename(file, '.eta')}`,
+      readFileSync(path.join(folder, file), 'utf8'),
+    )
   }
+  const missing = NAMES.filter((name) => !found.includes(`${name}.eta`))
+  if (missing.length > 0) throw new TypeError(`no ${missing.join(', ')} among the views`)
+  const render = (name: (typeof NAMES)[number], facts: object) =>
+    eta.render(`@${name}`, { ...facts, assets: paths })
+  return {
+    signIn: (facts) => render('sign-in', facts),
+    consent: (facts) =>
+      render('consent', {
+        ...facts,
+        asked: groupByResource(facts.pending.asked),
+        leftOut: groupByResource(facts.pending.leftOut),
+      }),
+    over: () => render('over', {}),
+    error: (facts) => render('error', facts),
+    signOut: (facts) => render('sign-out', facts),
+    signedOut: (facts) => render('signed-out', facts),
+  }
+}
+
+interface ScopeGroup {
+  readonly resource: string | undefined
+  readonly name: string
+  readonly scopes: readonly ScopeInWords[]
+}
+
+/** In the order of the request: first what is about the person, then each API. */
+function groupByResource(scopes: readonly ScopeInWords[]): ScopeGroup[] {
+  const groups = Map.groupBy(scopes, ({ resource }) => resource)
+  return [...groups].map(([resource, members]) => ({
+    resource,
+    name: members[0]?.resourceName ?? 'Your account',
+    scopes: members,
+  }))
 }

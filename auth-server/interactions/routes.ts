@@ -1,41 +1,214 @@
-import Router from '@koa/router'
-import { bodyParser } from '@koa/bodyparser'
-export const createAssetRoutes = (): any => async (_c: any, n: any) => n()
-export function createInteractionRoutes({ interactions, signIn, clientAddress }: any): any {
-  const r = new Router()
-  const show = (p: any) =>
-    p.prompt === 'login'
-      ? `<form action="/interaction/${p.uid}/sign-in"></form><form action="/interaction/${p.uid}/cancel"></form>`
-      : `${p.client.name} ${p.returnTo} ${JSON.stringify([p.asked, p.leftOut])}<form action="/interaction/${p.uid}/consent"></form><form action="/interaction/${p.uid}/cancel"></form>`
-  r.get('/interaction/:uid', async (ctx: any) => {
-    const p = await interactions.find(ctx.req, ctx.res)
-    if (!p) {
-      ctx.status = 404
+import { Router, type RouterContext } from '@koa/router'
+import type { Middleware } from 'koa'
+import type { Account } from '../accounts/account.ts'
+import type { Credentials, SignInRefusal } from '../accounts/sign-in.ts'
+import type { Result } from '../errors.ts'
+import type { Events } from '../events.ts'
+import type { Interactions, PendingInteraction } from '../provider/interaction.ts'
+import { isSentFrom, type Csrf } from './csrf.ts'
+import { readForm, type Form } from './form.ts'
+import type { FormTokens, Pages } from './pages.ts'
+import {
+  describeRefusal,
+  NOT_FROM_HERE,
+  NO_PASSWORD,
+  NO_USERNAME,
+  type Problem,
+} from './problem.ts'
+
+export interface InteractionCollaborators {
+  readonly interactions: Interactions
+  readonly signIn: (credentials: Credentials) => Promise<Result<Account, SignInRefusal>>
+  readonly pages: Pages
+  readonly csrf: Csrf
+  readonly events: Events
+  readonly requestId: () => string
+}
+
+export interface InteractionOptions {
+  /** The origin that the pages are served from. */
+  readonly issuer: string
+}
+
+type Parts = InteractionCollaborators
+type Action = keyof FormTokens
+
+const PAGE = '/interaction/:uid'
+const UID = /^[A-Za-z0-9_-]{16,64}$/
+/** No username is longer: a longer suggestion is not filled in. */
+const MAX_USERNAME_LENGTH = 100
+
+/** The sign-in and consent pages, and what their forms do. */
+export function createInteractionRoutes(parts: Parts, { issuer }: InteractionOptions): Middleware {
+  const router = new Router({ strict: true, sensitive: true })
+  router.use(setPageHeaders)
+  router.get(PAGE, open(parts, showCurrent))
+  router.get(`${PAGE}/other-account`, open(parts, showSignIn))
+  router.all([PAGE, `${PAGE}/other-account`], refuseMethod(parts, 'GET, HEAD'))
+  router.post(`${PAGE}/sign-in`, open(parts, takeForm(issuer, 'sign-in', signIn, showSignIn)))
+  router.post(`${PAGE}/consent`, open(parts, takeForm(issuer, 'consent', consent, showCurrent)))
+  router.post(`${PAGE}/cancel`, open(parts, takeForm(issuer, 'cancel', cancel, showCurrent)))
+  router.all([`${PAGE}/sign-in`, `${PAGE}/consent`, `${PAGE}/cancel`], refuseMethod(parts, 'POST'))
+  return router.routes() as Middleware
+}
+
+/** The referrer policy lets the browser say where a form comes from: `no-referrer` would hide it. */
+const setPageHeaders: Middleware = async (ctx, next) => {
+  ctx.set('Cache-Control', 'no-store')
+  ctx.set('Referrer-Policy', 'same-origin')
+  await next()
+}
+
+type Step = (parts: Parts, ctx: RouterContext, pending: PendingInteraction) => unknown
+
+/** Finds the interaction of the path, which only the browser has that started it. */
+function open(parts: Parts, step: Step) {
+  return async (ctx: RouterContext): Promise<void> => {
+    const uid = ctx.params['uid'] ?? ''
+    if (!UID.test(uid)) {
+      answerError(parts, ctx, 404, 'not_found', 'There is nothing at this address.')
       return
     }
-    ctx.type = 'html'
-    ctx.body = show(p)
-  })
-  r.post('/interaction/:uid/:what', bodyParser(), async (ctx: any) => {
-    const p = await interactions.find(ctx.req, ctx.res)
-    if (!p) {
-      ctx.status = 404
+    const pending = await parts.interactions.find(ctx.req, ctx.res)
+    // Compared, because a cookie of one path can be planted for another.
+    if (pending?.uid === uid) await step(parts, ctx, pending)
+    else answer(ctx, 410, parts.pages.over())
+  }
+}
+
+function refuseMethod(parts: Parts, allow: string) {
+  return (ctx: RouterContext): void => {
+    ctx.set('Allow', allow)
+    const description = 'This address belongs to a form. Go back to the page and use its buttons.'
+    answerError(parts, ctx, 405, 'method_not_allowed', description)
+  }
+}
+
+function answerError(
+  { pages, requestId }: Parts,
+  ctx: RouterContext,
+  status: number,
+  error: string,
+  description: string,
+): void {
+  answer(ctx, status, pages.error({ status, error, description, requestId: requestId() }))
+}
+
+function answer(ctx: RouterContext, status: number, html: string): void {
+  ctx.status = status
+  ctx.type = 'html'
+  ctx.body = html
+}
+
+type Show = (
+  parts: Parts,
+  ctx: RouterContext,
+  pending: PendingInteraction,
+  problem?: Problem,
+  username?: string,
+) => void
+
+const showCurrent: Show = (parts, ctx, pending, problem) => {
+  if (pending.prompt === 'login') {
+    showSignIn(parts, ctx, pending, problem)
+    return
+  }
+  const tokens = issueTokens(parts.csrf, pending)
+  answer(ctx, problem?.status ?? 200, parts.pages.consent({ pending, tokens, problem }))
+}
+
+/** On a consent page it is the way to go on as somebody else. */
+const showSignIn: Show = (parts, ctx, pending, problem, typed) => {
+  const tokens = issueTokens(parts.csrf, pending)
+  const username = typed ?? suggestUsername(pending)
+  answer(ctx, problem?.status ?? 200, parts.pages.signIn({ pending, tokens, problem, username }))
+}
+
+function suggestUsername({ prompt, loginHint, account }: PendingInteraction): string {
+  if (prompt === 'consent') return ''
+  const suggested = loginHint ?? account?.username ?? ''
+  return suggested.length > MAX_USERNAME_LENGTH ? '' : suggested
+}
+
+function issueTokens(csrf: Csrf, pending: PendingInteraction): FormTokens {
+  return {
+    'sign-in': csrf.issue(bindingOf(pending, 'sign-in')),
+    consent: csrf.issue(bindingOf(pending, 'consent')),
+    cancel: csrf.issue(bindingOf(pending, 'cancel')),
+  }
+}
+
+/** Consent is bound to who was asked for what: a page that has become untrue is not agreed to. */
+function bindingOf({ uid, prompt, account, asked }: PendingInteraction, action: Action): string[] {
+  if (action !== 'consent') return [uid, action]
+  const scopes = asked.map(({ resource = '', scope }) => `${resource} ${scope}`)
+  return [uid, action, prompt, account?.id ?? '', ...scopes]
+}
+
+type Act = (
+  parts: Parts,
+  ctx: RouterContext,
+  pending: PendingInteraction,
+  form: Form,
+) => Promise<void>
+
+/** Does `act` with a form that was sent from our own page; anything else gets the page again. */
+function takeForm(issuer: string, action: Action, act: Act, show: Show): Step {
+  return async (parts, ctx, pending) => {
+    const sender = { origin: ctx.get('Origin'), secFetchSite: ctx.get('Sec-Fetch-Site') }
+    if (!isSentFrom(issuer, sender)) {
+      show(parts, ctx, pending, NOT_FROM_HERE)
       return
     }
-    if (ctx.params.what === 'cancel') ctx.redirect(await interactions.cancel(ctx.req, ctx.res))
-    else if (ctx.params.what === 'consent')
-      ctx.redirect(await interactions.finishConsent(ctx.req, ctx.res))
-    else {
-      const x = await signIn({ ...ctx.request.body, address: clientAddress(ctx) })
-      if (!x.ok) {
-        ctx.status = 401
-        ctx.type = 'html'
-        ctx.body = show(p)
-        return
-      }
-      ctx.redirect(await interactions.finishSignIn(ctx.req, ctx.res, x.value.id, ['pwd']))
+    const form = await readForm(ctx)
+    if (!form.ok) {
+      show(parts, ctx, pending, { ...form.reason, fields: [] })
+      return
     }
-    ctx.status = 303
-  })
-  return r.routes()
+    const token = form.value.get('csrf') ?? ''
+    if (parts.csrf.isValid(token, bindingOf(pending, action))) {
+      await act(parts, ctx, pending, form.value)
+    } else {
+      show(parts, ctx, pending, NOT_FROM_HERE)
+    }
+  }
+}
+
+const signIn: Act = async (parts, ctx, pending, form) => {
+  const username = form.get('username') ?? ''
+  const password = form.get('password') ?? ''
+  if (username.trim() === '' || password === '') {
+    const problem = username.trim() === '' ? NO_USERNAME : NO_PASSWORD
+    showSignIn(parts, ctx, pending, problem, username)
+    return
+  }
+  const address = String(ctx.state['address'])
+  const outcome = await parts.signIn({ username, password, address })
+  if (!outcome.ok) {
+    const { reason } = outcome
+    if ('retryAfterSeconds' in reason) ctx.set('Retry-After', String(reason.retryAfterSeconds))
+    showSignIn(parts, ctx, pending, describeRefusal(reason), username)
+    return
+  }
+  const { id } = outcome.value
+  const next = await parts.interactions.finishSignIn(ctx.req, ctx.res, id, ['pwd'])
+  if (next !== undefined) parts.events.signedIn({ accountId: id, clientId: pending.client.id })
+  goOn(parts, ctx, next)
+}
+
+const consent: Act = async (parts, ctx) => {
+  goOn(parts, ctx, await parts.interactions.finishConsent(ctx.req, ctx.res))
+}
+
+const cancel: Act = async (parts, ctx) => {
+  goOn(parts, ctx, await parts.interactions.cancel(ctx.req, ctx.res))
+}
+
+function goOn({ pages }: Parts, ctx: RouterContext, next: string | undefined): void {
+  if (next === undefined) {
+    answer(ctx, 410, pages.over())
+    return
+  }
+  ctx.status = 303
+  ctx.redirect(next)
 }
