@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { Eta } from 'eta'
+import type { Middleware } from 'koa'
+
+const PICO = fileURLToPath(import.meta.resolve('@picocss/pico/css/pico.classless.min.css'))
+const ours = (name: string) => new URL(`views/${name}`, import.meta.url)
+
+const ASSETS: ReadonlyMap<string, { type: string; content: Buffer }> = new Map([
+  ['/pico.css', { type: 'css', content: readFileSync(PICO) }],
+  ['/style.css', { type: 'css', content: readFileSync(ours('style.css')) }],
+  ['/icon.svg', { type: 'svg', content: readFileSync(ours('icon.svg')) }],
+])
+
+/** Escapes whatever it fills in. */
+export function createPages(): Eta {
+  return new Eta({ views: fileURLToPath(ours('')), cache: true, autoEscape: true })
+}
+
+export const serveAssets: Middleware = (ctx, next) => {
+  const asset = ASSETS.get(ctx.path)
+  if (!asset || ctx.method !== 'GET') return next()
+  ctx.set('Cache-Control', 'public, max-age=300')
+  ctx.type = asset.type
+  ctx.body = asset.content
+}

@@ -1,0 +1,61 @@
+import { createHash, randomBytes } from 'node:crypto'
+import type { Clock } from './clock.ts'
+import type { Person, Tokens } from './issuer.ts'
+
+const MAX_SESSIONS = 1000
+const MAX_IDLE_MS = 30 * 60_000
+const MAX_AGE_MS = 8 * 3_600_000
+
+export interface Session {
+  readonly person: Person
+  tokens: Tokens
+  /** The one refresh that is under way. */
+  renewal?: Promise<void> | undefined
+}
+
+export interface Sessions {
+  /** Begins a session under an id that nobody had before, and returns the id. */
+  begin(person: Person, tokens: Tokens): string
+  find(id: string): Session | undefined
+  end(id: string): void
+}
+
+/** An unguessable id of 256 bits, base64url. */
+export function makeId(): string {
+  return randomBytes(32).toString('base64url')
+}
+
+/** Sessions in memory, under hashes of their ids. The least recently used makes room for a new one. */
+export function createSessions(clock: Clock): Sessions {
+  const entries = new Map<string, { session: Session; begunAt: number; seenAt: number }>()
+  const isOver = (entry: { begunAt: number; seenAt: number }) =>
+    clock.now() - entry.seenAt > MAX_IDLE_MS || clock.now() - entry.begunAt > MAX_AGE_MS
+
+  return {
+    begin(person, tokens) {
+      for (const [key, entry] of entries) if (isOver(entry)) entries.delete(key)
+      const [oldest] = entries.keys()
+      if (oldest !== undefined && entries.size >= MAX_SESSIONS) entries.delete(oldest)
+      const id = makeId()
+      const now = clock.now()
+      entries.set(hash(id), { session: { person, tokens }, begunAt: now, seenAt: now })
+      return id
+    },
+    find(id) {
+      const key = hash(id)
+      const entry = entries.get(key)
+      if (!entry) return undefined
+      entries.delete(key)
+      if (isOver(entry)) return undefined
+      entries.set(key, { ...entry, seenAt: clock.now() })
+      return entry.session
+    },
+    end(id) {
+      entries.delete(hash(id))
+    },
+  }
+}
+
+function hash(id: string): string {
+  return createHash('sha256').update(id).digest('base64url')
+}
