@@ -1,0 +1,83 @@
+import { parse, type HTMLElement } from 'node-html-parser'
+import { CookieJar } from 'tough-cookie'
+import type { Wire } from './wire.ts'
+
+/** A browser without a window: it keeps cookies, follows redirects and sends forms. */
+export interface Browser {
+  get(url: string): Promise<Page>
+  /** Sends the form whose action ends in `action`, with its hidden fields and what is typed in. */
+  submit(page: Page, action: string, typed?: Readonly<Record<string, string>>): Promise<Page>
+}
+
+export interface Page {
+  readonly url: string
+  readonly status: number
+  /** What a person reads. */
+  readonly text: string
+  readonly root: HTMLElement
+}
+
+const MOST_REDIRECTS = 10
+
+export function createBrowser(wire: Wire): Browser {
+  const jar = new CookieJar()
+
+  const request = async (url: string, body?: URLSearchParams): Promise<Response> => {
+    const response = await wire.fetch(url, {
+      method: body ? 'POST' : 'GET',
+      headers: { accept: 'text/html', cookie: await jar.getCookieString(url) },
+      body,
+    })
+    for (const cookie of response.headers.getSetCookie()) await jar.setCookie(cookie, url)
+    return response
+  }
+
+  const open = async (start: string, body?: URLSearchParams): Promise<Page> => {
+    let url = start
+    let response = await request(url, body)
+    for (let count = 0; count < MOST_REDIRECTS; count += 1) {
+      const location = response.headers.get('location')
+      if (location === null) return readPage(url, response)
+      await response.body?.cancel()
+      url = new URL(location, url).href
+      response = await request(url)
+    }
+    throw new Error(`more than ${MOST_REDIRECTS} redirects`)
+  }
+
+  return {
+    get: (url) => open(url),
+    submit(page, action, typed = {}) {
+      const form = page.root
+        .querySelectorAll('form')
+        .find((candidate) => targetOf(candidate, page.url).pathname.endsWith(action))
+      if (!form) throw new Error(`there is no form for ${action} on the page: ${page.text}`)
+      const body = new URLSearchParams({ ...readHiddenFields(form), ...typed })
+      return open(targetOf(form, page.url).href, body)
+    },
+  }
+}
+
+/** Whether a page holds a form for `action`. */
+export function hasForm(page: Page, action: string): boolean {
+  return page.root
+    .querySelectorAll('form')
+    .some((form) => targetOf(form, page.url).pathname.endsWith(action))
+}
+
+async function readPage(url: string, response: Response): Promise<Page> {
+  const root = parse(await response.text())
+  const text = root.structuredText.replaceAll(/\s+/g, ' ').trim()
+  return { url, status: response.status, text, root }
+}
+
+function targetOf(form: HTMLElement, base: string): URL {
+  return new URL(form.getAttribute('action') ?? '', base)
+}
+
+function readHiddenFields(form: HTMLElement): Record<string, string> {
+  const inputs = form.querySelectorAll('input[type=hidden]')
+  return Object.fromEntries(
+    inputs.map((input) => [input.getAttribute('name') ?? '', input.getAttribute('value') ?? '']),
+  )
+}

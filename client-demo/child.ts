@@ -1,0 +1,123 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { createWriteStream } from 'node:fs'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as wait } from 'node:timers/promises'
+
+export interface Program {
+  /** What people call it. */
+  readonly name: string
+  /** Its file, from the root of the repository. */
+  readonly file: string
+  readonly args: readonly string[]
+  /** All of its environment: it inherits nothing. */
+  readonly environment: Readonly<Record<string, string>>
+  /** Where its log goes. Default: nowhere. */
+  readonly logFile?: string
+}
+
+/** A process of ours; disposing of it ends it, and waits until it has ended. */
+export interface Child extends AsyncDisposable {
+  readonly name: string
+  readonly pid: number
+  /** What it said when it was ready. */
+  readonly ready: Readonly<Record<string, string>>
+  /** Resolves, with the reason, if it ends without having been asked to. */
+  readonly died: Promise<Error>
+}
+
+export const ROOT: string = path.join(import.meta.dirname, '..')
+
+const START_MS = 20_000
+const STOP_MS = 10_000
+const LINES_KEPT = 15
+const LONGEST_LINE = 400
+
+/** Starts a program and waits for the one JSON line that says it is ready. */
+export async function startChild(program: Program, stopped: AbortSignal): Promise<Child> {
+  stopped.throwIfAborted()
+  const child = spawn(process.execPath, [path.join(ROOT, program.file), ...program.args], {
+    env: { ...program.environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // In a group of its own: Ctrl+C reaches us alone, and we end our children in order.
+    detached: true,
+  })
+  const exited = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(error.message))
+    child.once('close', (code, signal) => resolve(signal ?? `exit code ${code}`))
+  })
+  const lastLines = keepLastLines(child, program.logFile)
+  let isAsked = false
+  const stop = async (): Promise<void> => {
+    isAsked = true
+    await endChild(child, exited)
+  }
+  const died = exited.then((how): Error | Promise<Error> =>
+    isAsked ? new Promise(() => {}) : describeDeath(program.name, how, lastLines),
+  )
+  try {
+    const ready = await waitUntilReady(program.name, child, died, stopped, lastLines)
+    const { pid = 0 } = child
+    return { name: program.name, pid, ready, died, [Symbol.asyncDispose]: stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function waitUntilReady(
+  name: string,
+  child: ChildProcess,
+  died: Promise<Error>,
+  stopped: AbortSignal,
+  lastLines: readonly string[],
+): Promise<Readonly<Record<string, string>>> {
+  const settled = new AbortController()
+  const signal = AbortSignal.any([settled.signal, stopped])
+  const line = new Promise<string>((resolve) => {
+    if (child.stdout) createInterface(child.stdout).once('line', resolve)
+  })
+  try {
+    const first = await Promise.race([line, died, wait(START_MS, undefined, { signal })])
+    if (first instanceof Error) throw first
+    if (first !== undefined) return JSON.parse(first) as Record<string, string>
+    const problem = `${name} was not ready after ${START_MS / 1000} seconds`
+    throw new Error([problem, ...quote(lastLines)].join('\n'))
+  } finally {
+    settled.abort()
+  }
+}
+
+/** The last lines that it wrote to standard error: what it says when it fails. */
+function keepLastLines(child: ChildProcess, logFile: string | undefined): readonly string[] {
+  const lines: string[] = []
+  if (!child.stderr) return lines
+  if (logFile !== undefined) child.stderr.pipe(createWriteStream(logFile, { mode: 0o600 }))
+  createInterface(child.stderr).on('line', (line) => {
+    lines.push(line.slice(0, LONGEST_LINE))
+    if (lines.length > LINES_KEPT) lines.shift()
+  })
+  return lines
+}
+
+function describeDeath(name: string, how: string, lastLines: readonly string[]): Error {
+  return new Error([`${name} ended by itself (${how})`, ...quote(lastLines)].join('\n'))
+}
+
+function quote(lines: readonly string[]): string[] {
+  if (lines.length === 0) return ['It wrote nothing to standard error.']
+  return ['Its last lines:', ...lines.map((line) => `  ${line}`)]
+}
+
+async function endChild(child: ChildProcess, exited: Promise<string>): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  child.kill('SIGTERM')
+  const settled = new AbortController()
+  const { signal } = settled
+  const late = wait(STOP_MS, 'late', { signal }).catch(() => 'settled')
+  if ((await Promise.race([exited, late])) === 'late') {
+    child.kill('SIGKILL')
+    await exited
+  }
+  settled.abort()
+}

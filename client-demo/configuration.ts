@@ -1,0 +1,170 @@
+import { randomBytes, randomInt } from 'node:crypto'
+
+/** The people, roles, APIs and applications of the demonstration, for `run` and `start` alike. */
+
+export interface Person {
+  readonly username: string
+  readonly password: string
+}
+
+export type Username = 'alice' | 'bob' | 'admin'
+export type SecretName =
+  | 'ALICE_PASSWORD'
+  | 'BOB_PASSWORD'
+  | 'ADMIN_PASSWORD'
+  | 'ROBOT_SECRET'
+  | 'WEB_SECRET'
+
+export const NOTES = 'https://notes.example/'
+/** Also accepted by the notes API; its tokens live for two seconds. */
+export const BRIEF = 'https://brief.example/'
+export const BILLING = 'https://billing.example/'
+export const BRIEF_SECONDS = 2
+
+export const DEMO_CLIENT = 'portreeve-demo'
+export const ROBOT_CLIENT = 'notes-robot'
+export const WEB_CLIENT = 'portreeve-web'
+
+export const PEOPLE: readonly { readonly username: Username; readonly secret: SecretName }[] = [
+  { username: 'alice', secret: 'ALICE_PASSWORD' },
+  { username: 'bob', secret: 'BOB_PASSWORD' },
+  { username: 'admin', secret: 'ADMIN_PASSWORD' },
+]
+
+export type Secrets = Readonly<Record<SecretName, string>>
+
+export function makeSecrets(): Secrets {
+  return {
+    ALICE_PASSWORD: makePassword(),
+    BOB_PASSWORD: makePassword(),
+    ADMIN_PASSWORD: makePassword(),
+    ROBOT_SECRET: makeSecret(),
+    WEB_SECRET: makeSecret(),
+  }
+}
+
+/** For people to type: 74 bits, without what looks alike or is hard to find on a keyboard. */
+function makePassword(): string {
+  const letters = 'abcdefghjkmnpqrstuvwxyz23456789'
+  return Array.from({ length: 15 }, () => letters[randomInt(letters.length)]).join('')
+}
+
+function makeSecret(): string {
+  return randomBytes(32).toString('base64url')
+}
+
+export interface Place {
+  readonly issuer: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** Where the web demo answers; `undefined` where it does not run. */
+  readonly webUrl?: string
+}
+
+const PERSONAL_SCOPES = ['openid', 'profile', 'email', 'offline_access']
+const NOTE_SCOPES = ['notes:read', 'notes:write']
+
+/** The configuration of the auth server: see docs/configuration.md. */
+export function describeDemo({ issuer, port, webUrl }: Place): Readonly<Record<string, unknown>> {
+  return {
+    issuer,
+    listen: { host: '127.0.0.1', port },
+    database: { url: 'sqlite:portreeve.sqlite' },
+    rootKey: { file: 'portreeve.key' },
+    roles: {
+      reader: { scopes: ['notes:read'] },
+      editor: { scopes: NOTE_SCOPES },
+      admin: { scopes: NOTE_SCOPES },
+    },
+    resources: describeResources(),
+    clients: [describeDemoClient(), describeRobot(), ...(webUrl ? [describeWeb(webUrl)] : [])],
+    users: describeUsers(),
+  }
+}
+
+function describeResources(): unknown[] {
+  const read = { description: 'Read your notes' }
+  return [
+    {
+      identifier: NOTES,
+      name: 'Notes',
+      rolesClaim: true,
+      scopes: {
+        'notes:read': read,
+        'notes:write': { description: 'Write, change and delete your notes' },
+        'notes:read:all': { description: 'Read everyone’s notes' },
+      },
+    },
+    {
+      identifier: BRIEF,
+      name: 'Notes, briefly',
+      accessTokenTtlSeconds: BRIEF_SECONDS,
+      scopes: { 'notes:read': read },
+    },
+    {
+      identifier: BILLING,
+      name: 'Billing',
+      scopes: { 'billing:read': { description: 'Read your bills' } },
+    },
+  ]
+}
+
+/** What runs on a person's own machine can keep no secret, and listens on whichever port is free. */
+function describeDemoClient(): unknown {
+  return {
+    id: DEMO_CLIENT,
+    name: 'The demonstration client',
+    applicationType: 'native',
+    authMethod: 'none',
+    redirectUris: ['http://127.0.0.1/callback'],
+    postLogoutRedirectUris: ['http://127.0.0.1/signed-out'],
+    scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
+    defaultResource: NOTES,
+  }
+}
+
+function describeRobot(): unknown {
+  return {
+    id: ROBOT_CLIENT,
+    name: 'A service of its own',
+    grants: ['client_credentials'],
+    secret: { env: 'ROBOT_SECRET' },
+    scopes: ['notes:read', 'billing:read'],
+    defaultResource: NOTES,
+  }
+}
+
+function describeWeb(url: string): unknown {
+  return {
+    id: WEB_CLIENT,
+    name: 'Notes on the web',
+    secret: { env: 'WEB_SECRET' },
+    redirectUris: [`${url}/callback`],
+    postLogoutRedirectUris: [`${url}/`],
+    scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
+    defaultResource: NOTES,
+  }
+}
+
+function describeUsers(): unknown[] {
+  return [
+    {
+      username: 'alice',
+      password: { env: 'ALICE_PASSWORD' },
+      roles: ['editor'],
+      profile: { name: 'Alice Adams', email: 'alice@example.com', emailVerified: true },
+    },
+    {
+      username: 'bob',
+      password: { env: 'BOB_PASSWORD' },
+      roles: ['reader'],
+      profile: { name: 'Bob Brown', email: 'bob@example.com' },
+    },
+    {
+      username: 'admin',
+      password: { env: 'ADMIN_PASSWORD' },
+      roles: ['admin'],
+      profile: { name: 'Ada Admin', email: 'admin@example.com' },
+    },
+  ]
+}

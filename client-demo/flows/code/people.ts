@@ -1,0 +1,65 @@
+import type { Step } from '../../flow.ts'
+import { callApi, checkRefusal } from './api.ts'
+import { obtainTokens } from './authorize.ts'
+import type { CodeStage } from './stage.ts'
+
+type CodeStep = Step<CodeStage>
+
+export const signInBob: CodeStep = {
+  title: 'Bob signs in to the same client, and gets less',
+  why:
+    'His role is “reader”. The client asked for notes:write as before; the consent page tells ' +
+    'him that it was left out, and the token does not carry it.',
+  async run(stage, { check }) {
+    const { tokens, consent } = await obtainTokens(stage, 'bob')
+    check(
+      'the consent page names what was left out',
+      true,
+      consent.text.includes('Write, change and delete your notes'),
+    )
+    check('granted scope', 'openid profile email notes:read', tokens.scope)
+    stage.tokens.bob.set(tokens)
+  },
+}
+
+export const writeAsBob: CodeStep = {
+  title: 'Bob’s token cannot write',
+  why: 'His token is good, and not for this: 403, with the scope that it would take.',
+  async run(stage, notes) {
+    const token = stage.tokens.bob.get().access
+    const answer = await callApi(stage, { method: 'POST', token, body: { text: 'I was here' } })
+    checkRefusal(notes, answer, { status: 403, error: 'insufficient_scope' })
+    notes.check('the scope it takes', 'notes:write', /scope="([^"]*)"/.exec(answer.challenge)?.[1])
+  },
+}
+
+export const readAsBob: CodeStep = {
+  title: 'Bob cannot read Alice’s note',
+  why: 'Not even whether it exists: to him it is 404, like any note that nobody wrote.',
+  async run(stage, { check }) {
+    const token = stage.tokens.bob.get().access
+    const path = `/notes/${stage.note.get().id}`
+    const hers = await callApi(stage, { token, path })
+    check('status', 404, hers.status)
+    check('error in the body', 'not_found', hers.body.error)
+    const list = await callApi(stage, { token })
+    check('his notes', [], list.body.notes)
+    const owner = await callApi(stage, { token: stage.tokens.alice.get().access, path })
+    check('status for Alice', 200, owner.status)
+  },
+}
+
+export const readAsAdmin: CodeStep = {
+  title: 'An admin sees everyone’s notes',
+  why: 'The token’s claim “roles” says admin, and this API lets admins see everything.',
+  async run(stage, { check }) {
+    const { tokens } = await obtainTokens(stage, 'admin')
+    const { status, body } = await callApi(stage, { token: tokens.access })
+    check('status', 200, status)
+    check(
+      'notes',
+      [stage.note.get().id],
+      body.notes?.map(({ id }) => id),
+    )
+  },
+}

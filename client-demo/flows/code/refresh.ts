@@ -1,0 +1,59 @@
+import { refreshTokenGrant, ResponseBodyError } from 'openid-client'
+import type { Step, StepNotes } from '../../flow.ts'
+import { readTokens } from './authorize.ts'
+import type { CodeStage, Tokens } from './stage.ts'
+
+type CodeStep = Step<CodeStage>
+
+async function refresh({ client }: CodeStage, { refresh: token }: Tokens): Promise<Tokens> {
+  return readTokens(await refreshTokenGrant(client.get(), token))
+}
+
+export async function checkRefreshRefused(
+  stage: CodeStage,
+  tokens: Tokens,
+  { check }: StepNotes,
+): Promise<void> {
+  const answer = await refresh(stage, tokens).catch((error: unknown) => error)
+  if (answer instanceof Error && !(answer instanceof ResponseBodyError)) throw answer
+  const [status, error] =
+    answer instanceof ResponseBodyError ? [answer.status, answer.error] : [200, undefined]
+  check('status', 400, status)
+  check('error', 'invalid_grant', error)
+}
+
+export const refreshOnce: CodeStep = {
+  title: 'The client refreshes',
+  why: 'A new access token without bothering Alice, and a new refresh token: each is used once.',
+  async run(stage, { check }) {
+    const before = stage.tokens.alice.get()
+    const after = await refresh(stage, before)
+    check('the refresh token is another one', true, after.refresh !== before.refresh)
+    check('the access token is another one', true, after.access !== before.access)
+    stage.refreshed.set(after)
+  },
+}
+
+export const retryRefresh: CodeStep = {
+  title: 'It did not hear the answer, and tries again with the old token',
+  why:
+    'A lost answer, or a second tab, is no theft: within 30 seconds the same client gets the same ' +
+    'successor once more.',
+  async run(stage, { check }) {
+    const again = await refresh(stage, stage.tokens.alice.get())
+    const isSame = again.refresh === stage.refreshed.get().refresh
+    check('the refresh token is the same successor', true, isSame)
+  },
+}
+
+export const reuseRefresh: CodeStep = {
+  title: 'The successor is used, and then somebody comes with the old token',
+  why:
+    'Now two hold the family, and one of them stole it; nobody can tell which. So the family ' +
+    'ends: the newest token, which was good until now, is dead too.',
+  async run(stage, notes) {
+    const newest = await refresh(stage, stage.refreshed.get())
+    await checkRefreshRefused(stage, stage.tokens.alice.get(), notes)
+    await checkRefreshRefused(stage, newest, notes)
+  },
+}

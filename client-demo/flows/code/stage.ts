@@ -1,0 +1,116 @@
+import {
+  allowInsecureRequests,
+  ClientSecretBasic,
+  Configuration,
+  customFetch,
+  enableNonRepudiationChecks,
+  type IDToken,
+} from 'openid-client'
+import { createBrowser, type Browser, type Page } from '../../browser.ts'
+import { ROBOT_CLIENT, type Username } from '../../configuration.ts'
+import type { OpenBrowser } from '../../flow.ts'
+import type { World } from '../../world.ts'
+
+/** What the steps of the code flow share, and what each leaves for those that follow. */
+export interface CodeStage {
+  readonly world: World
+  /** Opens a URL in the person's own browser; absent where the flow plays the person itself. */
+  readonly openBrowser: OpenBrowser | undefined
+  readonly stopped: AbortSignal
+  /** A browser for each of the people. */
+  readonly browsers: Readonly<Record<Username, Browser>>
+  readonly client: Slot<Configuration>
+  readonly request: Slot<AuthorizationRequest>
+  /** Where Alice's browser is. */
+  readonly page: Slot<Page>
+  /** Where her browser brought the answer. */
+  readonly answer: Slot<URL>
+  readonly tokens: Readonly<Record<Username, Slot<Tokens>>>
+  /** What Alice's tokens were refreshed to. */
+  readonly refreshed: Slot<Tokens>
+  readonly note: Slot<Note>
+}
+
+/** A value that one step leaves and another needs. */
+export interface Slot<Value> {
+  get(): Value
+  set(value: Value): void
+}
+
+export interface AuthorizationRequest {
+  readonly url: URL
+  readonly verifier: string
+  readonly state: string
+  readonly nonce: string
+}
+
+export interface Tokens {
+  readonly access: string
+  readonly refresh: string
+  readonly id: string
+  readonly claims: IDToken
+  readonly scope: string
+}
+
+export interface Note {
+  readonly id: string
+  readonly owner: string
+  readonly text: string
+}
+
+export function createCodeStage(
+  world: World,
+  stopped: AbortSignal,
+  openBrowser: OpenBrowser | undefined,
+): CodeStage {
+  const { wire } = world
+  return {
+    world,
+    stopped,
+    openBrowser,
+    browsers: {
+      alice: createBrowser(wire),
+      bob: createBrowser(wire),
+      admin: createBrowser(wire),
+    },
+    client: createSlot('client'),
+    request: createSlot('authorization request'),
+    page: createSlot('page'),
+    answer: createSlot('answer'),
+    tokens: {
+      alice: createSlot('tokens of Alice'),
+      bob: createSlot('tokens of Bob'),
+      admin: createSlot('tokens of the admin'),
+    },
+    refreshed: createSlot('refreshed tokens'),
+    note: createSlot('note'),
+  }
+}
+
+function createSlot<Value>(what: string): Slot<Value> {
+  let held: { readonly value: Value } | undefined
+  return {
+    get() {
+      if (!held) throw new TypeError(`no step has left a ${what}`)
+      return held.value
+    },
+    set(value) {
+      held = { value }
+    },
+  }
+}
+
+/** How both clients speak: over the recorded wire, and checking signatures even without TLS. */
+export function prepareClient(config: Configuration, { wire }: World): Configuration {
+  config[customFetch] = (url, options) => wire.fetch(url, options)
+  allowInsecureRequests(config)
+  enableNonRepudiationChecks(config)
+  return config
+}
+
+/** A service with a secret, known to the same server. */
+export function createRobot({ client, world }: CodeStage): Configuration {
+  const secret = ClientSecretBasic(world.secrets.ROBOT_SECRET)
+  const server = client.get().serverMetadata()
+  return prepareClient(new Configuration(server, ROBOT_CLIENT, undefined, secret), world)
+}

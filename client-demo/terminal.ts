@@ -1,0 +1,196 @@
+import { STATUS_CODES } from 'node:http'
+import type { WriteStream } from 'node:tty'
+import { styleText } from 'node:util'
+import { chooseWidth, formatPairs, measure, pad, wrap } from './layout.ts'
+import type {
+  Check,
+  EndReport,
+  Exchange,
+  Fact,
+  Fields,
+  Reporter,
+  StartReport,
+  StepReport,
+} from './report.ts'
+
+type Output = NodeJS.WritableStream & Partial<Pick<WriteStream, 'columns'>>
+type Paint = (text: string) => string
+
+interface Style {
+  readonly title: Paint
+  readonly quiet: Paint
+  readonly good: Paint
+  readonly bad: Paint
+  readonly sent: Paint
+  readonly received: Paint
+}
+
+/** What a person reads: a block for each step, and a table at the end. */
+export function createTerminalReporter(output: Output): Reporter {
+  const width = chooseWidth(output.columns)
+  const style = createStyle(output)
+  const steps: StepReport[] = []
+  const print = (lines: readonly string[]) => void output.write(`${lines.join('\n')}\n`)
+  return {
+    start: (report) => print(formatStart(report, width, style)),
+    step(report) {
+      steps.push(report)
+      print(formatStep(report, width, style))
+    },
+    end: (report) => print(formatEnd(report, steps, width, style)),
+    ask: (text) => print(['', ...wrap(text, width).map(style.title)]),
+  }
+}
+
+/** Colours only where the stream is a terminal that shows them, and NO_COLOR does not forbid it. */
+function createStyle(stream: Output): Style {
+  const paint = (format: Parameters<typeof styleText>[0]) => (text: string) =>
+    styleText(format, text, { stream })
+  return {
+    title: paint('bold'),
+    quiet: paint('dim'),
+    good: paint('green'),
+    bad: paint(['bold', 'red']),
+    sent: paint('cyan'),
+    received: paint('magenta'),
+  }
+}
+
+function formatStart(
+  { flow, summary, issuer, api, processes }: StartReport,
+  width: number,
+  style: Style,
+): string[] {
+  const pids = processes.map(({ name, pid }) => `${name} is process ${pid}`).join(', ')
+  const places = [
+    ['authorization server', issuer],
+    ['notes API', api],
+  ] as const
+  return [
+    ...wrap(`Portreeve, the flow “${flow}”: ${summary}`, width).map(style.title),
+    '',
+    ...formatPairs(places, '  ', width, style.quiet),
+    '',
+    ...wrap(
+      `Both started just now with a fresh database; ${pids}. Secrets and tokens are shown by their ` +
+        'first twelve characters.',
+      width,
+    ),
+  ]
+}
+
+function formatStep(step: StepReport, width: number, style: Style): string[] {
+  const { number, title, why, exchanges, facts, checks, failure } = step
+  const indent = '    '
+  const room = width - indent.length
+  const heading = wrap(title, room).map((line, index) =>
+    index === 0
+      ? `${style.quiet(String(number).padStart(2))}  ${style.title(line)}`
+      : `${indent}${style.title(line)}`,
+  )
+  return [
+    '',
+    style.quiet('─'.repeat(width)),
+    ...heading,
+    ...wrap(why, room).map((line) => `${indent}${line}`),
+    ...exchanges.flatMap((exchange) => ['', ...formatExchange(exchange, width, style)]),
+    ...(facts.length > 0 ? ['', ...formatFacts(facts, width, style)] : []),
+    ...(checks.length > 0 ? ['', ...formatChecks(checks, width, style)] : []),
+    ...(failure === undefined ? [] : ['', ...formatFailure(failure, width, style)]),
+  ]
+}
+
+function formatExchange(exchange: Exchange, width: number, style: Style): string[] {
+  const { to, method, url, sent, status, received } = exchange
+  const indent = '        '
+  const head = `    ${style.sent('→')} ${style.title(method)} ${url}`
+  const target = style.quiet(`to the ${to}`)
+  const gap = width - measure(head) - measure(target)
+  const first = gap < 2 ? [head, `${indent}${target}`] : [`${head}${' '.repeat(gap)}${target}`]
+  const answer = `    ${style.received('←')} ${style.title(String(status))} ${STATUS_CODES[status] ?? ''}`
+  return [
+    ...first,
+    ...formatFields(sent, indent, width, style),
+    answer.trimEnd(),
+    ...formatFields(received, indent, width, style),
+  ]
+}
+
+function formatFields(fields: Fields, indent: string, width: number, style: Style): string[] {
+  const pairs = Object.entries(fields)
+  return pairs.length === 0 ? [] : formatPairs(pairs, indent, width, style.quiet)
+}
+
+/** Name, value and meaning beside one another; the meaning below where there is no room. */
+function formatFacts(facts: readonly Fact[], width: number, style: Style): string[] {
+  const names = Math.max(...facts.map(({ name }) => measure(name))) + 2
+  const room = width - 4 - names
+  return facts.flatMap(({ name, value, meaning }) => {
+    const lines = [...wrap(value, room), ...wrap(meaning, room).map(style.quiet)]
+    return lines.map(
+      (line, index) => `    ${pad(index === 0 ? style.title(name) : '', names)}${line}`,
+    )
+  })
+}
+
+function formatChecks(checks: readonly Check[], width: number, style: Style): string[] {
+  return checks.flatMap(({ what, expected, actual, ok }) => {
+    const mark = ok ? style.good('✓') : style.bad('✗')
+    const text = ok ? describeCheck(what, expected) : `${what}: expected ${expected}, got ${actual}`
+    return wrap(text, width - 6).map((line, index) => `    ${index === 0 ? mark : ' '} ${line}`)
+  })
+}
+
+function describeCheck(what: string, expected: string): string {
+  if (expected === 'true') return what
+  return expected === 'false' ? `no ${what}` : `${what}: ${expected}`
+}
+
+function formatFailure(failure: string, width: number, style: Style): string[] {
+  return failure
+    .split('\n')
+    .flatMap((line) => wrap(line, width - 4))
+    .map((line) => `    ${style.bad(line)}`)
+}
+
+function formatEnd(
+  end: EndReport,
+  steps: readonly StepReport[],
+  width: number,
+  style: Style,
+): string[] {
+  const room = width - 20
+  const rows = steps.map(({ number, title, ok, durationMs }) => {
+    const mark = ok ? style.good('✓') : style.bad('✗')
+    const short = measure(title) > room ? `${title.slice(0, room - 1)}…` : title
+    const time = style.quiet(`${durationMs} ms`.padStart(9))
+    return `  ${mark} ${String(number).padStart(2)}  ${pad(short, room)} ${time}`
+  })
+  const total = `${(end.durationMs / 1000).toFixed(1)} s`
+  const verdict =
+    end.failed === undefined
+      ? style.good(
+          `Everything is as it should be: ${end.steps} steps, ${end.checks} checks, ${total}.`,
+        )
+      : style.bad(`Failed at step ${end.failed}`)
+  return [
+    '',
+    style.quiet('─'.repeat(width)),
+    ...rows,
+    '',
+    verdict,
+    ...formatNext(end, width, style),
+  ]
+}
+
+const NEXT = [
+  ['npm start', 'the same servers with a web client, until you stop them'],
+  ['npm run demo -- --browser', 'the same flow, with the sign-in in your own browser'],
+  ['examples/', 'your own client and your own API, each in under 30 lines'],
+  ['docs/configuration.md', 'every setting of the server'],
+] as const
+
+function formatNext({ ok }: EndReport, width: number, style: Style): string[] {
+  if (!ok) return ['What was expected and what came stands above; --json has all of it.']
+  return ['', 'What to do next:', ...formatPairs(NEXT, '  ', width, style.title)]
+}
