@@ -1,0 +1,84 @@
+/** An expected refusal as a value. */
+export type Result<T, Reason> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly reason: Reason }
+
+/**
+ * What went wrong between a verifier and its issuer. `unreachable`: no answer. `timed_out`: no whole
+ * answer in time. `bad_answer`: an answer that cannot be used. `issuer_mismatch`: metadata that
+ * belongs to another issuer. `insecure_url`: keys that would come over a connection that anyone on
+ * the way can change.
+ */
+export type IssuerErrorCode =
+  | 'unreachable'
+  | 'timed_out'
+  | 'bad_answer'
+  | 'issuer_mismatch'
+  | 'insecure_url'
+
+/** Why keys could not be had. It is for the operator: what the caller reads is a 503. */
+export class IssuerError extends Error {
+  override readonly name = 'IssuerError'
+  readonly code: IssuerErrorCode
+
+  /** `cause` carries `{ expected, actual }` where a comparison failed, or the underlying error. */
+  constructor(code: IssuerErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** Why a token is not accepted. What the facts quote comes from a stranger until `bad_signature`. */
+export type TokenRefusal =
+  | { readonly kind: 'malformed'; readonly part: TokenPart; readonly why: string }
+  | { readonly kind: 'critical_header'; readonly actual: unknown }
+  | { readonly kind: 'wrong_type'; readonly expected: readonly string[]; readonly actual: unknown }
+  | { readonly kind: 'unsupported_algorithm'; readonly actual: unknown }
+  | { readonly kind: 'unknown_key'; readonly keyId: string | undefined }
+  | { readonly kind: 'ambiguous_key'; readonly keyId: string | undefined }
+  | { readonly kind: 'wrong_algorithm'; readonly expected: string; readonly actual: string }
+  | { readonly kind: 'bad_signature'; readonly keyId: string | undefined }
+  | ClaimRefusal
+  | KeysUnavailable
+
+export type TokenPart = 'token' | 'header' | 'payload' | 'signature'
+
+/** Why the claims of a token that the issuer did sign are not accepted. */
+export type ClaimRefusal =
+  | { readonly kind: 'missing_claim'; readonly claim: string }
+  | { readonly kind: 'malformed_claim'; readonly claim: string; readonly expected: string }
+  | { readonly kind: 'wrong_issuer'; readonly expected: string; readonly actual: string }
+  | {
+      readonly kind: 'wrong_audience'
+      readonly expected: readonly string[]
+      readonly actual: readonly string[]
+    }
+  | { readonly kind: 'expired'; readonly exp: number; readonly now: number }
+  | {
+      readonly kind: 'not_yet_valid'
+      readonly claim: 'nbf' | 'iat'
+      readonly value: number
+      readonly now: number
+    }
+  | { readonly kind: 'sender_constrained' }
+  | { readonly kind: 'not_an_access_token'; readonly claim: string }
+
+/** Nothing can be said about the token, because the issuer's keys cannot be had. */
+export interface KeysUnavailable {
+  readonly kind: 'keys_unavailable'
+  /** When the next attempt is due. */
+  readonly retryAfterSeconds: number
+  readonly cause: Error | undefined
+}
+
+/** Why a request is not let through. */
+export type Refusal =
+  | TokenRefusal
+  | { readonly kind: 'no_token' }
+  | { readonly kind: 'malformed_request'; readonly why: string }
+  | {
+      readonly kind: 'insufficient_scope'
+      readonly needed: readonly string[]
+      readonly missing: readonly string[]
+    }
+  | { readonly kind: 'insufficient_role'; readonly oneOf: readonly string[] }

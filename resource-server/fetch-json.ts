@@ -1,0 +1,77 @@
+import type { Clock } from './clock.ts'
+import { IssuerError } from './errors.ts'
+
+const TIMEOUT_MS = 5000
+const MAX_BYTES = 256 * 1024
+
+/** An answer of the issuer: the JSON, or the status that came in its place. */
+export type JsonAnswer =
+  | { readonly status: 200; readonly body: unknown }
+  | { readonly status: number; readonly body?: undefined }
+
+/** Gets JSON from the issuer. Throws an `IssuerError` where no usable answer comes. */
+export type FetchJson = (url: string) => Promise<JsonAnswer>
+
+/**
+ * Runs `work` with a fetch that ends, however many answers it reads, after 5 seconds, and at once when
+ * `stop` is aborted. Redirects are not followed: the issuer named the place itself. An answer holds at
+ * most 256 KiB.
+ */
+export async function withDeadline<T>(
+  clock: Clock,
+  stop: AbortSignal,
+  work: (fetchJson: FetchJson) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController()
+  const cancel = clock.schedule(TIMEOUT_MS, async () => late.abort())
+  const signal = AbortSignal.any([late.signal, stop])
+  try {
+    return await work((url) => fetchJson(url, signal))
+  } catch (cause) {
+    if (cause instanceof IssuerError) throw cause
+    if (late.signal.aborted) {
+      throw new IssuerError('timed_out', `no whole answer within ${TIMEOUT_MS} ms`, { cause })
+    }
+    throw new IssuerError('unreachable', describe(cause), { cause })
+  } finally {
+    cancel()
+  }
+}
+
+async function fetchJson(url: string, signal: AbortSignal): Promise<JsonAnswer> {
+  const headers = { accept: 'application/json' }
+  const response = await fetch(url, { headers, signal, redirect: 'manual' })
+  if (response.status !== 200) {
+    await response.body?.cancel()
+    return { status: response.status }
+  }
+  const bytes = await readBounded(url, response)
+  try {
+    return {
+      status: 200,
+      body: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)),
+    }
+  } catch (cause) {
+    throw new IssuerError('bad_answer', `${url} answered what is not JSON`, { cause })
+  }
+}
+
+/** Counts what has been unpacked: a small compressed answer can be a large one. */
+async function readBounded(url: string, response: Response): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength
+    if (size > MAX_BYTES) {
+      throw new IssuerError('bad_answer', `${url} answered more than ${MAX_BYTES} bytes`)
+    }
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+/** `fetch` says only "fetch failed"; what failed is its cause. */
+function describe(error: unknown): string {
+  const { cause } = error as { cause?: unknown }
+  return cause instanceof Error ? cause.message || cause.name : String(error)
+}

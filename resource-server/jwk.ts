@@ -1,0 +1,108 @@
+import { constants, KeyObject, type VerifyKeyObjectInput } from 'node:crypto'
+import { importJWK } from 'jose'
+
+/** What signs access tokens here. Everything symmetric, and `none`, is missing on purpose. */
+export type Algorithm = 'ES256' | 'ES384' | 'ES512' | 'RS256' | 'PS256' | 'EdDSA'
+
+/** One public key of the issuer, ready for `crypto.verify`. */
+export interface VerificationKey {
+  readonly id: string | undefined
+  /** A property of the key, not of the token: a token's `alg` is only compared with it. */
+  readonly algorithm: Algorithm
+  readonly hash: string | null
+  readonly input: VerifyKeyObjectInput
+  readonly signatureBytes: number
+}
+
+interface Scheme {
+  readonly hash: string | null
+  readonly options: Omit<VerifyKeyObjectInput, 'key'>
+  /** `undefined`: as long as the modulus. */
+  readonly signatureBytes: number | undefined
+}
+
+const MIN_RSA_BITS = 2048
+const MAX_RSA_BITS = 8192
+
+const ECDSA = { dsaEncoding: 'ieee-p1363' } as const
+const SCHEMES: Readonly<Record<Algorithm, Scheme>> = {
+  ES256: { hash: 'sha256', options: ECDSA, signatureBytes: 64 },
+  ES384: { hash: 'sha384', options: ECDSA, signatureBytes: 96 },
+  ES512: { hash: 'sha512', options: ECDSA, signatureBytes: 132 },
+  RS256: {
+    hash: 'sha256',
+    options: { padding: constants.RSA_PKCS1_PADDING },
+    signatureBytes: undefined,
+  },
+  PS256: {
+    hash: 'sha256',
+    options: {
+      padding: constants.RSA_PKCS1_PSS_PADDING,
+      saltLength: constants.RSA_PSS_SALTLEN_DIGEST,
+    },
+    signatureBytes: undefined,
+  },
+  EdDSA: { hash: null, options: {}, signatureBytes: 64 },
+}
+const ALGORITHM_OF_CURVE: Readonly<Record<string, Algorithm>> = {
+  'EC P-256': 'ES256',
+  'EC P-384': 'ES384',
+  'EC P-521': 'ES512',
+  'OKP Ed25519': 'EdDSA',
+}
+
+export function isAlgorithm(name: unknown): name is Algorithm {
+  return typeof name === 'string' && Object.hasOwn(SCHEMES, name)
+}
+
+/**
+ * Makes a verification key of a member of a key set, or `undefined` where it is not one that signs
+ * access tokens: symmetric, for encryption, of another algorithm, too short, broken. A set may hold
+ * such keys (RFC 7517 §5).
+ */
+export async function importVerificationKey(jwk: unknown): Promise<VerificationKey | undefined> {
+  if (typeof jwk !== 'object' || jwk === null) return undefined
+  const members = jwk as Readonly<Record<string, unknown>>
+  const algorithm = chooseAlgorithm(members)
+  const id = members['kid']
+  if (algorithm === undefined || !isForVerifying(members)) return undefined
+  if (id !== undefined && (typeof id !== 'string' || id === '')) return undefined
+  const key = await importPublicKey(members, algorithm)
+  if (key === undefined) return undefined
+  const bits = key.asymmetricKeyDetails?.modulusLength
+  if (bits !== undefined && (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)) return undefined
+  const { hash, options, signatureBytes = Math.ceil((bits ?? 0) / 8) } = SCHEMES[algorithm]
+  return { id, algorithm, hash, input: { key, ...options }, signatureBytes }
+}
+
+/** The curve says it, or `alg`; an RSA key that says nothing is for RS256 and for that alone. */
+function chooseAlgorithm({ kty, crv, alg }: Record<string, unknown>): Algorithm | undefined {
+  const own =
+    kty === 'RSA'
+      ? alg === 'PS256'
+        ? 'PS256'
+        : 'RS256'
+      : ALGORITHM_OF_CURVE[`${String(kty)} ${String(crv)}`]
+  return alg === undefined || alg === own ? own : undefined
+}
+
+function isForVerifying({ use, key_ops: operations }: Record<string, unknown>): boolean {
+  if (use !== undefined && use !== 'sig') return false
+  return operations === undefined || (Array.isArray(operations) && operations.includes('verify'))
+}
+
+/** Takes the public members only: a private key that was published by mistake stays unread. */
+async function importPublicKey(
+  { kty, crv, x, y, n, e }: Record<string, unknown>,
+  algorithm: Algorithm,
+): Promise<KeyObject | undefined> {
+  const members = Object.entries({ kty, crv, x, y, n, e }).filter(
+    ([, value]) => typeof value === 'string',
+  )
+  try {
+    const key = await importJWK(Object.fromEntries(members) as { kty: string }, algorithm)
+    return key instanceof Uint8Array ? undefined : KeyObject.from(key)
+  } catch {
+    return undefined
+  }
+}

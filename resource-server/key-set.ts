@@ -1,0 +1,187 @@
+import { randomInt } from 'node:crypto'
+import type { Clock } from './clock.ts'
+import { IssuerError, type KeysUnavailable } from './errors.ts'
+import { withDeadline, type FetchJson } from './fetch-json.ts'
+import { importVerificationKey, type Algorithm, type VerificationKey } from './jwk.ts'
+import { discoverKeySetUrl } from './metadata.ts'
+
+const MINUTE_MS = 60_000
+/** Keys are fetched again after 80 to 100 % of this, so that many servers do not ask at once. */
+const FRESH_MS = 5 * MINUTE_MS
+/** How long keys serve while the issuer cannot be asked: the bound of trusting a withdrawn one. */
+const MAX_STALE_MS = 60 * MINUTE_MS
+const BACK_OFF_MS = 5000
+/** The address of the key set is looked up again after this, and after every failure. */
+const MAX_METADATA_AGE_MS = 60 * MINUTE_MS
+/** Fetches that tokens with unknown key ids may cause: three at once, then one every 30 seconds. */
+const FORCED_FETCHES = { burst: 3, everyMs: 30_000 }
+
+export type KeyLookup =
+  | { readonly kind: 'found'; readonly key: VerificationKey }
+  | { readonly kind: 'unknown_key' }
+  | { readonly kind: 'ambiguous_key' }
+  | { readonly kind: 'wrong_algorithm'; readonly expected: Algorithm }
+  | KeysUnavailable
+
+/** The issuer's keys. Owns a timer: dispose of it to stop asking the issuer. */
+export interface KeySet extends AsyncDisposable {
+  /**
+   * The key that a token names, or, for a token that names none, the only one of its algorithm.
+   * Calls at the same time share one fetch. A key that the issuer has withdrawn is unknown from the
+   * moment the new set has arrived.
+   */
+  find(keyId: string | undefined, algorithm: Algorithm): Promise<KeyLookup>
+}
+
+/**
+ * Keeps the keys of one issuer. The first look-up fetches them; from then on a timer does, so that
+ * traffic neither causes fetches nor waits for one, with one bounded exception: a token that names
+ * a key never seen.
+ */
+export function createKeySet(issuer: string, clock: Clock): KeySet {
+  return new RefreshingKeySet(issuer, clock)
+}
+
+type Keys = ReadonlyMap<string | undefined, readonly VerificationKey[]>
+
+class RefreshingKeySet implements KeySet {
+  readonly #issuer: string
+  readonly #clock: Clock
+  readonly #forced: TokenBucket
+  readonly #stop = new AbortController()
+  #keys: Keys = new Map()
+  #fetchedAt: number | undefined
+  #failure: { readonly at: number; readonly error: Error } | undefined
+  #flight: Promise<void> | undefined
+  #source: { readonly url: string; readonly at: number } | undefined
+  #cancelTimer: () => void = () => {}
+
+  constructor(issuer: string, clock: Clock) {
+    this.#issuer = issuer
+    this.#clock = clock
+    this.#forced = createTokenBucket(clock)
+  }
+
+  async find(keyId: string | undefined, algorithm: Algorithm): Promise<KeyLookup> {
+    if (!this.#isTrusted()) await this.#refresh()
+    if (!this.#isTrusted()) return this.#unavailable()
+    const known = select(this.#keys, keyId, algorithm)
+    if (known.kind !== 'unknown_key') return known
+    await this.#refreshForUnknownKey()
+    // Whether an unknown key is a new one cannot be said while the issuer does not answer.
+    if (this.#failure !== undefined) return this.#unavailable()
+    return select(this.#keys, keyId, algorithm)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    this.#cancelTimer()
+    await this.#flight
+  }
+
+  #isTrusted(): boolean {
+    if (this.#fetchedAt === undefined) return false
+    return this.#clock.monotonic() - this.#fetchedAt < MAX_STALE_MS
+  }
+
+  #unavailable(): KeysUnavailable {
+    const now = this.#clock.monotonic()
+    const milliseconds = this.#failure ? this.#failure.at + BACK_OFF_MS - now : BACK_OFF_MS
+    return {
+      kind: 'keys_unavailable',
+      retryAfterSeconds: Math.max(1, Math.ceil(milliseconds / 1000)),
+      cause: this.#failure?.error,
+    }
+  }
+
+  async #refreshForUnknownKey(): Promise<void> {
+    if (this.#flight !== undefined) await this.#flight
+    else if (!this.#isBackingOff() && this.#forced.take()) await this.#refresh()
+  }
+
+  #isBackingOff(): boolean {
+    return this.#failure !== undefined && this.#clock.monotonic() - this.#failure.at < BACK_OFF_MS
+  }
+
+  /** One fetch at a time, none while backing off. Does not throw: what failed is kept. */
+  async #refresh(): Promise<void> {
+    if (this.#stop.signal.aborted || this.#isBackingOff()) return
+    this.#flight ??= this.#load().finally(() => {
+      this.#flight = undefined
+    })
+    await this.#flight
+  }
+
+  async #load(): Promise<void> {
+    // Counted from before the question, because keys may change while the answer travels.
+    const startedAt = this.#clock.monotonic()
+    try {
+      const ask = (fetchJson: FetchJson) => this.#fetchKeys(fetchJson)
+      this.#keys = await withDeadline(this.#clock, this.#stop.signal, ask)
+      this.#fetchedAt = startedAt
+      this.#failure = undefined
+      this.#scheduleRefresh(randomInt(FRESH_MS * 0.8, FRESH_MS))
+    } catch (error) {
+      this.#source = undefined
+      this.#failure = { at: this.#clock.monotonic(), error: error as Error }
+      this.#scheduleRefresh(BACK_OFF_MS)
+    }
+  }
+
+  async #fetchKeys(fetchJson: FetchJson): Promise<Keys> {
+    const { url } = await this.#findSource(fetchJson)
+    const { status, body } = await fetchJson(url)
+    const { keys } = (body ?? {}) as { keys?: unknown }
+    if (status !== 200 || !Array.isArray(keys)) {
+      throw new IssuerError('bad_answer', `${url} answered ${status} and no key set`)
+    }
+    const imported = await Promise.all(keys.map(importVerificationKey))
+    const usable = imported.filter((key) => key !== undefined)
+    return Map.groupBy(usable, ({ id }) => id)
+  }
+
+  async #findSource(fetchJson: FetchJson): Promise<{ readonly url: string }> {
+    const now = this.#clock.monotonic()
+    if (this.#source === undefined || now - this.#source.at > MAX_METADATA_AGE_MS) {
+      this.#source = { url: await discoverKeySetUrl(this.#issuer, fetchJson), at: now }
+    }
+    return this.#source
+  }
+
+  #scheduleRefresh(milliseconds: number): void {
+    this.#cancelTimer()
+    if (this.#stop.signal.aborted) return
+    this.#cancelTimer = this.#clock.schedule(milliseconds, () => this.#refresh())
+  }
+}
+
+function select(keys: Keys, keyId: string | undefined, algorithm: Algorithm): KeyLookup {
+  const named = keyId === undefined ? [...keys.values()].flat() : (keys.get(keyId) ?? [])
+  const [key, ...others] = named.filter((candidate) => candidate.algorithm === algorithm)
+  if (others.length > 0) return { kind: 'ambiguous_key' }
+  if (key !== undefined) return { kind: 'found', key }
+  const [other] = keyId === undefined ? [] : named
+  return other === undefined
+    ? { kind: 'unknown_key' }
+    : { kind: 'wrong_algorithm', expected: other.algorithm }
+}
+
+interface TokenBucket {
+  take(): boolean
+}
+
+function createTokenBucket(clock: Clock): TokenBucket {
+  const { burst, everyMs } = FORCED_FETCHES
+  let tokens = burst
+  let filledAt = clock.monotonic()
+  return {
+    take() {
+      const now = clock.monotonic()
+      tokens = Math.min(burst, tokens + (now - filledAt) / everyMs)
+      filledAt = now
+      if (tokens < 1) return false
+      tokens -= 1
+      return true
+    },
+  }
+}
