@@ -43,6 +43,8 @@ export interface AccountStore {
   insert(account: Account): Promise<boolean>
   /** Replaces the account with this id. `false` where there is none. */
   update(account: Account): Promise<boolean>
+  /** The same, and ends its sessions and grants: whoever had them may have known the old password. */
+  updateAndEndAccess(account: Account): Promise<boolean>
   /** Removes the account and ends its sessions and grants. `false` where there is none. */
   remove(id: string): Promise<boolean>
 }

@@ -30,6 +30,7 @@ export interface UserOperations {
   add(user: NewUser, password: string | undefined): Promise<UserView>
   list(): Promise<readonly UserView[]>
   show(name: string): Promise<UserView>
+  /** Signs the user out everywhere, and ends what apps were granted. */
   setPassword(name: string, password: string): Promise<UserView>
   /** Replaces the roles. */
   setRoles(name: string, roles: readonly string[]): Promise<UserView>
@@ -74,9 +75,14 @@ export function createUserOperations(
     if (account.owner === 'operator') return account
     throw refuseReadOnly(`The user ${account.username}`, file)
   }
-  const change = async (account: Account, members: Partial<Account>, action: string) => {
+  const change = async (
+    account: Account,
+    members: Partial<Account>,
+    action: string,
+    update: AccountStore['update'] = accounts.update,
+  ) => {
     const changed = { ...account, ...members, updatedAt: clock.now() }
-    if (!(await accounts.update(changed))) {
+    if (!(await update(changed))) {
       throw new PortreeveError('not_found', `The user ${account.username} has just been removed.`)
     }
     events.objectChanged({ kind: 'user', action, id: account.id, by: 'operator' })
@@ -115,7 +121,8 @@ export function createUserOperations(
     show: async (name) => viewUser(await find(name)),
     async setPassword(name, password) {
       const account = await findOwn(name)
-      return change(account, { passwordHash: await hash(password) }, 'password_set')
+      const members = { passwordHash: await hash(password) }
+      return change(account, members, 'password_set', accounts.updateAndEndAccess)
     },
     async setRoles(name, roles) {
       const account = await findOwn(name)

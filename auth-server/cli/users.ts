@@ -136,7 +136,7 @@ function addList(users: Command, cli: Cli): void {
 function addSetPassword(users: Command, cli: Cli): void {
   const set = users
     .command('set-password <username>')
-    .description('give a user another password')
+    .description('give a user another password, and sign them out everywhere')
     .option(PASSWORD_STDIN, PASSWORD_STDIN_HELP)
   withCommonOptions(set).action(
     async (name: string, options: PasswordOptions, command: Command) => {
@@ -146,7 +146,8 @@ function addSetPassword(users: Command, cli: Cli): void {
         const user = await operations.users.setPassword(username, await readPassword(username))
         return {
           json: { user },
-          text: (style) => `${style.good('Set')} the password of ${harmless(username)}.`,
+          text: (style) =>
+            `${style.good('Set')} the password of ${harmless(username)}, who is signed out everywhere.`,
         }
       })
     },

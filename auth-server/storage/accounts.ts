@@ -27,15 +27,12 @@ export function createAccountStore(database: Kysely<Schema>, clock: Clock): Acco
         .executeTakeFirstOrThrow()
       return numInsertedOrUpdatedRows === 1n
     },
-    async update(account) {
-      const { id, ...rest } = toRow(account)
-      const { numUpdatedRows } = await database
-        .updateTable('account')
-        .set(rest)
-        .where('id', '=', id)
-        .executeTakeFirstOrThrow()
-      return numUpdatedRows === 1n
-    },
+    update: (account) => update(database, account),
+    updateAndEndAccess: (account) =>
+      database.transaction().execute(async (transaction) => {
+        await revokeAllOf(transaction, clock, 'account_id', account.id)
+        return update(transaction, account)
+      }),
     async remove(id) {
       return database.transaction().execute(async (transaction) => {
         await revokeAllOf(transaction, clock, 'account_id', id)
@@ -47,6 +44,16 @@ export function createAccountStore(database: Kysely<Schema>, clock: Clock): Acco
       })
     },
   }
+}
+
+async function update(database: Kysely<Schema>, account: Account): Promise<boolean> {
+  const { id, ...rest } = toRow(account)
+  const { numUpdatedRows } = await database
+    .updateTable('account')
+    .set(rest)
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow()
+  return numUpdatedRows === 1n
 }
 
 function toRow(account: Account): Schema['account'] {

@@ -87,3 +87,20 @@ describe('what a person may be granted', () => {
     expect([wider.status, wider.body.error]).toEqual([400, 'invalid_scope'])
   })
 })
+
+test('ends with a new password: sessions, refresh tokens and userinfo at once', async () => {
+  await using server = await startServer()
+  const { refresh_token, access_token, browser } = await obtainTokens(server.issuer)
+  await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+  const account = await stores.accounts.findByUsername('alice')
+  if (!account) throw new Error('no alice')
+  expect(await stores.accounts.updateAndEndAccess(account)).toBe(true)
+  const refused = await refresh(server.issuer, refresh_token)
+  expect([refused.status, refused.body.error]).toEqual([400, 'invalid_grant'])
+  const userinfo = await fetch(`${server.issuer}/userinfo`, {
+    headers: { authorization: `Bearer ${access_token}` },
+  })
+  expect(userinfo.status).toBe(401)
+  const page = await browser.get(authorizationUrl(server.issuer, makePkce().challenge))
+  expect(page.text).toContain('/sign-in"')
+})
