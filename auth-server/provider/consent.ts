@@ -1,7 +1,6 @@
 import type { Grant, KoaContextWithOIDC } from 'oidc-provider'
+import { isUnprovenPlace } from '../config/uri-rules.ts'
 import { clientOf } from './clients.ts'
-
-const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
 
 /**
  * Any program on the device can listen on loopback or claim a custom scheme, and so pose as the
@@ -10,8 +9,8 @@ const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
  * @see {@link https://www.rfc-editor.org/rfc/rfc8252.html#section-8.6 RFC 8252 §8.6}
  */
 export function needsConsentEachTime(ctx: KoaContextWithOIDC): boolean {
-  const uri = URL.parse(String(ctx.oidc.params?.['redirect_uri']))
-  return uri === null || uri.protocol !== 'https:' || LOOPBACK.test(uri.hostname)
+  const uri = String(ctx.oidc.params?.['redirect_uri'])
+  return !URL.canParse(uri) || isUnprovenPlace(uri)
 }
 
 /** The grant that a request may build on; for a first-party client one that covers what it asks. */
