@@ -65,6 +65,11 @@ export function hasForm(page: Page, action: string): boolean {
     .some((form) => targetOf(form, page.url).pathname.endsWith(action))
 }
 
+/** What stands in the elements that a selector finds. */
+export function readAll(page: Page, selector: string): string[] {
+  return page.root.querySelectorAll(selector).map(({ text }) => text.trim())
+}
+
 async function readPage(url: string, response: Response): Promise<Page> {
   const root = parse(await response.text())
   const text = root.structuredText.replaceAll(/\s+/g, ' ').trim()

@@ -1,3 +1,6 @@
+import { conceal } from './conceal.ts'
+import type { Fact } from './report.ts'
+
 /** The parts of a JWT, unverified: for showing, never for deciding. */
 export function decodeJwt(token: string): {
   readonly header: Readonly<Record<string, unknown>>
@@ -15,35 +18,42 @@ function decodePart(part: string): Record<string, unknown> {
   return JSON.parse(Buffer.from(part, 'base64url').toString('utf8')) as Record<string, unknown>
 }
 
-const HEADER_MEANINGS: Readonly<Record<string, string>> = {
+const MEANINGS: Readonly<Record<string, string>> = {
   alg: 'how it is signed: the API accepts this and no other',
-  typ: 'what it is, an access token: an ID token will not pass for one (RFC 9068)',
+  typ: 'an access token (RFC 9068): an ID token will not pass for one',
   kid: 'which of the server’s public keys checks it',
-}
-
-const CLAIM_MEANINGS: Readonly<Record<string, string>> = {
   iss: 'who issued it',
-  sub: 'whom it is about: an id, which stays when a name changes',
+  sub: 'whom it is about: an id that stays when a name changes',
   aud: 'where it is good, and nowhere else',
-  exp: 'when it ends',
-  iat: 'when it was issued',
-  jti: 'its own number',
   client_id: 'which application holds it',
   scope: 'what that application may do for this person',
   roles: 'what this person is, for APIs that decide by role',
+  iat: 'when it was issued',
+  exp: 'when it ends',
+  auth_time: 'when the person last signed in',
+  amr: 'by which means',
   sid: 'the sign-in session that it hangs on',
   grant_id: 'the consent that it hangs on',
-  auth_time: 'when the person last signed in',
-  acr: 'how sure that sign-in was',
-  amr: 'by which means',
+  jti: 'its own number',
 }
 
-export function explainHeader(name: string): string {
-  return HEADER_MEANINGS[name] ?? ''
+/** The members of a header or a set of claims, best known first, each with what it means. */
+export function explainMembers(members: Readonly<Record<string, unknown>>): Fact[] {
+  const known = Object.keys(MEANINGS)
+  const rank = (name: string) => (known.includes(name) ? known.indexOf(name) : known.length)
+  return Object.entries(members)
+    .toSorted(([one], [other]) => rank(one) - rank(other))
+    .map(([name, value]) => ({
+      name,
+      value: conceal(name, value),
+      meaning: `${MEANINGS[name] ?? ''}${addTime(name, value)}`,
+    }))
 }
 
-export function explainClaim(name: string, claims: Readonly<Record<string, unknown>>): string {
-  const meaning = CLAIM_MEANINGS[name] ?? ''
-  if (name !== 'exp') return meaning
-  return `${meaning}: ${Number(claims['exp']) - Number(claims['iat'])} seconds after its issue`
+const TIMES = new Set(['iat', 'exp', 'auth_time'])
+const CLOCK = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium', timeZone: 'UTC' })
+
+function addTime(name: string, value: unknown): string {
+  if (!TIMES.has(name) || typeof value !== 'number') return ''
+  return `: ${CLOCK.format(value * 1000)} UTC`
 }

@@ -3,9 +3,10 @@
 const SHOWN = 12
 const LONGEST = 160
 const MOST_ENTRIES = 5
-/** What has no spaces, is this long and is no URL is an identifier, a secret or a token. */
-const OPAQUE = /^[\w.~+/=-]{25,}$/
-const OPAQUE_SEGMENT = /^[\w~-]{20,}$/
+/** Without spaces, this long, and no word of a language: an identifier, a secret or a token. */
+const OPAQUE = /^(?=.*[A-Z\d])[\w.~+/=-]{25,}$/
+const OPAQUE_SEGMENT = /^(?=.*[A-Z\d])[\w~-]{20,}$/
+const OPAQUE_WORDS = /(?=[\w-]*[A-Z\d])[\w-]{25,}(\.[\w-]+)*/g
 
 /** The value of a parameter, header or member as it may be shown. */
 export function conceal(name: string, value: unknown): string {
@@ -31,7 +32,7 @@ export function concealUrl(text: string): string {
 
 /** Tokens in a text that somebody else wrote, such as an error. */
 export function concealText(text: string): string {
-  return text.replaceAll(/[\w-]{25,}(\.[\w-]+)*/g, (word) => shorten(word, true))
+  return text.replaceAll(OPAQUE_WORDS, (word) => shorten(word, true))
 }
 
 function shorten(text: string, isOpaque: boolean = OPAQUE.test(text)): string {

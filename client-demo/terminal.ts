@@ -93,43 +93,74 @@ function formatStep(step: StepReport, width: number, style: Style): string[] {
     style.quiet('─'.repeat(width)),
     ...heading,
     ...wrap(why, room).map((line) => `${indent}${line}`),
-    ...exchanges.flatMap((exchange) => ['', ...formatExchange(exchange, width, style)]),
+    ...exchanges.flatMap((exchange, index) =>
+      formatExchange(exchange, exchanges[index - 1], width, style),
+    ),
     ...(facts.length > 0 ? ['', ...formatFacts(facts, width, style)] : []),
     ...(checks.length > 0 ? ['', ...formatChecks(checks, width, style)] : []),
     ...(failure === undefined ? [] : ['', ...formatFailure(failure, width, style)]),
   ]
 }
 
-function formatExchange(exchange: Exchange, width: number, style: Style): string[] {
-  const { to, method, url, sent, status, received } = exchange
-  const indent = '        '
+/** A browser that follows a redirect within a server sends nothing worth a line of its own. */
+function formatExchange(
+  exchange: Exchange,
+  before: Exchange | undefined,
+  width: number,
+  style: Style,
+): string[] {
+  const isHop = before !== undefined && isRedirect(before) && before.to === exchange.to
+  const { to, method, url, sent } = exchange
   const head = `    ${style.sent('→')} ${style.title(method)} ${url}`
   const target = style.quiet(`to the ${to}`)
   const gap = width - measure(head) - measure(target)
-  const first = gap < 2 ? [head, `${indent}${target}`] : [`${head}${' '.repeat(gap)}${target}`]
-  const answer = `    ${style.received('←')} ${style.title(String(status))} ${STATUS_CODES[status] ?? ''}`
+  const request = gap < 2 ? [head, `${INDENT}${target}`] : [`${head}${' '.repeat(gap)}${target}`]
   return [
-    ...first,
-    ...formatFields(sent, indent, width, style),
-    answer.trimEnd(),
-    ...formatFields(received, indent, width, style),
+    ...(isHop ? [] : ['', ...request, ...formatFields(sent, width, style)]),
+    ...formatAnswer(exchange, width, style),
   ]
 }
 
-function formatFields(fields: Fields, indent: string, width: number, style: Style): string[] {
-  const pairs = Object.entries(fields)
-  return pairs.length === 0 ? [] : formatPairs(pairs, indent, width, style.quiet)
+function formatAnswer(exchange: Exchange, width: number, style: Style): string[] {
+  const { status, received } = exchange
+  const line = `    ${style.received('←')} ${style.title(String(status))} ${STATUS_CODES[status] ?? ''}`
+  // The query stands at the request that follows.
+  if (isRedirect(exchange)) return [`${line}, to ${received['location']?.split('?')[0]}`]
+  return [line.trimEnd(), ...formatFields(received, width, style)]
 }
 
-/** Name, value and meaning beside one another; the meaning below where there is no room. */
+function isRedirect({ status, received }: Exchange): boolean {
+  return status >= 300 && status < 400 && received['location'] !== undefined
+}
+
+const INDENT = ' '.repeat(8)
+
+function formatFields(fields: Fields, width: number, style: Style): string[] {
+  const pairs = Object.entries(fields)
+  return pairs.length === 0 ? [] : formatPairs(pairs, INDENT, width, style.quiet)
+}
+
+const VALUE_COLUMN = 22
+
+/** Name, value and meaning beside one another; the meaning below a value that takes its room. */
 function formatFacts(facts: readonly Fact[], width: number, style: Style): string[] {
   const names = Math.max(...facts.map(({ name }) => measure(name))) + 2
-  const room = width - 4 - names
+  const indent = ' '.repeat(4 + names)
+  const room = width - indent.length
   return facts.flatMap(({ name, value, meaning }) => {
-    const lines = [...wrap(value, room), ...wrap(meaning, room).map(style.quiet)]
-    return lines.map(
-      (line, index) => `    ${pad(index === 0 ? style.title(name) : '', names)}${line}`,
-    )
+    const start = `    ${pad(style.title(name), names)}`
+    const meanings = wrap(meaning, room - VALUE_COLUMN).map(style.quiet)
+    const below = `${indent}${' '.repeat(VALUE_COLUMN)}`
+    if (measure(value) <= VALUE_COLUMN - 2) {
+      const [first = '', ...rest] = meanings
+      return [`${start}${pad(value, VALUE_COLUMN)}${first}`, ...rest.map((line) => below + line)]
+    }
+    const [first = '', ...rest] = wrap(value, room)
+    return [
+      start + first,
+      ...rest.map((line) => indent + line),
+      ...meanings.map((line) => below + line),
+    ]
   })
 }
 

@@ -1,5 +1,4 @@
-import { decodeJwt, encodePart, explainClaim, explainHeader } from '../../claims.ts'
-import { conceal } from '../../conceal.ts'
+import { decodeJwt, encodePart, explainMembers } from '../../claims.ts'
 import type { Step, StepNotes } from '../../flow.ts'
 import type { CodeStage, Note } from './stage.ts'
 
@@ -58,11 +57,8 @@ export const readToken: CodeStep = {
     'The API needs no one else to check it, only the server’s public keys.',
   async run({ world, tokens }, { check, fact }) {
     const { header, claims } = decodeJwt(tokens.alice.get().access)
-    for (const [name, value] of Object.entries(header)) {
-      fact(name, conceal(name, value), explainHeader(name))
-    }
-    for (const [name, value] of Object.entries(claims)) {
-      fact(name, conceal(name, value), explainClaim(name, claims))
+    for (const { name, value, meaning } of [header, claims].flatMap(explainMembers)) {
+      fact(name, value, meaning)
     }
     check('typ', 'at+jwt', header['typ'])
     check('alg', 'ES256', header['alg'])

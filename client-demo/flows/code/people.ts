@@ -1,6 +1,8 @@
 import type { Step } from '../../flow.ts'
+import { readAll } from '../../browser.ts'
 import { callApi, checkRefusal } from './api.ts'
 import { obtainTokens } from './authorize.ts'
+import { LEFT_OUT, noteConsent, WRITE } from './consent-page.ts'
 import type { CodeStage } from './stage.ts'
 
 type CodeStep = Step<CodeStage>
@@ -10,13 +12,11 @@ export const signInBob: CodeStep = {
   why:
     'His role is “reader”. The client asked for notes:write as before; the consent page tells ' +
     'him that it was left out, and the token does not carry it.',
-  async run(stage, { check }) {
+  async run(stage, notes) {
+    const { check } = notes
     const { tokens, consent } = await obtainTokens(stage, 'bob')
-    check(
-      'the consent page names what was left out',
-      true,
-      consent.text.includes('Write, change and delete your notes'),
-    )
+    noteConsent(consent, notes)
+    check('the consent page names what was left out', [WRITE], readAll(consent, LEFT_OUT))
     check('granted scope', 'openid profile email notes:read', tokens.scope)
     stage.tokens.bob.set(tokens)
   },

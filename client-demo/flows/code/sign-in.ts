@@ -1,9 +1,10 @@
 import { discovery, None } from 'openid-client'
 import { allowInsecureRequests, customFetch, fetchUserInfo } from 'openid-client'
-import { hasForm } from '../../browser.ts'
+import { hasForm, readAll } from '../../browser.ts'
 import { DEMO_CLIENT } from '../../configuration.ts'
 import type { Step } from '../../flow.ts'
 import { makeRequest, passwordOf, receiveAnswer, redeem, SCOPES, signIn } from './authorize.ts'
+import { LEFT_OUT, noteConsent } from './consent-page.ts'
 import { prepareClient, type CodeStage } from './stage.ts'
 
 type CodeStep = Step<CodeStage>
@@ -43,11 +44,13 @@ export const request: CodeStep = {
 export const signInAlice: CodeStep = {
   title: 'Alice signs in',
   why: 'The real form, with its hidden fields and cookies. What follows is the question of consent.',
-  async run(stage, { check }) {
+  async run(stage, notes) {
+    const { check } = notes
     const page = await signIn(stage, stage.page.get(), 'alice')
     check('status', 200, page.status)
     check('the page asks for consent', true, hasForm(page, '/consent'))
-    check('it names what the client wants to do', true, page.text.includes('Read your notes'))
+    noteConsent(page, notes)
+    check('left out', 0, readAll(page, LEFT_OUT).length)
     stage.page.set(page)
   },
 }
