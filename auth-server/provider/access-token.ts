@@ -67,8 +67,11 @@ export function createAccessTokenShaper(
 function servesUserinfo(ctx: KoaContextWithOIDC): boolean {
   const { params, entities } = ctx.oidc
   const source = entities.AuthorizationCode ?? entities.RefreshToken
-  const named = params?.['resource'] !== undefined || !Array.isArray(source?.resource)
-  return !named && grantedOidcScopes(ctx).includes('openid')
+  const granted = source?.resource
+  // A list of one was chosen, a list of several was named: see `adapter.ts`.
+  const isChosen = Array.isArray(granted) && granted.length === 1
+  const isNamedNow = params?.['resource'] !== undefined
+  return isChosen && !isNamedNow && grantedOidcScopes(ctx).includes('openid')
 }
 
 /** The scopes of OpenID Connect that this request may still have, without `offline_access`. */

@@ -283,6 +283,25 @@ describe('the audience of an access token', () => {
     expect(audienceOf(notes.body.access_token)).toBe(NOTES)
   })
 
+  test('is the API alone for one of several resources that the client named', async () => {
+    await using server = await startServer((config) => ({
+      ...config,
+      users: config.users?.map((user) => ({ ...user, roles: ['admin'] })),
+    }))
+    const request = { scope: 'openid notes:read billing:read', resource: [NOTES, BILLING] }
+    const { code, verifier } = await authorize(server.issuer, request)
+    const { body } = await requestToken(server.issuer, {
+      grant_type: 'authorization_code',
+      code,
+      code_verifier: verifier,
+      redirect_uri: REDIRECT,
+      resource: BILLING,
+    })
+    expect(audienceOf(body.access_token)).toBe(BILLING)
+    const next = await refresh(server.issuer, body.refresh_token, { scope: 'openid notes:read' })
+    expect(audienceOf(next.body.access_token)).toBe(NOTES)
+  })
+
   test('leaves openid alone with the opaque token of the engine', async () => {
     await using server = await startServer()
     const { access_token } = await obtainTokens(server.issuer, { scope: 'openid email' })
