@@ -25,17 +25,30 @@ export async function withDeadline<T>(
   const late = new AbortController()
   const cancel = clock.schedule(TIMEOUT_MS, async () => late.abort())
   const signal = AbortSignal.any([late.signal, stop])
-  try {
-    return await work((url) => fetchJson(url, signal))
-  } catch (cause) {
-    if (cause instanceof IssuerError) throw cause
-    if (late.signal.aborted) {
-      throw new IssuerError('timed_out', `no whole answer within ${TIMEOUT_MS} ms`, { cause })
+  const ask: FetchJson = async (url) => {
+    try {
+      return await fetchJson(url, signal)
+    } catch (cause) {
+      throw describeFailure(url, cause, late.signal.aborted)
     }
-    throw new IssuerError('unreachable', describe(cause), { cause })
+  }
+  try {
+    return await work(ask)
   } finally {
     cancel()
   }
+}
+
+function describeFailure(url: string, cause: unknown, isLate: boolean): IssuerError {
+  if (cause instanceof IssuerError) return cause
+  if (isLate) {
+    const message = `${url} gave no whole answer within ${TIMEOUT_MS} ms`
+    return new IssuerError('timed_out', message, { cause })
+  }
+  // `fetch` says only "fetch failed"; what failed is its cause.
+  const { cause: root = cause } = cause as { cause?: unknown }
+  const why = root instanceof Error ? root.message || root.name : String(root)
+  return new IssuerError('unreachable', `${url} cannot be reached: ${why}`, { cause })
 }
 
 async function fetchJson(url: string, signal: AbortSignal): Promise<JsonAnswer> {
@@ -68,10 +81,4 @@ async function readBounded(url: string, response: Response): Promise<Buffer> {
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
-}
-
-/** `fetch` says only "fetch failed"; what failed is its cause. */
-function describe(error: unknown): string {
-  const { cause } = error as { cause?: unknown }
-  return cause instanceof Error ? cause.message || cause.name : String(error)
 }
