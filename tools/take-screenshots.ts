@@ -1,0 +1,60 @@
+/**
+ * Takes a picture of every page, light and dark, at desktop and phone width, and writes them to
+ * docs/screenshots or to the folder named as the argument. Run by hand after a change of the pages:
+ *
+ *     node tools/take-screenshots.ts [FOLDER]
+ *
+ * Wants Debian's chromium, and fonts-inter and fonts-urw-base35 for the look that most systems have.
+ */
+import path from 'node:path'
+import type { Page } from 'playwright-core'
+import { fillSignIn, launchChromium, startWorld, type World } from '../test/e2e/world.ts'
+import { PASSWORDS } from '../test/support/server.ts'
+
+const SIZES = {
+  desktop: { width: 900, height: 720 },
+  phone: { width: 360, height: 720 },
+} as const
+
+type Take = (name: string) => Promise<void>
+
+async function main(folder: string): Promise<void> {
+  await using world = await startWorld()
+  await using browser = await launchChromium()
+  for (const colorScheme of ['light', 'dark'] as const) {
+    for (const [size, viewport] of Object.entries(SIZES)) {
+      const suffix = size === 'desktop' ? colorScheme : `${size}-${colorScheme}`
+      await using context = await browser.newContext({ colorScheme, viewport })
+      const page = await context.newPage()
+      await walk(page, world, async (name) => {
+        const file = path.join(folder, `${name}-${suffix}.png`)
+        await page.screenshot({ path: file, fullPage: true, caret: 'initial' })
+      })
+    }
+  }
+}
+
+/** Through every page once, as a person would come by them. */
+async function walk(page: Page, world: World, take: Take): Promise<void> {
+  await page.goto(world.authorizationUrl({ redirect_uri: `${world.client}/elsewhere` }))
+  await take('error')
+  await page.goto(world.authorizationUrl())
+  await take('sign-in')
+  await fillSignIn(page, 'alice', 'not the password')
+  await take('sign-in-error')
+  await fillSignIn(page, 'alice', PASSWORDS.alice)
+  await take('consent')
+  const consentUrl = page.url()
+  await page.getByRole('link', { name: 'Use another account' }).click()
+  await take('other-account')
+  await page.goBack()
+  await page.getByRole('button', { name: 'Allow' }).click()
+  await page.goto(consentUrl)
+  await take('over')
+  await page.goto(world.signOutUrl({ post_logout_redirect_uri: '' }))
+  await take('sign-out')
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await take('signed-out')
+}
+
+await main(process.argv[2] ?? path.join(import.meta.dirname, '../docs/screenshots'))
