@@ -1,8 +1,12 @@
 #!/usr/bin/env node
-import { Argument, Command, CommanderError } from 'commander'
+import path from 'node:path'
+import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander'
+import { announceToPerson, announceToProgram } from './announce.ts'
+import { ROOT } from './child.ts'
 import { DEFAULT_FLOW, FLOWS } from './flows/flows.ts'
 import { createJsonReporter } from './json.ts'
 import { runFlows } from './run.ts'
+import { startDemo } from './start.ts'
 import { createTerminalReporter } from './terminal.ts'
 
 const DONE = 0
@@ -16,6 +20,16 @@ interface RunArguments {
   readonly browser?: boolean
   readonly json?: boolean
 }
+
+interface StartArguments {
+  readonly port: number
+  readonly apiPort: number
+  readonly webPort: number
+  readonly data: string
+  readonly json?: boolean
+}
+
+const DATA = path.join(ROOT, '.portreeve')
 
 /** Whoever reads our output may stop reading, as `head` does. */
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -54,7 +68,33 @@ function createProgram(): Command {
     .option('--browser', 'sign in through your own browser')
     .option('--json', 'answer with a JSON document a line')
     .action(run)
+  program
+    .command('start')
+    .description('run the servers and the web demo until stopped')
+    .option('--port <number>', 'of the authorization server', readPort, 3000)
+    .option('--api-port <number>', 'of the notes API', readPort, 3001)
+    .option('--web-port <number>', 'of the web demo', readPort, 3010)
+    .option('--data <folder>', 'where databases, passwords and logs are kept', DATA)
+    .option('--json', 'answer with one JSON document when all of it runs')
+    .action(start)
   return program
+}
+
+function readPort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : Infinity
+  if (port > 65_535) throw new InvalidArgumentError('A port is a number from 0 to 65535.')
+  return port
+}
+
+async function start({ json, data, ...ports }: StartArguments): Promise<void> {
+  const announce = json ? announceToProgram : announceToPerson
+  const options = { ...ports, folder: path.resolve(data) }
+  try {
+    await startDemo(options, (running) => announce(process.stdout, running), stop.signal)
+  } catch (error) {
+    // To be stopped is how it is meant to end, be it while it starts.
+    if (!stop.signal.aborted) throw error
+  }
 }
 
 async function run(names: readonly string[], options: RunArguments): Promise<void> {

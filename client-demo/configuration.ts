@@ -25,10 +25,15 @@ export const DEMO_CLIENT = 'portreeve-demo'
 export const ROBOT_CLIENT = 'notes-robot'
 export const WEB_CLIENT = 'portreeve-web'
 
-export const PEOPLE: readonly { readonly username: Username; readonly secret: SecretName }[] = [
-  { username: 'alice', secret: 'ALICE_PASSWORD' },
-  { username: 'bob', secret: 'BOB_PASSWORD' },
-  { username: 'admin', secret: 'ADMIN_PASSWORD' },
+export const PEOPLE: readonly {
+  readonly username: Username
+  readonly secret: SecretName
+  /** What the person may do. */
+  readonly may: string
+}[] = [
+  { username: 'alice', secret: 'ALICE_PASSWORD', may: 'reads and writes notes of her own' },
+  { username: 'bob', secret: 'BOB_PASSWORD', may: 'reads notes of his own' },
+  { username: 'admin', secret: 'ADMIN_PASSWORD', may: 'sees everyone’s notes' },
 ]
 
 export type Secrets = Readonly<Record<SecretName, string>>

@@ -1,6 +1,4 @@
 import { STATUS_CODES } from 'node:http'
-import type { WriteStream } from 'node:tty'
-import { styleText } from 'node:util'
 import { chooseWidth, formatPairs, measure, pad, wrap } from './layout.ts'
 import type {
   Check,
@@ -12,18 +10,7 @@ import type {
   StartReport,
   StepReport,
 } from './report.ts'
-
-type Output = NodeJS.WritableStream & Partial<Pick<WriteStream, 'columns'>>
-type Paint = (text: string) => string
-
-interface Style {
-  readonly title: Paint
-  readonly quiet: Paint
-  readonly good: Paint
-  readonly bad: Paint
-  readonly sent: Paint
-  readonly received: Paint
-}
+import { createStyle, type Output, type Style } from './style.ts'
 
 /** What a person reads: a block for each step, and a table at the end. */
 export function createTerminalReporter(output: Output): Reporter {
@@ -39,20 +26,6 @@ export function createTerminalReporter(output: Output): Reporter {
     },
     end: (report) => print(formatEnd(report, steps, width, style)),
     ask: (text) => print(['', ...wrap(text, width).map(style.title)]),
-  }
-}
-
-/** Colours only where the stream is a terminal that shows them, and NO_COLOR does not forbid it. */
-function createStyle(stream: Output): Style {
-  const paint = (format: Parameters<typeof styleText>[0]) => (text: string) =>
-    styleText(format, text, { stream })
-  return {
-    title: paint('bold'),
-    quiet: paint('dim'),
-    good: paint('green'),
-    bad: paint(['bold', 'red']),
-    sent: paint('cyan'),
-    received: paint('magenta'),
   }
 }
 

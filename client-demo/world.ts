@@ -1,16 +1,10 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { listenForCallback, type Callback } from './callback.ts'
-import { startChild, type Child } from './child.ts'
-import {
-  BRIEF,
-  describeDemo,
-  makeSecrets,
-  NOTES,
-  type Place,
-  type Secrets,
-} from './configuration.ts'
+import type { Child } from './child.ts'
+import { makeSecrets, type Secrets } from './configuration.ts'
+import { startAuthServer, startNotesApi } from './programs.ts'
 import { createWire, type Wire } from './wire.ts'
 
 /** Servers of our own, on free ports and a fresh database; all of it goes with its scope. */
@@ -30,10 +24,10 @@ export async function buildWorld(stopped: AbortSignal): Promise<World> {
   const callback = cleanUp.use(await listenForCallback())
   const secrets = makeSecrets()
   const place = { issuer: 'http://127.0.0.1:0', port: 0 }
-  const authServer = cleanUp.use(await startAuthServer(folder, place, secrets, stopped))
+  const authServer = cleanUp.use(await startAuthServer({ folder, place, secrets }, stopped))
   const { issuer = '' } = authServer.ready
   const notes = cleanUp.use(
-    await startNotesApi({ issuer, port: 0, more: ['--clock-tolerance', '0'] }, stopped),
+    await startNotesApi({ issuer, port: 0, clockToleranceSeconds: 0 }, stopped),
   )
   const { url: api = '' } = notes.ready
   const wire = createWire()
@@ -50,47 +44,4 @@ export async function buildWorld(stopped: AbortSignal): Promise<World> {
     children: [authServer, notes],
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   }
-}
-
-/** Writes its configuration to `folder`, where its database and key go as well. */
-export async function startAuthServer(
-  folder: string,
-  place: Place,
-  secrets: Secrets,
-  stopped: AbortSignal,
-  logFile?: string,
-): Promise<Child> {
-  const config = path.join(folder, 'portreeve.config.json')
-  await writeFile(config, JSON.stringify(describeDemo(place), undefined, 2), { mode: 0o600 })
-  const program = {
-    name: 'the authorization server',
-    file: 'auth-server/main.ts',
-    args: ['serve', '--config', config, '--json'],
-    environment: { ...secrets },
-    ...(logFile === undefined ? {} : { logFile }),
-  }
-  return startChild(program, stopped)
-}
-
-export interface NotesPlace {
-  readonly issuer: string
-  readonly port: number
-  readonly more: readonly string[]
-  readonly logFile?: string
-}
-
-/** It accepts tokens for its own audience and for the brief one, and for no other. */
-export function startNotesApi(
-  { issuer, port, more, logFile }: NotesPlace,
-  stopped: AbortSignal,
-): Promise<Child> {
-  const audiences = [NOTES, BRIEF].flatMap((audience) => ['--audience', audience])
-  const program = {
-    name: 'the notes API',
-    file: 'resource-server/demo/notes.ts',
-    args: ['--issuer', issuer, ...audiences, '--port', String(port), ...more, '--json'],
-    environment: {},
-    ...(logFile === undefined ? {} : { logFile }),
-  }
-  return startChild(program, stopped)
 }
