@@ -3,7 +3,7 @@ import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import type { Events } from '../events.ts'
 import type { EnginePages } from './interaction.ts'
 import { readEndedSession } from './internals.ts'
-import type { ModelStore } from './model-store.ts'
+import type { ModelStore, ModelWrite } from './model-store.ts'
 import { collectWrites } from './unit-of-work.ts'
 
 type Next = () => Promise<unknown>
@@ -109,9 +109,7 @@ function createUnitOfWork({ models, events }: EngineMiddlewareCollaborators): En
     const writes = await collectWrites(async () => {
       await next()
     })
-    // Whatever failed within, the client got nothing: its credential is as good as before.
-    if (ctx.status >= 500) return
-    const result = await models.apply(writes)
+    const result = await models.apply(keepWrites(writes, ctx.status))
     if (result.outcome === 'lost') {
       events.credentialReused({
         kind: 'model' in result.write ? result.write.model : result.write.kind,
@@ -122,6 +120,15 @@ function createUnitOfWork({ models, events }: EngineMiddlewareCollaborators): En
     }
     if (ctx.status === 200) announceToken(ctx, events)
   }
+}
+
+/**
+ * A client that was refused got nothing, so nothing was used: its credential is as good as before. What
+ * the refusal took away (a family whose token was reused) is gone all the same.
+ */
+function keepWrites(writes: readonly ModelWrite[], status: number): readonly ModelWrite[] {
+  if (status < 400) return writes
+  return status < 500 ? writes.filter(({ kind }) => kind !== 'consume' && kind !== 'put') : []
 }
 
 function answerInvalidGrant(ctx: KoaContextWithOIDC): void {

@@ -128,8 +128,11 @@ async function subjectOf(
 ): Promise<Account | 'service' | 'unknown'> {
   if (isServiceRequest(ctx)) return 'service'
   const id = ctx.oidc.entities.Account?.accountId ?? ctx.oidc.session?.accountId
-  if (id === undefined) return 'unknown'
-  return (await findAccount(ctx, id)) ?? 'unknown'
+  const account = id === undefined ? undefined : await findAccount(ctx, id)
+  if (account) return account
+  // Before the sign-in nobody is known. Later somebody must be, or no role would limit the scopes.
+  if (AUTHORIZATION_ROUTES.has(ctx.oidc.route ?? '')) return 'unknown'
+  throw new errors.InvalidGrant('the account is gone')
 }
 
 function decide(

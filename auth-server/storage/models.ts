@@ -45,8 +45,10 @@ export function createModelStore(database: Kysely<Schema>, clock: Clock): ModelS
         .executeTakeFirst()
       return row && toStored(row)
     },
-    apply: (writes) =>
-      database.transaction().execute((transaction) => applyAll(transaction, clock, writes)),
+    async apply(writes) {
+      if (writes.length === 0) return { outcome: 'applied' }
+      return database.transaction().execute((transaction) => applyAll(transaction, clock, writes))
+    },
     purge: (before, limit) => purgeExpired(database, before, limit),
   }
 }
