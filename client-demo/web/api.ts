@@ -1,7 +1,8 @@
 import { Problem } from './problem.ts'
 
 const TIMEOUT_MS = 5000
-const MAX_ANSWER_BYTES = 1024 * 1024
+/** A thousand notes of two thousand characters. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 const NOTE_ID = /^[\w-]{1,64}$/
 
 export interface Note {

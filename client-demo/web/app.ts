@@ -12,7 +12,7 @@ import { createNoteRoutes, createSignInRoutes } from './routes.ts'
 import { createSessions, makeId } from './sessions.ts'
 import { createVisitors } from './visitors.ts'
 
-const MAX_FORM = '16kb'
+const MAX_FORM = '32kb'
 
 export interface WebDemoOptions extends IssuerOptions {
   /** The URL of the notes API. */

@@ -77,6 +77,7 @@ export function createNoteRoutes(collaborators: Collaborators): Router {
     render(ctx, trouble?.status ?? 200, 'notes', {
       notes: notes.slice(0, MAX_NOTES_SHOWN),
       hidden: Math.max(0, notes.length - MAX_NOTES_SHOWN),
+      draft: readField(ctx, 'text') ?? '',
       opened: outcome?.status === 200 ? readNote(outcome.body) : undefined,
       refusal: trouble && { ...trouble, meaning: explainRefusal(trouble) },
       token: describeToken(accessToken),
@@ -99,7 +100,11 @@ export function createNoteRoutes(collaborators: Collaborators): Router {
     render(ctx, 200, 'welcome', { hasLeft })
   })
 
-  router.post('/notes', (ctx) => change(ctx, 'POST', '/notes', { text: readField(ctx, 'text') }))
+  // Browsers write a line break as CRLF, which the limit on characters did not count.
+  router.post('/notes', (ctx) => {
+    const text = readField(ctx, 'text')?.replaceAll('\r\n', '\n')
+    return change(ctx, 'POST', '/notes', { text })
+  })
 
   router.post('/notes/delete', (ctx) => change(ctx, 'DELETE', pathOfNote(readField(ctx, 'id'))))
 

@@ -1,12 +1,13 @@
 const MAX_CLAIMS = 30
 const MAX_VALUE_LENGTH = 300
 
+/** In the order in which people want to know. */
 const MEANINGS: Readonly<Record<string, string>> = {
-  iss: 'who issued it',
   sub: 'whom it is about',
-  aud: 'who should accept it',
   scope: 'what it allows',
-  roles: 'the roles you have there',
+  roles: 'your roles',
+  aud: 'who should accept it',
+  iss: 'who issued it',
   client_id: 'the application that asked',
   iat: 'issued',
   exp: 'good until',
@@ -38,11 +39,12 @@ export function describeToken(token: string): TokenWords | undefined {
   return {
     type: showValue('typ', header['typ']),
     algorithm: showValue('alg', header['alg']),
-    claims: Object.entries(claims)
+    claims: Object.entries({ ...MEANINGS, ...claims })
+      .filter(([name]) => Object.hasOwn(claims, name))
       .slice(0, MAX_CLAIMS)
       .map(([name, value]) => ({
         name,
-        meaning: MEANINGS[name] ?? '',
+        meaning: (Object.hasOwn(MEANINGS, name) && MEANINGS[name]) || '',
         value: showValue(name, value),
       })),
   }
