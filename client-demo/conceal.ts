@@ -6,7 +6,7 @@ const MOST_ENTRIES = 5
 /** Without spaces, this long, and no word of a language: an identifier, a secret or a token. */
 const OPAQUE = /^(?=.*[A-Z\d])[\w.~+/=-]{25,}$/
 const OPAQUE_SEGMENT = /^(?=.*[A-Z\d])[\w~-]{20,}$/
-const OPAQUE_WORDS = /(?=[\w-]*[A-Z\d])[\w-]{25,}(\.[\w-]+)*/g
+const OPAQUE_WORDS = /eyJ[\w-]*(\.[\w-]*)+|(?=[\w-]*[A-Z\d])[\w-]{25,}/g
 
 /** The value of a parameter, header or member as it may be shown. */
 export function conceal(name: string, value: unknown): string {

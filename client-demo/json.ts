@@ -6,5 +6,11 @@ export function createJsonReporter(
   notices: NodeJS.WritableStream,
 ): Reporter {
   const print = (report: RunReport) => void output.write(`${JSON.stringify(report)}\n`)
-  return { start: print, step: print, end: print, ask: (text) => void notices.write(`${text}\n`) }
+  return {
+    prepare: () => {},
+    start: print,
+    step: print,
+    end: print,
+    ask: (text) => void notices.write(`${text}\n`),
+  }
 }

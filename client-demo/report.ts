@@ -68,6 +68,8 @@ export interface EndReport {
 
 /** Where a run tells what it does. */
 export interface Reporter {
+  /** A flow will start, once its servers have. */
+  prepare(flow: { readonly name: string; readonly summary: string }): void
   start(report: StartReport): void
   step(report: StepReport): void
   end(report: EndReport): void

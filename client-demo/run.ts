@@ -17,6 +17,7 @@ export async function runFlows(
   { usesBrowser }: RunOptions,
 ): Promise<boolean> {
   for (const { name, summary, run } of flows) {
+    reporter.prepare({ name, summary })
     await using world = await buildWorld(stopped)
     const { issuer, api, children, wire } = world
     const processes = children.map(({ name: process, pid }) => ({ name: process, pid }))

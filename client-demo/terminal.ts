@@ -19,7 +19,17 @@ export function createTerminalReporter(output: Output): Reporter {
   const steps: StepReport[] = []
   const print = (lines: readonly string[]) => void output.write(`${lines.join('\n')}\n`)
   return {
-    start: (report) => print(formatStart(report, width, style)),
+    prepare: ({ name, summary }) =>
+      print([
+        ...wrap(`Portreeve, the flow “${name}”: ${summary}.`, width).map(style.title),
+        '',
+        ...wrap('Starting an authorization server and a notes API on free ports …', width),
+        '',
+      ]),
+    start(report) {
+      steps.length = 0
+      print(formatStart(report, width, style))
+    },
     step(report) {
       steps.push(report)
       print(formatStep(report, width, style))
@@ -29,24 +39,16 @@ export function createTerminalReporter(output: Output): Reporter {
   }
 }
 
-function formatStart(
-  { flow, summary, issuer, api, processes }: StartReport,
-  width: number,
-  style: Style,
-): string[] {
-  const pids = processes.map(({ name, pid }) => `${name} is process ${pid}`).join(', ')
+function formatStart({ issuer, api }: StartReport, width: number, style: Style): string[] {
   const places = [
     ['authorization server', issuer],
     ['notes API', api],
   ] as const
   return [
-    ...wrap(`Portreeve, the flow “${flow}”: ${summary}`, width).map(style.title),
-    '',
     ...formatPairs(places, '  ', width, style.quiet),
     '',
     ...wrap(
-      `Both started just now with a fresh database; ${pids}. Secrets and tokens are shown by their ` +
-        'first twelve characters.',
+      'Both have a fresh database. Secrets and tokens are shown by their first twelve characters.',
       width,
     ),
   ]
@@ -84,10 +86,13 @@ function formatExchange(
 ): string[] {
   const isHop = before !== undefined && isRedirect(before) && before.to === exchange.to
   const { to, method, url, sent } = exchange
-  const head = `    ${style.sent('→')} ${style.title(method)} ${url}`
   const target = style.quiet(`to the ${to}`)
-  const gap = width - measure(head) - measure(target)
-  const request = gap < 2 ? [head, `${INDENT}${target}`] : [`${head}${' '.repeat(gap)}${target}`]
+  const head = `${style.sent('→')} ${style.title(method)} ${url}`
+  const gap = width - 4 - measure(head) - measure(target)
+  const request =
+    gap < 2
+      ? [...indentWrapped(head, width), `${INDENT}${target}`]
+      : [`    ${head}${' '.repeat(gap)}${target}`]
   return [
     ...(isHop ? [] : ['', ...request, ...formatFields(sent, width, style)]),
     ...formatAnswer(exchange, width, style),
@@ -96,10 +101,19 @@ function formatExchange(
 
 function formatAnswer(exchange: Exchange, width: number, style: Style): string[] {
   const { status, received } = exchange
-  const line = `    ${style.received('←')} ${style.title(String(status))} ${STATUS_CODES[status] ?? ''}`
+  const line = `${style.received('←')} ${style.title(String(status))} ${STATUS_CODES[status] ?? ''}`
   // The query stands at the request that follows.
-  if (isRedirect(exchange)) return [`${line}, to ${received['location']?.split('?')[0]}`]
-  return [line.trimEnd(), ...formatFields(received, width, style)]
+  if (isRedirect(exchange)) {
+    return indentWrapped(`${line}, to ${received['location']?.split('?')[0]}`, width)
+  }
+  return [`    ${line.trimEnd()}`, ...formatFields(received, width, style)]
+}
+
+/** What does not fit goes below, further in. */
+function indentWrapped(text: string, width: number): string[] {
+  return wrap(text, width - INDENT.length).map((line, index) =>
+    index === 0 ? `    ${line}` : `${INDENT}${line}`,
+  )
 }
 
 function isRedirect({ status, received }: Exchange): boolean {
@@ -176,7 +190,7 @@ function formatEnd(
       ? style.good(
           `Everything is as it should be: ${end.steps} steps, ${end.checks} checks, ${total}.`,
         )
-      : style.bad(`Failed at step ${end.failed}`)
+      : wrap(`Failed at step ${end.failed}`, width).map(style.bad).join('\n')
   return [
     '',
     style.quiet('─'.repeat(width)),
@@ -195,6 +209,6 @@ const NEXT = [
 ] as const
 
 function formatNext({ ok }: EndReport, width: number, style: Style): string[] {
-  if (!ok) return ['What was expected and what came stands above; --json has all of it.']
+  if (!ok) return wrap('What was expected and what came stands above; --json has all of it.', width)
   return ['', 'What to do next:', ...formatPairs(NEXT, '  ', width, style.title)]
 }

@@ -42,13 +42,22 @@ export function checkRefusal(
   { check }: StepNotes,
   { status, challenge, body }: ApiAnswer,
   expected: { readonly status: number; readonly error: string },
+  what = '',
 ): void {
-  check('status', expected.status, status)
-  check('error in WWW-Authenticate', expected.error, /error="([^"]*)"/.exec(challenge)?.[1])
-  check('error in the body', expected.error, body.error)
+  check(`${what}status`, expected.status, status)
+  check(`${what}error in WWW-Authenticate`, expected.error, readParameter(challenge, 'error'))
+  check(`${what}error in the body`, expected.error, body.error)
 }
 
-const INVALID_TOKEN = { status: 401, error: 'invalid_token' }
+/** A parameter of a challenge (RFC 9110 §11.6.1), as an API of ours writes it. */
+export function readParameter(challenge: string, name: string): string | undefined {
+  return new RegExp(`\\b${name}="([^"]*)"`).exec(challenge)?.[1]
+}
+
+export const INVALID_TOKEN: { readonly status: number; readonly error: string } = {
+  status: 401,
+  error: 'invalid_token',
+}
 
 export const readToken: CodeStep = {
   title: 'What the access token says',
@@ -76,11 +85,11 @@ export const writeNote: CodeStep = {
     const { access: token, claims } = stage.tokens.alice.get()
     const text = 'Oil the hinges of the north gate'
     const made = await callApi(stage, { method: 'POST', token, body: { text } })
-    check('status', 201, made.status)
-    check('text', text, made.body.text)
+    check('writing: status', 201, made.status)
+    check('its text', text, made.body.text)
     check('its owner is Alice', claims.sub, made.body.owner)
     const { status, body } = await callApi(stage, { token })
-    check('status', 200, status)
+    check('listing: status', 200, status)
     check(
       'her notes',
       [made.body.id],
@@ -111,8 +120,8 @@ export const tamper: CodeStep = {
     const { claims } = decodeJwt(stage.tokens.alice.get().access)
     const forged = encodePart({ ...claims, roles: ['admin'] })
     const token = `${header}.${forged}.${signature}`
-    checkRefusal(notes, await callApi(stage, { token }), INVALID_TOKEN)
+    checkRefusal(notes, await callApi(stage, { token }), INVALID_TOKEN, 'forged: ')
     const unsigned = `${encodePart({ alg: 'none', typ: 'at+jwt' })}.${forged}.`
-    checkRefusal(notes, await callApi(stage, { token: unsigned }), INVALID_TOKEN)
+    checkRefusal(notes, await callApi(stage, { token: unsigned }), INVALID_TOKEN, 'unsigned: ')
   },
 }

@@ -1,6 +1,6 @@
 import type { Step } from '../../flow.ts'
 import { readAll } from '../../browser.ts'
-import { callApi, checkRefusal } from './api.ts'
+import { callApi, checkRefusal, readParameter } from './api.ts'
 import { obtainTokens } from './authorize.ts'
 import { LEFT_OUT, noteConsent, WRITE } from './consent-page.ts'
 import type { CodeStage } from './stage.ts'
@@ -29,7 +29,7 @@ export const writeAsBob: CodeStep = {
     const token = stage.tokens.bob.get().access
     const answer = await callApi(stage, { method: 'POST', token, body: { text: 'I was here' } })
     checkRefusal(notes, answer, { status: 403, error: 'insufficient_scope' })
-    notes.check('the scope it takes', 'notes:write', /scope="([^"]*)"/.exec(answer.challenge)?.[1])
+    notes.check('the scope it takes', 'notes:write', readParameter(answer.challenge, 'scope'))
   },
 }
 
@@ -40,12 +40,12 @@ export const readAsBob: CodeStep = {
     const token = stage.tokens.bob.get().access
     const path = `/notes/${stage.note.get().id}`
     const hers = await callApi(stage, { token, path })
-    check('status', 404, hers.status)
-    check('error in the body', 'not_found', hers.body.error)
+    check('her note: status', 404, hers.status)
+    check('her note: error', 'not_found', hers.body.error)
     const list = await callApi(stage, { token })
     check('his notes', [], list.body.notes)
     const owner = await callApi(stage, { token: stage.tokens.alice.get().access, path })
-    check('status for Alice', 200, owner.status)
+    check('and for Alice: status', 200, owner.status)
   },
 }
 

@@ -13,13 +13,14 @@ export async function checkRefreshRefused(
   stage: CodeStage,
   tokens: Tokens,
   { check }: StepNotes,
+  what: string,
 ): Promise<void> {
   const answer = await refresh(stage, tokens).catch((error: unknown) => error)
   if (answer instanceof Error && !(answer instanceof ResponseBodyError)) throw answer
   const [status, error] =
     answer instanceof ResponseBodyError ? [answer.status, answer.error] : [200, undefined]
-  check('status', 400, status)
-  check('error', 'invalid_grant', error)
+  check(`${what}: status`, 400, status)
+  check(`${what}: error`, 'invalid_grant', error)
 }
 
 export const refreshOnce: CodeStep = {
@@ -53,7 +54,7 @@ export const reuseRefresh: CodeStep = {
     'ends: the newest token, which was good until now, is dead too.',
   async run(stage, notes) {
     const newest = await refresh(stage, stage.refreshed.get())
-    await checkRefreshRefused(stage, stage.tokens.alice.get(), notes)
-    await checkRefreshRefused(stage, newest, notes)
+    await checkRefreshRefused(stage, stage.tokens.alice.get(), notes, 'the old token')
+    await checkRefreshRefused(stage, newest, notes, 'the newest')
   },
 }

@@ -3,12 +3,10 @@ import { clientCredentialsGrant } from 'openid-client'
 import { BILLING, BRIEF, BRIEF_SECONDS, ROBOT_CLIENT } from '../../configuration.ts'
 import { decodeJwt } from '../../claims.ts'
 import type { Step } from '../../flow.ts'
-import { callApi, checkRefusal } from './api.ts'
+import { callApi, checkRefusal, INVALID_TOKEN } from './api.ts'
 import { createRobot, type CodeStage } from './stage.ts'
 
 type CodeStep = Step<CodeStage>
-
-const INVALID_TOKEN = { status: 401, error: 'invalid_token' }
 
 async function obtainToken(
   stage: CodeStage,

@@ -49,10 +49,10 @@ export const afterSignOut: CodeStep = {
   title: 'No token comes from that session any more',
   why: 'Its refresh token is dead, and her browser is nobody’s: without a page, no sign-in.',
   async run(stage, notes) {
-    await checkRefreshRefused(stage, stage.tokens.alice.get(), notes)
+    await checkRefreshRefused(stage, stage.tokens.alice.get(), notes, 'its refresh token')
     const { request, answer } = await askAgain(stage, { prompt: 'none' })
     const refusal = await redeem(stage, request, answer).catch((error: unknown) => error)
     const isRefusal = refusal instanceof AuthorizationResponseError
-    notes.check('error', 'login_required', isRefusal ? refusal.error : String(refusal))
+    notes.check('no page: error', 'login_required', isRefusal ? refusal.error : String(refusal))
   },
 }

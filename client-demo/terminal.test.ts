@@ -1,0 +1,85 @@
+import { PassThrough } from 'node:stream'
+import { expect, test } from 'vitest'
+import { measure } from './layout.ts'
+import type { StepReport } from './report.ts'
+import { createTerminalReporter } from './terminal.ts'
+
+const STEP: StepReport = {
+  type: 'step',
+  number: 3,
+  title: 'A title that is long enough to be broken where the terminal is a narrow one, or else not',
+  why: 'A reason of some length, so that it takes more than one line wherever it is that it stands.',
+  exchanges: [
+    {
+      to: 'authorization server',
+      method: 'POST',
+      url: 'http://127.0.0.1:12345/interaction/Abcdefghijkl…/sign-in',
+      sent: { username: 'alice', password: '(hidden)' },
+      status: 303,
+      received: { location: '/auth/Abcdefghijkl…?state=1' },
+    },
+    {
+      to: 'authorization server',
+      method: 'GET',
+      url: 'http://127.0.0.1:12345/auth/Abcdefghijkl…',
+      sent: {},
+      status: 200,
+      received: { page: 'x'.repeat(150) },
+    },
+  ],
+  facts: [
+    { name: 'aud', value: 'v'.repeat(150), meaning: 'what it means, in a good number of words' },
+    { name: 'sub', value: 'short', meaning: 'what it means, in a good number of words' },
+  ],
+  checks: [
+    { what: 'status', expected: '401', actual: '401', ok: true },
+    { what: 'error', expected: 'invalid_token', actual: 'nothing', ok: false },
+  ],
+  ok: false,
+  failure: 'error: expected invalid_token, got nothing',
+  durationMs: 12,
+}
+
+function show(columns: number): string {
+  const output = Object.assign(new PassThrough(), { columns })
+  const reporter = createTerminalReporter(output)
+  reporter.prepare({ name: 'code', summary: 'what it shows, in a line that may well be too long' })
+  reporter.start({
+    type: 'start',
+    flow: 'code',
+    summary: '',
+    issuer: 'http://127.0.0.1:12345',
+    api: 'http://127.0.0.1:12346',
+    processes: [],
+  })
+  reporter.step(STEP)
+  const failed = `3 ${STEP.title}`
+  reporter.end({ type: 'end', ok: false, steps: 1, checks: 2, failed, durationMs: 1234 })
+  return String(output.read())
+}
+
+test.each([60, 80, 100])('fits into %s columns', (columns) => {
+  const lines = show(columns).split('\n')
+  expect(lines.filter((line) => measure(line) > columns)).toEqual([])
+})
+
+test('is no wider than a text can be read', () => {
+  const widest = Math.max(...show(240).split('\n').map(measure))
+  expect(widest).toBe(100)
+})
+
+test('has no colours where the output is no terminal', () => {
+  expect(show(80)).not.toContain('\u001b')
+})
+
+test('names the step that failed, what was expected and what came', () => {
+  const text = show(100)
+  expect(text).toContain('✗ error: expected invalid_token, got nothing')
+  expect(text).toMatch(/Failed at step 3 A title/)
+})
+
+test('gives a redirect within a server one line, and no query', () => {
+  const text = show(100)
+  expect(text).toContain('← 303 See Other, to /auth/Abcdefghijkl…\n')
+  expect(text).not.toContain('→ GET')
+})
