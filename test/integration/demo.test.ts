@@ -1,0 +1,231 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempDisposable, readdir, readFile, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { expect, test } from 'vitest'
+import type { EndReport, RunReport, StartReport, StepReport } from '../../client-demo/report.ts'
+
+const CLI = path.resolve(import.meta.dirname, '../../client-demo/cli.ts')
+
+interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+  /** What it left in its folder for temporary files. */
+  readonly left: readonly string[]
+}
+
+interface DemoControls {
+  kill(signal: NodeJS.Signals): void
+}
+
+/** Runs the demonstration as a process to its end; `onLine` sees what it prints while it runs. */
+async function runDemo(
+  args: readonly string[],
+  onLine: (line: string, controls: DemoControls) => void = () => {},
+): Promise<Ended> {
+  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-demo-test-'))
+  const child = spawn(process.execPath, [CLI, ...args], {
+    // An empty environment, as on a machine where nobody has set anything.
+    env: { TMPDIR: folder.path },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const lines: string[] = []
+  createInterface(child.stdout).on('line', (line) => {
+    lines.push(line)
+    onLine(line, { kill: (signal) => void child.kill(signal) })
+  })
+  const errors: Buffer[] = []
+  child.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
+  const [code] = (await once(child, 'close')) as [number | null]
+  const stderr = Buffer.concat(errors).toString('utf8')
+  return { code, stdout: lines.join('\n'), stderr, left: await readdir(folder.path) }
+}
+
+function readReports(stdout: string): {
+  readonly start: StartReport
+  readonly steps: readonly StepReport[]
+  readonly end: EndReport
+} {
+  const reports = stdout.split('\n').map((line) => JSON.parse(line) as RunReport)
+  const start = reports.find((report) => report.type === 'start')
+  const end = reports.find((report) => report.type === 'end')
+  if (!start || !end) throw new Error(`neither start nor end in ${stdout}`)
+  return { start, steps: reports.filter((report) => report.type === 'step'), end }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+test('shows the whole flow, and leaves nothing behind', async () => {
+  const { code, stdout, stderr, left } = await runDemo(['run', '--json'])
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  const { start, steps, end } = readReports(stdout)
+  expect(steps.map(({ title }) => title)).toEqual([
+    'The client discovers the authorization server',
+    'It sends Alice’s browser there, with an authorization request',
+    'Alice signs in',
+    'Alice agrees, and her browser brings a code back to the client',
+    'The client changes the code, with the verifier, for tokens',
+    'What the access token says',
+    'The client asks who she is',
+    'The client writes a note for Alice, and lists hers',
+    'Without a token, the API says what it wants',
+    'Alice’s token with “admin” written into it is refused',
+    'Bob signs in to the same client, and gets less',
+    'Bob’s token cannot write',
+    'Bob cannot read Alice’s note',
+    'An admin sees everyone’s notes',
+    'A service comes by itself, and sees none of the people’s notes',
+    'A token for another API is refused',
+    'A token that lives for 2 seconds is refused after them',
+    'The client refreshes',
+    'It did not hear the answer, and tries again with the old token',
+    'The successor is used, and then somebody comes with the old token',
+    'Alice comes again, and is still signed in',
+    'Alice signs out, at the server',
+    'No token comes from that session any more',
+  ])
+  for (const step of steps) {
+    expect(step.ok).toBe(true)
+    expect(step.checks.length).toBeGreaterThan(0)
+    expect(step.checks.every(({ ok }) => ok)).toBe(true)
+    expect(step.exchanges.length + step.facts.length).toBeGreaterThan(0)
+  }
+  expect(end).toMatchObject({ type: 'end', ok: true, steps: steps.length })
+  expect(start.processes).toHaveLength(2)
+  expect(start.processes.filter(({ pid }) => isAlive(pid))).toEqual([])
+  expect(left).toEqual([])
+  console.log(`the demonstration took ${end.durationMs} ms without the start of its servers`)
+  expect(end.durationMs).toBeLessThan(30_000)
+})
+
+test('shows no password, no secret and no whole token', async () => {
+  const { stdout } = await runDemo(['run'])
+  expect(stdout).toContain('Everything is as it should be')
+  expect(stdout).toContain('password  (hidden)')
+  // Passwords have 15 characters, secrets and opaque tokens 43, a JWT has two dots.
+  expect(stdout.match(/eyJ[\w-]*\.[\w-]*/g)).toBeNull()
+  const words = stdout.match(/[\w-]{15,}/g) ?? []
+  expect(words.filter((word) => /[a-z]/.test(word) && /\d/.test(word))).toEqual([])
+})
+
+test('fails, and names the step and the reason, when a server ends under it', async () => {
+  let killed = ''
+  const { code, stdout, left } = await runDemo(['run', '--json'], (line) => {
+    const report = JSON.parse(line) as RunReport
+    if (report.type !== 'start') return
+    const [server] = report.processes
+    if (!server) return
+    killed = server.name
+    process.kill(server.pid, 'SIGKILL')
+  })
+  expect(code).toBe(1)
+  const { start, steps, end } = readReports(stdout)
+  const last = steps.at(-1)
+  expect(last).toMatchObject({ ok: false })
+  expect(last?.failure).toContain(`${killed} ended by itself (SIGKILL)`)
+  expect(end).toMatchObject({ ok: false, failed: `${last?.number} ${last?.title}` })
+  expect(start.processes.filter(({ pid }) => isAlive(pid))).toEqual([])
+  expect(left).toEqual([])
+})
+
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('ends its servers and removes its folder on %s', async (signal, expected) => {
+  const { code, stdout, left } = await runDemo(['run', '--json'], (line, { kill }) => {
+    if (line.includes('"number":4')) kill(signal)
+  })
+  expect(code).toBe(expected)
+  const start = JSON.parse(stdout.split('\n')[0] ?? '') as StartReport
+  expect(start.processes.filter(({ pid }) => isAlive(pid))).toEqual([])
+  expect(left).toEqual([])
+})
+
+test.each([
+  ['an unknown flow', ['run', 'nonsense'], /nonsense.*Allowed choices are code/],
+  ['an unknown option', ['run', '--nonsense'], /unknown option '--nonsense'/],
+  ['an unknown command', ['nonsense'], /unknown command 'nonsense'/],
+  ['no command', [], /Usage:/],
+  ['a port that is none', ['start', '--port', '70000'], /A port is a number from 0 to 65535/],
+])('exits 2 for %s, and says so', async (_case, args, message) => {
+  const { code, stdout, stderr } = await runDemo(args)
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+  expect(stderr).toMatch(message)
+})
+
+test('lists its flows', async () => {
+  const { code, stdout } = await runDemo(['run', '--list', '--json'])
+  expect(code).toBe(0)
+  expect(JSON.parse(stdout)).toMatchObject({ flows: [{ name: 'code' }] })
+})
+
+interface Running {
+  readonly issuer: string
+  readonly api: string
+  readonly web: string
+  readonly secretsFile: string
+  readonly processes: readonly { readonly name: string; readonly pid: number }[]
+}
+
+const FREE_PORTS = ['--port', '0', '--api-port', '0', '--web-port', '0']
+
+/** Starts all of it, lets `visit` look, and stops it. */
+async function startAndVisit(
+  folder: string,
+  visit: (running: Running) => Promise<void>,
+): Promise<{ readonly ended: Ended; readonly running: Running }> {
+  let visited: Promise<void> | undefined
+  const args = ['start', ...FREE_PORTS, '--data', folder, '--json']
+  const ended = await runDemo(args, (line, { kill }) => {
+    visited ??= visit(JSON.parse(line) as Running).finally(() => kill('SIGINT'))
+  })
+  await visited
+  return { ended, running: JSON.parse(ended.stdout) as Running }
+}
+
+test('start runs the servers until stopped, and keeps people and keys for the next time', async () => {
+  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-start-test-'))
+  const keys: unknown[] = []
+  const secrets: string[] = []
+  const visit = async ({ issuer, api, web, secretsFile }: Running): Promise<void> => {
+    const { keys: published } = (await (await fetch(`${issuer}/jwks`)).json()) as { keys: unknown }
+    keys.push(published)
+    expect((await fetch(`${api}/notes`)).status).toBe(401)
+    expect((await fetch(web)).status).toBe(200)
+    expect((await stat(secretsFile)).mode & 0o777).toBe(0o600)
+    secrets.push(await readFile(secretsFile, 'utf8'))
+  }
+  for (let round = 0; round < 2; round += 1) {
+    const { ended, running } = await startAndVisit(folder.path, visit)
+    expect({ code: ended.code, stderr: ended.stderr }).toEqual({ code: 0, stderr: '' })
+    expect(running.processes).toHaveLength(3)
+    expect(running.processes.filter(({ pid }) => isAlive(pid))).toEqual([])
+    for (const secret of Object.values(JSON.parse(secrets[0] ?? '') as object)) {
+      expect(ended.stdout).not.toContain(secret)
+    }
+  }
+  expect(keys[1]).toEqual(keys[0])
+  expect(secrets[1]).toBe(secrets[0])
+})
+
+test('start ends all of it, with a reason, when one of them ends', async () => {
+  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-start-test-'))
+  const args = ['start', ...FREE_PORTS, '--data', folder.path, '--json']
+  const { code, stdout, stderr } = await runDemo(args, (line) => {
+    const { processes } = JSON.parse(line) as Running
+    process.kill(processes[1]?.pid ?? 0, 'SIGKILL')
+  })
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/^error: the notes API ended by itself \(SIGKILL\)/)
+  const { processes } = JSON.parse(stdout) as Running
+  expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([])
+})
