@@ -1,0 +1,19 @@
+// Your own API. Run it with the URL of the issuer: node examples/your-own-api.ts http://localhost:3000
+import { createProtect, createVerifier } from '@portreeve/resource-server'
+import Koa from 'koa'
+
+const [issuer = 'http://localhost:3000', port = '3002'] = process.argv.slice(2)
+
+const verifier = createVerifier({ issuer, audience: 'https://notes.example/' })
+const protect = createProtect(verifier, {
+  onRefusal: (refusal) => console.error(refusal),
+})
+
+const app = new Koa().use(protect({ scope: 'notes:read' })).use((ctx) => {
+  const { kind, subject, scopes } = ctx.state.auth
+  ctx.body = { hello: subject, kind, scopes: [...scopes] }
+})
+
+const server = app.listen(Number(port), '127.0.0.1', () => {
+  console.log('listening', server.address())
+})
