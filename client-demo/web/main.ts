@@ -71,11 +71,14 @@ function parsePort(text: string): number {
 }
 
 function readSecret(file: string): string {
+  let secret: string
   try {
-    return readFileSync(file, 'utf8').replace(/\r?\n$/, '')
+    secret = readFileSync(file, 'utf8').replace(/\r?\n$/, '')
   } catch (cause) {
     throw new Error(`--client-secret-file: cannot read ${file}`, { cause })
   }
+  if (secret === '') throw new Error(`--client-secret-file: ${file} is empty`)
+  return secret
 }
 
 function listen(server: Server, port: number): Promise<void> {
