@@ -2,11 +2,6 @@ import { randomBytes, randomInt } from 'node:crypto'
 
 /** The people, roles, APIs and applications of the demonstration, for `run` and `start` alike. */
 
-export interface Person {
-  readonly username: string
-  readonly password: string
-}
-
 export type Username = 'alice' | 'bob' | 'admin'
 export type SecretName =
   | 'ALICE_PASSWORD'

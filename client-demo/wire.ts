@@ -15,7 +15,6 @@ export interface WireRequest {
   readonly method?: string
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: unknown
-  readonly redirect?: RequestRedirect
   readonly signal?: AbortSignal | undefined
 }
 
@@ -47,7 +46,9 @@ export function createWire(): Wire {
         headers: { ...init.headers },
         redirect: 'manual',
         signal: init.signal ? AbortSignal.any([init.signal, limit]) : limit,
-        ...(init.body === undefined || init.body === null ? {} : { body: init.body as BodyInit }),
+        ...(init.body === undefined || init.body === null
+          ? {}
+          : { body: init.body as NonNullable<RequestInit['body']> }),
       })
       const text = await readBounded(response.clone())
       exchanges.push(describeExchange(names, url, init, response, text))

@@ -3,7 +3,7 @@ import type { StepNotes } from '../../flow.ts'
 
 const ASKED = '.scopes li'
 export const LEFT_OUT = '.left-out li'
-export const READ = 'Read your notes'
+const READ = 'Read your notes'
 export const WRITE = 'Write, change and delete your notes'
 
 /** What the consent page tells the person. */
