@@ -10,13 +10,22 @@ type Next = () => Promise<unknown>
 type EngineMiddleware = (ctx: KoaContextWithOIDC, next: Next) => Promise<void>
 
 /** Endpoints that programs call: they get JSON whatever they say they accept. */
-const MACHINE_PATHS = new Set(['/token', '/userinfo', '/jwks'])
+const MACHINE_PATHS = new Set([
+  '/token',
+  '/userinfo',
+  '/jwks',
+  '/.well-known/openid-configuration',
+  '/.well-known/oauth-authorization-server',
+])
 const METHODS: Readonly<Record<string, string>> = {
   '/token': 'POST',
   '/jwks': 'GET',
   '/userinfo': 'GET, POST',
-  '/auth': 'GET, POST',
-  '/session/end': 'GET, POST',
+  '/auth': 'GET',
+  '/session/end': 'GET',
+  '/session/end/confirm': 'POST',
+  '/.well-known/openid-configuration': 'GET',
+  '/.well-known/oauth-authorization-server': 'GET',
 }
 const PUBLIC_DOCUMENTS = new Set(['jwks', 'discovery'])
 
@@ -33,6 +42,7 @@ export function createEngineMiddleware(
 ): readonly EngineMiddleware[] {
   return [
     createNotFound(collaborators),
+    takeExactPathsOnly,
     answerMachinesInJson,
     cachePublicDocuments,
     takeEmptyBasicPassword,
@@ -59,6 +69,16 @@ function createNotFound({ pages, requestId }: EngineMiddlewareCollaborators): En
     }
     ctx.status = status
   }
+}
+
+/**
+ * The engine's router takes any case and a slash at the end: `/TOKEN/` would pass by everything that
+ * goes by the path, here (the unit of work) and in a proxy (a rate limit).
+ */
+async function takeExactPathsOnly({ path }: KoaContextWithOIDC, next: Next): Promise<void> {
+  // An interaction's id has capitals.
+  const fixed = path.replace(/^\/auth\/[\w-]+$/, '/auth')
+  if (fixed === fixed.toLowerCase() && !fixed.endsWith('/')) await next()
 }
 
 async function answerMachinesInJson(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
