@@ -11,6 +11,7 @@ import type { Config, SigningAlgorithm } from './config/schema.ts'
 import { PortreeveError } from './errors.ts'
 import { createEvents } from './events.ts'
 import { createApp } from './http/app.ts'
+import { answerMalformedRequests } from './http/malformed.ts'
 import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
 import { createCsrf } from './interactions/csrf.ts'
 import { createPages } from './interactions/pages.ts'
@@ -41,6 +42,8 @@ export interface AuthServerOverrides {
 
 const REQUEST_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_TIMEOUT_MS = 5000
+/** Time-outs are noticed this late; by default it would be half a minute. */
+const TIMEOUT_CHECK_MS = 1000
 const DRAIN_TIMEOUT_MS = 10_000
 /** ES256 for access tokens and RS256 for ID tokens are always there. */
 const ALWAYS: readonly SigningAlgorithm[] = ['ES256', 'RS256']
@@ -63,6 +66,7 @@ export async function createAuthServer(
   const rootKey = await readRootKey(loaded)
   const stores = cleanUp.use(await openStores(config.database.url, clock))
   const server = createHttpServer()
+  answerMalformedRequests(server, log)
   cleanUp.defer(() => stop(server))
   const { port } = await listen(server, config.listen)
   const issuer = withPort(config.issuer, port)
@@ -145,6 +149,7 @@ async function compose(services: Services, isDraining: () => boolean) {
       log,
       clock,
       pages: [createAssetRoutes(assets), interactions],
+      renderError: pages.error,
     },
     { issuer, trustedProxies: config.trustedProxies },
   )
@@ -196,6 +201,7 @@ function createHttpServer(): Server {
     requestTimeout: REQUEST_TIMEOUT_MS,
     headersTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
   })
   server.timeout = REQUEST_TIMEOUT_MS
   return server

@@ -2,8 +2,10 @@ import Koa, { type Middleware } from 'koa'
 import type { Clock } from '../clock.ts'
 import type { Logger } from '../log.ts'
 import type { EngineHost } from '../provider/host.ts'
+import type { EnginePages } from '../provider/interaction.ts'
 import { answerProbes, type Health } from './health.ts'
 import { createTrustedProxies, requireIssuerOrigin } from './proxy.ts'
+import { createRefuse } from './refuse.ts'
 import { catchErrors, identifyRequests, limitBodies, logRequests } from './request.ts'
 import { createSecurityHeaders } from './security.ts'
 
@@ -16,6 +18,8 @@ export interface AppCollaborators {
   readonly clock: Clock
   /** Our own pages and assets, in front of the engine. */
   readonly pages: readonly Middleware[]
+  /** What a browser is shown where the HTTP layer refuses. */
+  readonly renderError: EnginePages['error']
 }
 
 export interface AppOptions {
@@ -25,16 +29,17 @@ export interface AppOptions {
 
 /** The whole HTTP surface: what a request passes, in this order. */
 export function createApp(collaborators: AppCollaborators, options: AppOptions): Koa {
-  const { host, health, log, clock, pages } = collaborators
+  const { host, health, log, clock, pages, renderError } = collaborators
+  const refuse = createRefuse(renderError)
   const app = new Koa()
   const pipeline: readonly Middleware[] = [
     identifyRequests(),
     createSecurityHeaders(options.issuer),
     answerProbes(health),
     logRequests(log, clock),
-    catchErrors(log),
-    requireIssuerOrigin(options.issuer, createTrustedProxies(options.trustedProxies)),
-    limitBodies(MAX_BODY_BYTES),
+    catchErrors(log, refuse),
+    requireIssuerOrigin(options.issuer, createTrustedProxies(options.trustedProxies), refuse),
+    limitBodies(MAX_BODY_BYTES, refuse),
     ...pages,
     delegateToEngine(host),
   ]

@@ -2,6 +2,7 @@ import { BlockList, isIP } from 'node:net'
 import type { IncomingMessage } from 'node:http'
 import type { Middleware } from 'koa'
 import { PortreeveError } from '../errors.ts'
+import type { Refuse } from './refuse.ts'
 
 /** Where a request comes from and how its sender addressed it, as far as it can be believed. */
 export interface Origin {
@@ -43,11 +44,16 @@ export function readOrigin(req: IncomingMessage, isTrusted: (address: string) =>
   const encrypted = 'encrypted' in req.socket && req.socket.encrypted === true
   const ownScheme = encrypted ? 'https' : 'http'
   if (!isTrusted(peer)) {
-    return { address: peer, url: toOrigin(ownScheme, req.headers.host) }
+    return { address: peer, url: toOrigin(ownScheme, hostOf(req)) }
   }
   const scheme = lastOf(req.headers['x-forwarded-proto']) ?? ownScheme
-  const host = lastOf(req.headers['x-forwarded-host']) ?? req.headers.host
+  const host = lastOf(req.headers['x-forwarded-host']) ?? hostOf(req)
   return { address: clientAddress(req, peer, isTrusted), url: toOrigin(scheme, host) }
+}
+
+/** @see {@link https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2.2 RFC 9112 §3.2.2} */
+function hostOf({ url, headers }: IncomingMessage): string | undefined {
+  return URL.parse(url ?? '')?.host ?? headers.host
 }
 
 function clientAddress(
@@ -86,17 +92,18 @@ function toOrigin(scheme: string, host: string | undefined): string | undefined 
 export function requireIssuerOrigin(
   issuer: string,
   isTrusted: (address: string) => boolean,
+  refuse: Refuse,
 ): Middleware {
   const { host, protocol } = new URL(issuer)
   return async (ctx, next) => {
     const { address, url } = readOrigin(ctx.req, isTrusted)
     ctx.state['address'] = address
     if (url !== issuer) {
-      ctx.status = 421
-      ctx.body = {
+      refuse(ctx, {
+        status: 421,
         error: 'misdirected_request',
-        error_description: `This server is ${issuer}, but the request was sent to ${url ?? 'an unreadable host'}. Use that URL; behind a proxy, let it pass Host and X-Forwarded-Proto, and name its address in trustedProxies.`,
-      }
+        description: `This server is ${issuer}, but the request was sent to ${url ?? 'an unreadable host'}. Use that URL; behind a proxy, let it pass Host and X-Forwarded-Proto, and name its address in trustedProxies.`,
+      })
       return
     }
     ctx.req.headers.host = host

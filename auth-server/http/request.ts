@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Middleware } from 'koa'
 import type { Clock } from '../clock.ts'
 import { currentRequest, type Logger } from '../log.ts'
+import type { Refuse } from './refuse.ts'
 
 /** Gives every request an id: on its answer, and on each log line written meanwhile. */
 export function identifyRequests(): Middleware {
@@ -30,44 +31,43 @@ export function logRequests(log: Logger, clock: Clock): Middleware {
 }
 
 function hideIdentifiers(path: string): string {
-  return path.slice(0, 200).replace(/^\/(interaction|auth)\/[^/]+/, '/$1/:uid')
+  return path.slice(0, 200).replace(/^\/(interaction|auth)\/[^/]+/i, '/$1/:uid')
 }
 
 /** The last resort: an unexpected error is logged whole and answered with nothing but its id. */
-export function catchErrors(log: Logger): Middleware {
+export function catchErrors(log: Logger, refuse: Refuse): Middleware {
   return async (ctx, next) => {
     try {
       await next()
     } catch (error) {
       const { status, expose } = error as { status?: number; expose?: boolean }
       if (expose === true && status !== undefined && status < 500) {
-        ctx.status = status
-        ctx.body = { error: 'invalid_request', error_description: (error as Error).message }
+        refuse(ctx, { status, error: 'invalid_request', description: (error as Error).message })
         return
       }
       log.error({ event: 'server_error', err: error })
-      ctx.status = 500
-      ctx.body = {
+      refuse(ctx, {
+        status: 500,
         error: 'server_error',
-        error_description: 'Something went wrong. The operator finds it by the request id.',
-        request_id: currentRequest.getStore()?.requestId,
-      }
+        description: 'Something went wrong. The operator finds it by the request id.',
+      })
     }
   }
 }
 
 /** The engine reads at most 56 KiB and answers 400: say 413 where the length is known before. */
-export function limitBodies(maxBytes: number): Middleware {
+export function limitBodies(maxBytes: number, refuse: Refuse): Middleware {
   return async (ctx, next) => {
-    if ((ctx.request.length ?? 0) <= maxBytes) {
+    // Not `ctx.request.length`, which keeps 32 bits of it.
+    if (Number(ctx.get('Content-Length')) <= maxBytes) {
       await next()
       return
     }
-    ctx.status = 413
     ctx.set('Connection', 'close')
-    ctx.body = {
+    refuse(ctx, {
+      status: 413,
       error: 'invalid_request',
-      error_description: `The body is larger than ${maxBytes} bytes.`,
-    }
+      description: `The body is larger than ${maxBytes} bytes.`,
+    })
   }
 }

@@ -4,20 +4,17 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
-import { BASE_CONFIG, PASSWORDS, SERVICE_SECRET, WEB_SECRET } from './server.ts'
+import { BASE_CONFIG, ENVIRONMENT } from './server.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const MAIN = path.join(ROOT, 'auth-server/main.ts')
 
 /**
- * What the secrets of `BASE_CONFIG` are read from; nothing else of our own environment is passed. The
- * cache spares each process half of its start: the types that Node strips and the code it compiles.
+ * Nothing else of our own environment is passed on. The cache spares each process half of its start:
+ * the types that Node strips and the code that it compiles.
  */
-const ENVIRONMENT: Readonly<Record<string, string>> = {
-  ALICE: PASSWORDS.alice,
-  BOB: PASSWORDS.bob,
-  WEB_SECRET,
-  SERVICE_SECRET,
+const OWN_ENVIRONMENT: Readonly<Record<string, string>> = {
+  ...ENVIRONMENT,
   NODE_COMPILE_CACHE: path.join(ROOT, 'node_modules/.cache/portreeve-tests'),
 }
 
@@ -117,7 +114,7 @@ type Child = ChildProcessByStdio<Writable, Readable, Readable>
 function start(args: readonly string[], { folder, environment }: RunOptions): Child {
   return spawn(process.execPath, [MAIN, ...args], {
     cwd: folder,
-    env: { ...ENVIRONMENT, ...environment },
+    env: { ...OWN_ENVIRONMENT, ...environment },
     stdio: 'pipe',
   })
 }

@@ -87,7 +87,8 @@ export const BASE_CONFIG: ConfigInput = {
   ],
 }
 
-const ENVIRONMENT = {
+/** What the secrets of `BASE_CONFIG` are read from. */
+export const ENVIRONMENT = {
   ALICE: PASSWORDS.alice,
   BOB: PASSWORDS.bob,
   WEB_SECRET,
@@ -96,6 +97,8 @@ const ENVIRONMENT = {
 
 export interface TestServer extends AsyncDisposable {
   readonly issuer: string
+  /** Where it listens: another one than the issuer behind a proxy. */
+  readonly url: string
   readonly folder: string
   /** Everything that was logged so far. */
   readonly logged: () => string
@@ -111,18 +114,21 @@ export async function startServer(
   const folder = cleanUp.use(makeFolder())
   const lines: string[] = []
   const log = createLog('info', { write: (line) => void lines.push(line) })
-  const start = async (issuer: string, port: number) => {
-    const input = { ...change(BASE_CONFIG), issuer, listen: { host: '127.0.0.1', port } }
-    const loaded = prepareConfig(input, { folder: folder.path, environment: ENVIRONMENT })
+  const start = async () => {
+    const loaded = prepareConfig(change(BASE_CONFIG), {
+      folder: folder.path,
+      environment: ENVIRONMENT,
+    })
     return createAuthServer(loaded, { log })
   }
-  const server = cleanUp.use(await start('http://127.0.0.1:0', 0))
+  const server = cleanUp.use(await start())
   const running = cleanUp.move()
   return {
     issuer: server.issuer,
+    url: server.url,
     folder: folder.path,
     logged: () => lines.join(''),
-    startAnother: async () => start('http://127.0.0.1:0', 0),
+    startAnother: start,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   }
 }
