@@ -44,9 +44,12 @@ function createRoutes(verifier: Verifier, store: NoteStore, log: Log): Router<St
     ctx.state.auth.scopes.has('notes:read:all') ? next() : ownReader(ctx, next)
   const read = [protect(), reader]
   const write = [protect({ scope: 'notes:write' }), requirePerson]
-  const parseBody = [requireJson, bodyParser({ enableTypes: ['json'], jsonLimit: MAX_BODY })]
+  const parseBody = [
+    requireJson,
+    bodyParser({ enableTypes: ['json'], jsonLimit: MAX_BODY, onError: refuseBody }),
+  ]
 
-  const router = new Router<State>()
+  const router = new Router<State>({ strict: true, sensitive: true })
   router.get('/healthz', (ctx) => {
     ctx.body = { status: 'ok' }
   })
@@ -97,9 +100,15 @@ const requirePerson: Middleware<State> = (ctx, next) => {
 }
 
 const requireJson: Middleware<State> = (ctx, next) => {
-  if (ctx.is('application/json') === 'application/json') return next()
+  const isUtf8 = /^(utf-8)?$/i.test(ctx.request.charset)
+  if (isUtf8 && ctx.is('application/json') === 'application/json') return next()
   ctx.status = 415
   return undefined
+}
+
+/** Whatever a body cannot be read for is its sender's fault: not every such error says so. */
+function refuseBody({ status }: Error & { readonly status?: number }, ctx: Context): void {
+  ctx.throw(status === 413 || status === 415 ? status : 400)
 }
 
 /** The text of a note, or `undefined` once the request has been answered with what is wrong. */
