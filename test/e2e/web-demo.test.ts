@@ -1,0 +1,66 @@
+import type { BrowserContextOptions, Page } from 'playwright-core'
+import { expect, test } from 'vitest'
+import { PASSWORDS } from '../support/server.ts'
+import { startWebWorld } from '../support/web-demo.ts'
+import { inspect } from './inspect.ts'
+import { fillSignIn, launchChromium, listComplaints } from './world.ts'
+
+const press = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click()
+
+/** Always without scripts. */
+const PLACES: readonly (readonly [string, BrowserContextOptions])[] = [
+  ['at a desk, by light', { viewport: { width: 1280, height: 900 }, colorScheme: 'light' }],
+  ['on a phone, in the dark', { viewport: { width: 360, height: 740 }, colorScheme: 'dark' }],
+]
+
+test.each(PLACES)('the web demo in Chromium, from sign-in to sign-out, %s', async (_, place) => {
+  await using chromium = await launchChromium()
+  await using world = await startWebWorld()
+  await using context = await chromium.newContext({ ...place, javaScriptEnabled: false })
+  const page = await context.newPage()
+  const complaints = listComplaints(page)
+  const lookAt = async (heading: string) => {
+    await page.getByRole('heading', { name: heading }).waitFor()
+    expect(await inspect(page)).toEqual([])
+  }
+
+  await page.goto(world.url)
+  await lookAt('Your notes, and nobody else’s')
+  await press(page, 'Sign in')
+  await fillSignIn(page, 'bob', PASSWORDS.bob)
+  await press(page, 'Allow')
+  await lookAt('Your notes')
+  await page.getByLabel('A new note').fill('A reader writes nothing.')
+  await press(page, 'Add')
+  await lookAt('403 The API said no')
+  await page.getByText('error="insufficient_scope"').waitFor()
+  await press(page, 'Refresh it now')
+  await page.waitForURL(`${world.url}/#token`)
+  expect(await page.getByLabel('A new note').inputValue()).toBe('')
+  await press(page, 'Sign out')
+  await press(page, 'Sign out')
+  await page.getByText('You are signed out').waitFor()
+  await lookAt('Your notes, and nobody else’s')
+  expect(complaints.filter((complaint) => !complaint.includes('status of 403'))).toEqual([])
+})
+
+test('the web demo in Chromium shows hostile text as text, and no script runs', async () => {
+  await using chromium = await launchChromium()
+  await using world = await startWebWorld()
+  await using context = await chromium.newContext()
+  const page = await context.newPage()
+  const complaints = listComplaints(page)
+  await page.goto(world.url)
+  await press(page, 'Sign in')
+  await fillSignIn(page, 'alice', PASSWORDS.alice)
+  await press(page, 'Allow')
+  const hostile = '<img src="/x" onerror="alert(1)"><script>alert(2)</script>'
+  await page.getByLabel('A new note').fill(hostile)
+  await press(page, 'Add')
+  await page.getByText(hostile).waitFor()
+  expect(await page.locator('.notes img, .notes script').count()).toBe(0)
+  expect(complaints).toEqual([])
+  const planted =
+    "const s = document.createElement('script'); s.text = 'top.ran = 1'; document.body.append(s); top.ran"
+  expect(await page.evaluate(planted)).toBeUndefined()
+})
