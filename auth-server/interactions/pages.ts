@@ -37,12 +37,7 @@ const NAMES = ['layout', 'sign-in', 'consent', 'over', 'error', 'sign-out', 'sig
 export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
   const eta = new Eta({ autoEscape: true })
   const found = readdirSync(folder).filter((file) => file.endsWith('.eta'))
-  for (const file of found) {
-    eta.loadTemplate(
-      `@${path.basename(file, '.eta')}`,
-      readFileSync(path.join(folder, file), 'utf8'),
-    )
-  }
+  for (const file of found) compile(eta, folder, file)
   const missing = NAMES.filter((name) => !found.includes(`${name}.eta`))
   if (missing.length > 0) throw new TypeError(`no ${missing.join(', ')} among the views`)
   const render = (name: (typeof NAMES)[number], facts: object) =>
@@ -59,6 +54,15 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
     error: (facts) => render('error', facts),
     signOut: (facts) => render('sign-out', facts),
     signedOut: (facts) => render('signed-out', facts),
+  }
+}
+
+function compile(eta: Eta, folder: string, file: string): void {
+  const text = readFileSync(path.join(folder, file), 'utf8')
+  try {
+    eta.loadTemplate(`@${path.basename(file, '.eta')}`, text)
+  } catch (cause) {
+    throw new TypeError(`the view ${file} does not compile`, { cause })
   }
 }
 

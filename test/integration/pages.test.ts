@@ -47,7 +47,7 @@ describe('the sign-in page', () => {
     expect(page.status).toBe(200)
     expect(page.text).toContain('The Web App')
     expect(page.text).toContain('app.example')
-    expect(page.text).toContain('<title>Sign in to The Web App · Portreeve</title>')
+    expect(page.text).toContain('<title>Sign in to continue to The Web App · Portreeve</title>')
   })
 
   test('answers HEAD like GET, without the page', async () => {
