@@ -17,11 +17,11 @@ describe('parseForm', () => {
   })
 
   test('answers any text, and reads none of two values for one name', () => {
-    const name = fc.constantFrom('csrf', 'username', '%63srf', '')
-    const pairs = fc.array(fc.tuple(name, fc.string()), { maxLength: 3 })
+    const known = fc.constantFrom('csrf', 'username', '%63srf', '')
+    const pairs = fc.array(fc.tuple(known, fc.string()), { maxLength: 3 })
     const texts = fc.oneof(
       fc.string({ unit: 'binary' }),
-      fc.string({ unit: fc.constantFrom(...'af09&=%+'), maxLength: 40 }),
+      fc.string({ unit: fc.constantFrom('a', 'f', '0', '9', '&', '=', '%', '+'), maxLength: 40 }),
       pairs.map((list) => list.map((pair) => pair.join('=')).join('&')),
     )
     const check = fc.check(
