@@ -1,31 +1,10 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { formatTime, systemClock } from '../clock.ts'
-import { createVerifier, type Verifier } from '../index.ts'
 import { createNotesApi, type Log } from './notes-api.ts'
 import { openNoteStore, type NoteStore } from './notes-store.ts'
-
-const USAGE = `Usage: node notes.ts --issuer URL --audience URI [options]
-
-  --issuer URL               whose tokens are accepted, as its metadata writes it
-  --audience URI             the audience that a token must be for; may be repeated
-  --port N                   the port on 127.0.0.1 (default 3001; 0 takes a free one)
-  --database PATH            the SQLite file with the notes (default: in memory)
-  --clock-tolerance SECONDS  how far the issuer's clock may differ (default 5)
-  --json                     answer with one line of JSON when ready
-  --help                     show this
-`
-const OPTIONS = {
-  issuer: { type: 'string' },
-  audience: { type: 'string', multiple: true },
-  port: { type: 'string', default: '3001' },
-  database: { type: 'string', default: ':memory:' },
-  'clock-tolerance': { type: 'string' },
-  json: { type: 'boolean', default: false },
-  help: { type: 'boolean', default: false },
-} as const
+import { readSettings, USAGE, type Settings } from './settings.ts'
 
 const HOST = '127.0.0.1'
 const REQUEST_TIMEOUT_MS = 15_000
@@ -33,39 +12,9 @@ const DRAIN_TIMEOUT_MS = 10_000
 const FAILED = 1
 const WRONG_USAGE = 2
 
-interface Settings {
-  readonly verifier: Verifier
-  readonly port: number
-  readonly database: string
-  readonly json: boolean
-}
-
 /** Something that the operator can mend. The message says how. */
 class Misconfigured extends Error {
   override readonly name = 'Misconfigured'
-}
-
-/** Answers `undefined` where help was asked for. Throws a `TypeError` for wrong usage. */
-function readSettings(argv: readonly string[]): Settings | undefined {
-  const { values } = parseArgs({ args: [...argv], options: OPTIONS })
-  if (values.help) return undefined
-  const { issuer, audience, port, database, json } = values
-  if (issuer === undefined) throw new TypeError('--issuer is missing')
-  if (audience === undefined) throw new TypeError('--audience is missing')
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
-    throw new TypeError(`--port: expected 0 to 65535, not ${JSON.stringify(port)}`)
-  }
-  const tolerance = values['clock-tolerance']
-  const options = tolerance === undefined ? {} : { clockToleranceSeconds: readNumber(tolerance) }
-  const verifier = createVerifier({ issuer, audience, ...options })
-  return { verifier, port: Number(port), database, json }
-}
-
-function readNumber(text: string): number {
-  if (!/^\d{1,4}$/.test(text)) {
-    throw new TypeError(`--clock-tolerance: expected seconds, not ${JSON.stringify(text)}`)
-  }
-  return Number(text)
 }
 
 /** Lines of JSON on standard error, so that standard output stays the program's answer. */

@@ -19,10 +19,13 @@ export interface Program extends AsyncDisposable {
   readonly ended: Promise<ProgramEnd>
 }
 
-/** Starts a TypeScript file of the repository, by its path from the root, in an empty environment. */
+/**
+ * Starts a TypeScript file of the repository, by its path from the root. Of our own environment nothing
+ * is passed on; the cache spares each process half of its start.
+ */
 export function startProgram(file: string, args: readonly string[]): Program {
   const child = spawn(process.execPath, [path.join(ROOT, file), ...args], {
-    env: {},
+    env: { NODE_COMPILE_CACHE: path.join(ROOT, 'node_modules/.cache/portreeve-tests') },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const outputs = Promise.all([text(child.stdout), text(child.stderr)])

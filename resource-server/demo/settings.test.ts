@@ -1,0 +1,42 @@
+import { describe, expect, test } from 'vitest'
+import { readSettings } from './settings.ts'
+
+const API = 'https://api.example/'
+const GOOD = ['--issuer', 'http://127.0.0.1:9', '--audience', API]
+
+describe('the settings of the notes API', () => {
+  test('have defaults for all but issuer and audience', async () => {
+    const settings = readSettings(GOOD)
+    await using verifier = settings?.verifier
+    expect(verifier?.issuer).toBe('http://127.0.0.1:9')
+    expect(settings).toMatchObject({ port: 3001, database: ':memory:', json: false })
+  })
+
+  test('are read from the arguments', async () => {
+    const more = ['--port', '0', '--database', 'notes.sqlite', '--clock-tolerance', '0', '--json']
+    const settings = readSettings([...GOOD, '--audience', 'https://b.example/', ...more])
+    await using verifier = settings?.verifier
+    expect(verifier).toBeDefined()
+    expect(settings).toMatchObject({ port: 0, database: 'notes.sqlite', json: true })
+  })
+
+  test('are none where help is asked for', () => {
+    expect(readSettings(['--help'])).toBeUndefined()
+  })
+
+  test.each<[string, string[], RegExp]>([
+    ['no issuer', ['--audience', API], /^--issuer is missing/],
+    ['no audience', ['--issuer', 'http://127.0.0.1:9'], /^--audience is missing/],
+    ['an issuer over plain http', [...GOOD, '--issuer', 'http://as.example'], /^issuer: .*https/],
+    ['an empty audience', [...GOOD, '--audience', ''], /^audience: /],
+    ['a port that is no number', [...GOOD, '--port', 'x'], /^--port: expected 0 to 65535/],
+    ['a port beyond 65535', [...GOOD, '--port', '65536'], /^--port: expected 0 to 65535/],
+    ['a tolerance that is no number', [...GOOD, '--clock-tolerance', 'x'], /^--clock-tolerance: /],
+    ['a tolerance of an hour', [...GOOD, '--clock-tolerance', '3600'], /^clockTolerance.*0 to 300/],
+    ['an unknown option', [...GOOD, '--colour'], /^Unknown option '--colour'/],
+    ['an argument too many', [...GOOD, 'x'], /^Unexpected argument 'x'/],
+  ])('are refused with %s', (_case, args, message) => {
+    expect(() => readSettings(args)).toThrow(TypeError)
+    expect(() => readSettings(args)).toThrow(message)
+  })
+})

@@ -1,0 +1,52 @@
+import { parseArgs } from 'node:util'
+import { createVerifier, type Verifier } from '../index.ts'
+
+export const USAGE: string = `Usage: node notes.ts --issuer URL --audience URI [options]
+
+  --issuer URL               whose tokens are accepted, as its metadata writes it
+  --audience URI             the audience that a token must be for; may be repeated
+  --port N                   the port on 127.0.0.1 (default 3001; 0 takes a free one)
+  --database PATH            the SQLite file with the notes (default: in memory)
+  --clock-tolerance SECONDS  how far the issuer's clock may differ (default 5)
+  --json                     answer with one line of JSON when ready
+  --help                     show this
+`
+const OPTIONS = {
+  issuer: { type: 'string' },
+  audience: { type: 'string', multiple: true },
+  port: { type: 'string', default: '3001' },
+  database: { type: 'string', default: ':memory:' },
+  'clock-tolerance': { type: 'string' },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const
+
+export interface Settings {
+  readonly verifier: Verifier
+  readonly port: number
+  readonly database: string
+  readonly json: boolean
+}
+
+/** Answers `undefined` where help was asked for. Throws a `TypeError` for wrong usage. */
+export function readSettings(argv: readonly string[]): Settings | undefined {
+  const { values } = parseArgs({ args: [...argv], options: OPTIONS })
+  if (values.help) return undefined
+  const { issuer, audience, port, database, json } = values
+  if (issuer === undefined) throw new TypeError('--issuer is missing')
+  if (audience === undefined) throw new TypeError('--audience is missing')
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+    throw new TypeError(`--port: expected 0 to 65535, not ${JSON.stringify(port)}`)
+  }
+  const tolerance = values['clock-tolerance']
+  const options = tolerance === undefined ? {} : { clockToleranceSeconds: readNumber(tolerance) }
+  const verifier = createVerifier({ issuer, audience, ...options })
+  return { verifier, port: Number(port), database, json }
+}
+
+function readNumber(text: string): number {
+  if (!/^\d{1,4}$/.test(text)) {
+    throw new TypeError(`--clock-tolerance: expected seconds, not ${JSON.stringify(text)}`)
+  }
+  return Number(text)
+}
