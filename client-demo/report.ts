@@ -46,6 +46,7 @@ export type Fields = Readonly<Record<string, string>>
 export interface Fact {
   readonly name: string
   readonly value: string
+  /** Empty where the value says enough. */
   readonly meaning: string
 }
 

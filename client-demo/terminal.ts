@@ -136,7 +136,7 @@ function formatFacts(facts: readonly Fact[], width: number, style: Style): strin
   const room = width - indent.length
   return facts.flatMap(({ name, value, meaning }) => {
     const start = `    ${pad(style.title(name), names)}`
-    const meanings = wrap(meaning, room - VALUE_COLUMN).map(style.quiet)
+    const meanings = meaning === '' ? [] : wrap(meaning, room - VALUE_COLUMN).map(style.quiet)
     const below = `${indent}${' '.repeat(VALUE_COLUMN)}`
     if (measure(value) <= VALUE_COLUMN - 2) {
       const [first = '', ...rest] = meanings

@@ -95,7 +95,10 @@ export async function askAgain(
   const request = await makeRequest(stage, more)
   const asked: string[] = []
   if (stage.openBrowser) {
-    await stage.openBrowser(request.url.href, 'Agree once more, if you are asked.')
+    await stage.openBrowser(
+      request.url.href,
+      more['prompt'] === 'none' ? 'It comes back by itself.' : 'Agree once more.',
+    )
   } else {
     const page = await stage.browsers.alice.get(request.url.href)
     if (hasForm(page, '/sign-in')) asked.push('sign-in')

@@ -9,10 +9,10 @@ export const WRITE = 'Write, change and delete your notes'
 /** What the consent page tells the person. */
 export function noteConsent(page: Page, { fact, check }: StepNotes): void {
   const asked = readAll(page, ASKED)
-  fact('the page asks', asked.join('; '), 'each scope in words; those about the person itself too')
+  fact('the page asks', asked.join(' · '), '')
   const leftOut = readAll(page, LEFT_OUT)
   if (leftOut.length > 0) {
-    fact('and leaves out', leftOut.join('; '), 'what the person’s role does not allow')
+    fact('and leaves out', leftOut.join(' · '), '')
   }
   check('it asks for reading', true, asked.includes(READ))
 }
