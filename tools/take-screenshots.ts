@@ -18,8 +18,13 @@ const SIZES = {
 
 type Take = (name: string) => Promise<void>
 
+const REDIRECT = 'https://field-notes.example/callback'
+
 async function main(folder: string): Promise<void> {
-  await using world = await startWorld()
+  await using world = await startWorld((config) => ({
+    ...config,
+    clients: config.clients?.map((client) => ({ ...client, redirectUris: [REDIRECT] })),
+  }))
   await using browser = await launchChromium()
   for (const colorScheme of ['light', 'dark'] as const) {
     for (const [size, viewport] of Object.entries(SIZES)) {
@@ -36,20 +41,17 @@ async function main(folder: string): Promise<void> {
 
 /** Through every page once, as a person would come by them. */
 async function walk(page: Page, world: World, take: Take): Promise<void> {
-  await page.goto(world.authorizationUrl({ redirect_uri: `${world.client}/elsewhere` }))
-  await take('error')
   await page.goto(world.authorizationUrl())
+  await take('error')
+  await page.goto(world.authorizationUrl({ redirect_uri: REDIRECT }))
   await take('sign-in')
   await fillSignIn(page, 'alice', 'not the password')
   await take('sign-in-error')
   await fillSignIn(page, 'alice', PASSWORDS.alice)
   await take('consent')
-  const consentUrl = page.url()
   await page.getByRole('link', { name: 'Use another account' }).click()
   await take('other-account')
-  await page.goBack()
-  await page.getByRole('button', { name: 'Allow' }).click()
-  await page.goto(consentUrl)
+  await page.goto(`${world.server.issuer}/interaction/${'x'.repeat(43)}`)
   await take('over')
   await page.goto(world.signOutUrl({ post_logout_redirect_uri: '' }))
   await take('sign-out')
