@@ -3,7 +3,7 @@ import { bodyParser } from '@koa/bodyparser'
 import { Router } from '@koa/router'
 import Koa, { type Context, type Middleware } from 'koa'
 import { createProtect, type Auth, type AuthState, type Verifier } from '../index.ts'
-import type { NoteStore, Whose } from './notes-store.ts'
+import { MAX_NOTES, type NoteStore, type Whose } from './notes-store.ts'
 
 /** One line for the operator. */
 export type Log = (entry: Readonly<Record<string, unknown>>) => void
@@ -65,7 +65,12 @@ function createRoutes(verifier: Verifier, store: NoteStore, log: Log): Router<St
     if (text === undefined) return
     const note = store.add(ctx.state.auth.subject, text)
     if (note === undefined) {
-      answer(ctx, 409, 'limit_reached', 'Nobody may have more than 1000 notes. Delete some first.')
+      answer(
+        ctx,
+        409,
+        'limit_reached',
+        `Nobody may have more than ${MAX_NOTES} notes. Delete some first.`,
+      )
       return
     }
     ctx.status = 201

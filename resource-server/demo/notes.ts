@@ -36,6 +36,8 @@ async function serve({ verifier, port, database, json }: Settings): Promise<void
   const server = createServer({
     requestTimeout: REQUEST_TIMEOUT_MS,
     headersTimeout: REQUEST_TIMEOUT_MS,
+    // How late a time-out may be noticed; Node looks twice a minute if not told otherwise.
+    connectionsCheckingInterval: 1000,
   })
   server.timeout = REQUEST_TIMEOUT_MS
   server.on('request', createNotesApi(verifier, store, log).callback())

@@ -303,6 +303,7 @@ describe('a key set', () => {
     world.issuer.published.keys = [{ ...first.jwk, ...change }, second.jwk]
     expect(await world.use(first)).toBe('unknown_key')
     expect(await world.use(second)).toBe('accepted')
+    expect(await world.use(second, { kid: undefined })).toBe('accepted')
   })
 
   test('may hold what is no key at all', async () => {

@@ -1,6 +1,14 @@
 import { request } from 'node:http'
-import { describe, expect, test } from 'vitest'
-import { createProtect, createVerifier, type RoutePolicy } from '../../resource-server/index.ts'
+import { Router } from '@koa/router'
+import Koa from 'koa'
+import { describe, expect, expectTypeOf, test } from 'vitest'
+import {
+  createProtect,
+  createVerifier,
+  type Auth,
+  type AuthState,
+  type RoutePolicy,
+} from '../../resource-server/index.ts'
 import { API, createKey, signToken, startIssuer, type TestIssuer } from '../support/issuer.ts'
 import { startApi, type ProtectedApi } from '../support/protected-api.ts'
 import { createTurnableClock } from '../support/turnable-clock.ts'
@@ -198,6 +206,20 @@ test('a handler learns who is asking', async () => {
     scopes: ['notes:read', 'notes:write'],
     roles: ['editor'],
     claims: { iss: world.issuer.url, aud: API },
+  })
+})
+
+test('a handler sees ctx.state.auth with its type, in an app and in a router', async () => {
+  await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
+  const protect = createProtect(verifier)
+  new Koa().use(protect()).use((ctx) => {
+    expectTypeOf(ctx.state.auth).toEqualTypeOf<Auth>()
+  })
+  new Router().get('/', protect(), (ctx) => {
+    expectTypeOf(ctx.state.auth).toEqualTypeOf<Auth>()
+  })
+  new Router<AuthState>().get('/', protect(), (ctx) => {
+    expectTypeOf(ctx.state.auth.scopes).not.toHaveProperty('add')
   })
 })
 
