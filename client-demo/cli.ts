@@ -89,6 +89,8 @@ function readPort(text: string): number {
 async function start({ json, data, ...ports }: StartArguments): Promise<void> {
   const announce = json ? announceToProgram : announceToPerson
   const options = { ...ports, folder: path.resolve(data) }
+  if (!json)
+    process.stdout.write('Starting an authorization server, a notes API and a web client …\n\n')
   try {
     await startDemo(options, (running) => announce(process.stdout, running), stop.signal)
   } catch (error) {
