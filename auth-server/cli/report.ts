@@ -14,8 +14,8 @@ export interface Report {
 }
 
 export const DONE = 0
-export const FAILED = 1
-export const WRONG_USAGE = 2
+const FAILED = 1
+const WRONG_USAGE = 2
 
 /** Writes the answer to standard output, and warnings to standard error. */
 export function printReport(world: World, report: Report, asJson: boolean): void {
@@ -31,7 +31,7 @@ export function printReport(world: World, report: Report, asJson: boolean): void
   for (const warning of warnings) stderr.write(`${formatWarning(warning, style)}\n`)
 }
 
-export function formatWarning({ rule, path, message }: Finding, style: Style): string {
+function formatWarning({ rule, path, message }: Finding, style: Style): string {
   return `${style.secret('warning:')} ${formatPath(path)}: ${rule}: ${message}`
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
 import path from 'node:path'
 import type { Middleware } from 'koa'
 
@@ -18,7 +18,7 @@ interface Asset {
 }
 
 const SOURCES = {
-  pico: createRequire(import.meta.url).resolve('@picocss/pico/css/pico.min.css'),
+  pico: fileURLToPath(import.meta.resolve('@picocss/pico/css/pico.min.css')),
   style: path.join(import.meta.dirname, 'assets', 'portreeve.css'),
   mark: path.join(import.meta.dirname, 'assets', 'mark.svg'),
 } as const

@@ -3,7 +3,7 @@ import { PortreeveError } from '../errors.ts'
 import type { EnginePages } from './interaction.ts'
 
 /** Too many wrong secrets: whoever asks has to wait. */
-export class TooManyAttempts extends errors.OIDCProviderError {
+class TooManyAttempts extends errors.OIDCProviderError {
   constructor(retryAfterSeconds: number) {
     super(429, 'temporarily_unavailable')
     this.error_description = `too many failed attempts, try again in ${retryAfterSeconds} s`
@@ -12,7 +12,7 @@ export class TooManyAttempts extends errors.OIDCProviderError {
 }
 
 /** A bound of this server was reached, or its storage does not answer. */
-export class TemporarilyUnavailable extends errors.OIDCProviderError {
+class TemporarilyUnavailable extends errors.OIDCProviderError {
   constructor(description: string) {
     super(503, 'temporarily_unavailable')
     this.error_description = description

@@ -139,7 +139,9 @@ export function decodeJwt(token: string): {
   claims: Record<string, unknown>
 } {
   const [header = '', claims = ''] = token.split('.')
-  const read = (part: string) =>
-    JSON.parse(Buffer.from(part, 'base64url').toString('utf8')) as Record<string, unknown>
-  return { header: read(header), claims: read(claims) }
+  return { header: decodePart(header), claims: decodePart(claims) }
+}
+
+function decodePart(part: string): Record<string, unknown> {
+  return JSON.parse(Buffer.from(part, 'base64url').toString('utf8')) as Record<string, unknown>
 }
