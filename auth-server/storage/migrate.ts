@@ -3,13 +3,8 @@ import { sql, type Kysely } from 'kysely'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
 import { initial } from './migrations/0001-initial.ts'
+import type { Migration } from './migrations/migration.ts'
 import type { Schema } from './schema.ts'
-
-/** One step forward. A step that was released never changes: its checksum is kept. */
-export interface Migration {
-  readonly name: string
-  readonly statements: readonly string[]
-}
 
 const MIGRATIONS: readonly Migration[] = [initial]
 
