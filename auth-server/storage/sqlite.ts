@@ -2,12 +2,15 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { setTimeout as wait } from 'node:timers/promises'
 import {
   SqliteDialect,
+  type CompiledQuery,
   type DatabaseConnection,
   type Dialect,
   type Driver,
+  type QueryResult,
   type SqliteDatabase,
   type SqliteStatement,
 } from 'kysely'
+import { PortreeveError } from '../errors.ts'
 
 /** Opening may meet a migration of another process; after that no call blocks the event loop. */
 const OPEN_TIMEOUT_MS = 5000
@@ -69,11 +72,15 @@ function wrapStatement(statement: StatementSync): SqliteStatement {
  * SQLite's own waiting stops the event loop, and with it whoever holds the lock in this process. So a
  * statement that meets a lock is tried again after a pause that lets everybody else go on. Only what
  * stands outside a transaction, or begins one, can meet a lock: nothing is ever done twice.
+ *
+ * Whoever comes after somebody who waited in vain fails at once, until a lock is had again: they stand
+ * in one queue, and would otherwise wait one time-out after the other.
  */
 function waitForLocks(driver: Driver): Driver {
+  const lock: Lock = { waitedMilliseconds: 0 }
   return {
     init: () => driver.init(),
-    acquireConnection: async () => waitOnConnection(await driver.acquireConnection()),
+    acquireConnection: async () => waitOnConnection(await driver.acquireConnection(), lock),
     beginTransaction: (connection, settings) => driver.beginTransaction(connection, settings),
     commitTransaction: (connection) => driver.commitTransaction(connection),
     rollbackTransaction: (connection) => driver.rollbackTransaction(connection),
@@ -82,22 +89,34 @@ function waitForLocks(driver: Driver): Driver {
   }
 }
 
-function waitOnConnection(connection: DatabaseConnection): DatabaseConnection {
+/** How long the lock has been waited for since it was last had. */
+interface Lock {
+  waitedMilliseconds: number
+}
+
+function waitOnConnection(connection: DatabaseConnection, lock: Lock): DatabaseConnection {
   return {
     streamQuery: (query, chunkSize) => connection.streamQuery(query, chunkSize),
-    async executeQuery(query) {
-      let waited = 0
+    async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
       for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
         try {
-          return await connection.executeQuery(query)
+          const result = await connection.executeQuery<R>(query)
+          // Reading takes no lock: that it went well says nothing.
+          if (!query.sql.startsWith('select')) lock.waitedMilliseconds = 0
+          return result
         } catch (error) {
-          if (!isBusy(error) || waited >= LOCK_TIMEOUT_MS) throw error
+          if (!isBusy(error)) throw error
+          if (lock.waitedMilliseconds >= LOCK_TIMEOUT_MS) throw describeLock(error)
         }
         await wait(pause)
-        waited += pause
+        lock.waitedMilliseconds += pause
       }
     },
   }
+}
+
+function describeLock(cause: unknown): PortreeveError {
+  return new PortreeveError('busy', 'The database is locked by another program.', { cause })
 }
 
 function isBusy(error: unknown): boolean {
