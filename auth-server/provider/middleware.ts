@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import type { Events } from '../events.ts'
+import type { Logger } from '../log.ts'
+import { toEngineError } from './errors.ts'
 import type { EnginePages } from './interaction.ts'
 import { readEndedSession } from './internals.ts'
 import type { ModelStore, ModelWrite } from './model-store.ts'
@@ -34,6 +36,7 @@ export interface EngineMiddlewareCollaborators {
   readonly events: Events
   readonly pages: EnginePages
   readonly requestId: () => string
+  readonly log: Logger
 }
 
 /** What runs around the engine's own routes, outermost first. */
@@ -41,9 +44,10 @@ export function createEngineMiddleware(
   collaborators: EngineMiddlewareCollaborators,
 ): readonly EngineMiddleware[] {
   return [
+    answerMachinesInJson,
+    createFailureAnswer(collaborators),
     createNotFound(collaborators),
     takeExactPathsOnly,
-    answerMachinesInJson,
     cachePublicDocuments,
     takeEmptyBasicPassword,
     createUnitOfWork(collaborators),
@@ -51,23 +55,58 @@ export function createEngineMiddleware(
   ]
 }
 
-function createNotFound({ pages, requestId }: EngineMiddlewareCollaborators): EngineMiddleware {
+/**
+ * What fails outside of the engine's own error handling, in the unit of work or when a session is
+ * saved, would otherwise be answered without our headers, the request's id among them.
+ */
+function createFailureAnswer(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
+  const { events, log } = collaborators
+  return async (ctx, next) => {
+    try {
+      await next()
+    } catch (error) {
+      const known = toEngineError(error, () => {})
+      if (known instanceof errors.OIDCProviderError && known.expose) {
+        const { status, error: code, error_description: description = '' } = known
+        events.requestRefused({ endpoint: ctx.path, error: code, detail: description })
+        refuse(collaborators, ctx, status, code, description)
+      } else {
+        log.error({ event: 'server_error', err: error })
+        refuse(collaborators, ctx, 500, 'server_error', 'Something went wrong.')
+      }
+    }
+    if (ctx.status === 503) ctx.set('Retry-After', '1')
+  }
+}
+
+function createNotFound(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     await next()
     if (ctx.status !== 404 || ctx.body) return
     const allowed = METHODS[ctx.path]
-    const [status, error, description] =
-      allowed === undefined || allowed.split(', ').includes(ctx.method)
-        ? ([404, 'not_found', 'There is nothing at this address.'] as const)
-        : ([405, 'method_not_allowed', `Use ${allowed} here.`] as const)
-    if (status === 405) ctx.set('Allow', allowed ?? '')
-    if (ctx.accepts('json', 'html') === 'html') {
-      ctx.body = pages.error({ status, error, description, requestId: requestId() })
-      ctx.type = 'html'
+    if (allowed === undefined || allowed.split(', ').includes(ctx.method)) {
+      refuse(collaborators, ctx, 404, 'not_found', 'There is nothing at this address.')
     } else {
-      ctx.body = { error, error_description: description }
+      ctx.set('Allow', allowed)
+      refuse(collaborators, ctx, 405, 'method_not_allowed', `Use ${allowed} here.`)
     }
-    ctx.status = status
+  }
+}
+
+function refuse(
+  { pages, requestId }: EngineMiddlewareCollaborators,
+  ctx: KoaContextWithOIDC,
+  status: number,
+  error: string,
+  description: string,
+): void {
+  ctx.status = status
+  if (ctx.accepts('json', 'html') === 'html') {
+    ctx.type = 'html'
+    ctx.body = pages.error({ status, error, description, requestId: requestId() })
+  } else {
+    ctx.type = 'json'
+    ctx.body = { error, error_description: description }
   }
 }
 
