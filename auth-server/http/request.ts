@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Middleware } from 'koa'
 import type { Clock } from '../clock.ts'
+import { PortreeveError } from '../errors.ts'
 import { currentRequest, type Logger } from '../log.ts'
-import type { Refuse } from './refuse.ts'
+import type { Refusal, Refuse } from './refuse.ts'
 
 /** Gives every request an id: on its answer, and on each log line written meanwhile. */
 export function identifyRequests(): Middleware {
@@ -40,9 +41,11 @@ export function catchErrors(log: Logger, refuse: Refuse): Middleware {
     try {
       await next()
     } catch (error) {
-      const { status, expose } = error as { status?: number; expose?: boolean }
-      if (expose === true && status !== undefined && status < 500) {
-        refuse(ctx, { status, error: 'invalid_request', description: (error as Error).message })
+      const known = readRefusal(error)
+      if (known) {
+        if (known.status === 503) ctx.set('Retry-After', '1')
+        log.warn({ event: 'request_failed', status: known.status, detail: known.description })
+        refuse(ctx, known)
         return
       }
       log.error({ event: 'server_error', err: error })
@@ -53,6 +56,25 @@ export function catchErrors(log: Logger, refuse: Refuse): Middleware {
       })
     }
   }
+}
+
+/** What may be said of an error: what the framework or the engine made for whoever asks. */
+function readRefusal(error: unknown): Refusal | undefined {
+  if (error instanceof PortreeveError && error.code === 'busy') {
+    const description = 'The server is busy, try again.'
+    return { status: 503, error: 'temporarily_unavailable', description }
+  }
+  const { status, expose, error: code, error_description, message } = error as HttpError
+  if (expose !== true || status === undefined) return undefined
+  return { status, error: code ?? 'invalid_request', description: error_description ?? message }
+}
+
+interface HttpError extends Error {
+  readonly status?: number
+  readonly expose?: boolean
+  /** Where the engine made it. */
+  readonly error?: string
+  readonly error_description?: string
 }
 
 /** The engine reads at most 56 KiB and answers 400: say 413 where the length is known before. */

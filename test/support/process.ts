@@ -33,6 +33,8 @@ export interface RunOptions {
   readonly folder: string
   /** What it reads on standard input. Default: nothing. */
   readonly input?: string | Buffer | undefined
+  /** A command that runs the program, such as one that limits it. Default: none. */
+  readonly through?: readonly string[] | undefined
   /** Beside the secrets of `BASE_CONFIG`. */
   readonly environment?: Readonly<Record<string, string>> | undefined
 }
@@ -111,8 +113,9 @@ export async function startServerProcess(
 
 type Child = ChildProcessByStdio<Writable, Readable, Readable>
 
-function start(args: readonly string[], { folder, environment }: RunOptions): Child {
-  return spawn(process.execPath, [MAIN, ...args], {
+function start(args: readonly string[], { folder, environment, through = [] }: RunOptions): Child {
+  const [command = '', ...rest] = [...through, process.execPath, MAIN, ...args]
+  return spawn(command, rest, {
     cwd: folder,
     env: { ...OWN_ENVIRONMENT, ...environment },
     stdio: 'pipe',
