@@ -1,12 +1,20 @@
 import { readFile } from 'node:fs/promises'
-import path from 'node:path'
 import { expect, test } from 'vitest'
-import { fillMarkers, maskTranscript, recordTranscript } from './write-readme-transcript.ts'
+import { FILES, fillFiles, fillMarkers, maskTranscript, recordTranscript } from './write-readme.ts'
 
-test('the transcript in README.md is fresh', async () => {
-  const text = await readFile(path.join(import.meta.dirname, '..', 'README.md'), 'utf8')
-  expect(text).toBe(fillMarkers(text, await recordTranscript()))
+test('the transcripts in README.md and docs/transcript.md are fresh', async () => {
+  const transcript = await recordTranscript()
+  for (const file of FILES) {
+    const text = await readFile(file, 'utf8')
+    expect(text).toBe(fillMarkers(text, transcript))
+  }
 }, 60_000)
+
+test('README.md shows the examples that the tests run', async () => {
+  const text = await readFile(FILES[0] ?? '', 'utf8')
+  expect(text).toBe(fillFiles(text))
+  expect(text).toMatch(/file examples\/your-own-api\.ts[\s\S]*file examples\/your-own-client\.ts/)
+})
 
 const RUNS = [
   `  issuer  http://127.0.0.1:33445

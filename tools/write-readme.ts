@@ -1,12 +1,17 @@
 /**
- * Runs the demonstration and writes what it shows between the markers of a file, README.md by default:
+ * Fills what stands between the markers of README.md and docs/transcript.md. With `--check` it writes
+ * nothing and exits 1 if one of them differs.
  *
- *     <!-- transcript -->
+ *     <!-- file examples/your-own-api.ts -->
+ *     <!-- /file -->
+ *
+ * takes that file.
+ *
+ *     <!-- transcript 1 4-6 20 -->
  *     <!-- /transcript -->
  *
- * `<!-- transcript 1 4-6 20 -->` shows those steps only, and a line for what is left out. What differs
- * from run to run (ports, identifiers, tokens, times) is masked. With `--check` it writes nothing and
- * exits 1 if the file differs.
+ * takes what the demonstration shows: those steps, and a line for what is left out, or without numbers
+ * all of it. What differs from run to run (ports, identifiers, tokens, times) is masked.
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -15,7 +20,11 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 
 const ROOT = path.join(import.meta.dirname, '..')
+export const FILES: readonly string[] = ['README.md', 'docs/transcript.md'].map((file) =>
+  path.join(ROOT, file),
+)
 const TIMEOUT_MS = 120_000
+const FILE_MARKERS = /(<!-- file (\S+) -->\n)[\s\S]*?(<!-- \/file -->)/g
 const MARKERS = /(<!-- transcript((?: \d+(?:-\d+)?)*) -->\n)[\s\S]*?(<!-- \/transcript -->)/g
 /** The line above each step, and above the table at the end. */
 const RULE = /^(?=─+$)/m
@@ -69,6 +78,14 @@ export function fillMarkers(text: string, transcript: string): string {
   )
 }
 
+/** Fills the places for files of the repository. */
+export function fillFiles(text: string): string {
+  return text.replaceAll(FILE_MARKERS, (_whole, start: string, file: string, end: string) => {
+    const content = readFileSync(path.join(ROOT, file), 'utf8').trim()
+    return `${start}\n\`\`\`${path.extname(file).slice(1)}\n${content}\n\`\`\`\n\n${end}`
+  })
+}
+
 /** The steps that a marker lists, or all of them; the beginning and the table are always there. */
 function pickSteps(transcript: string, list: string): string {
   const [beginning = '', ...blocks] = transcript.trim().split(RULE)
@@ -109,16 +126,16 @@ function formatTime(seconds: number): string {
 }
 
 async function main(argv: readonly string[]): Promise<void> {
-  const file = argv.find((argument) => !argument.startsWith('-')) ?? path.join(ROOT, 'README.md')
-  const text = readFileSync(file, 'utf8')
-  const filled = fillMarkers(text, await recordTranscript())
-  if (!argv.includes('--check')) {
-    writeFileSync(file, filled)
-    return
+  const transcript = await recordTranscript()
+  for (const file of FILES) {
+    const text = readFileSync(file, 'utf8')
+    const filled = fillFiles(fillMarkers(text, transcript))
+    if (!argv.includes('--check')) writeFileSync(file, filled)
+    else if (filled !== text) {
+      console.error(`${path.basename(file)} is stale: run node tools/write-readme.ts`)
+      process.exitCode = 1
+    }
   }
-  if (filled === text) return
-  console.error(`${path.basename(file)} is stale: run node tools/write-readme-transcript.ts`)
-  process.exitCode = 1
 }
 
 if (import.meta.main) await main(process.argv.slice(2))
