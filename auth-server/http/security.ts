@@ -1,15 +1,16 @@
 import helmet from 'koa-helmet'
 import type { Middleware } from 'koa'
-
-const LOOPBACK = /^https?:\/\/(localhost|127(\.\d{1,3}){3}|\[::1\])(:|$)/
+import { isLoopback } from '../config/uri-rules.ts'
 
 /**
  * Headers for every answer. The policy has no `form-action`: browsers apply it to the redirect that
  * follows a form, which goes to the client. `script-src` stands there for the engine, which adds the
- * hash of its one script to it.
+ * hash of its one script to it. No `Cross-Origin-Opener-Policy`: it would cut an app that signs people
+ * in by a pop-up off from that window for good, also when the pop-up is back at the app.
  */
 export function createSecurityHeaders(issuer: string): Middleware {
-  const strictTransport = issuer.startsWith('https:') && !LOOPBACK.test(issuer)
+  const { protocol, hostname } = new URL(issuer)
+  const strictTransport = protocol === 'https:' && !isLoopback(hostname)
   return helmet({
     contentSecurityPolicy: {
       useDefaults: false,
@@ -22,6 +23,7 @@ export function createSecurityHeaders(issuer: string): Middleware {
         'frame-ancestors': ["'none'"],
       },
     },
+    crossOriginOpenerPolicy: false,
     strictTransportSecurity: strictTransport ? { maxAge: 31_536_000 } : false,
     referrerPolicy: { policy: 'no-referrer' },
     xFrameOptions: { action: 'deny' },
