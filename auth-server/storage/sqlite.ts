@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { setTimeout as wait } from 'node:timers/promises'
 import {
@@ -31,6 +32,7 @@ export function createSqliteDialect(path: string): Dialect {
 }
 
 function openDatabase(path: string): SqliteDatabase {
+  if (path !== ':memory:') claimFile(path)
   const database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS })
   database.exec('pragma journal_mode = wal')
   database.exec('pragma synchronous = full')
@@ -47,6 +49,11 @@ function openDatabase(path: string): SqliteDatabase {
       return statement
     },
   }
+}
+
+/** A new file is for its owner alone; SQLite gives those beside it (the log) the same mode. */
+function claimFile(path: string): void {
+  closeSync(openSync(path, 'a', 0o600))
 }
 
 /**

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { statSync, writeFileSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { makeFolder } from '../../test/support/folder.ts'
@@ -20,6 +20,15 @@ test('opens a new database, and the same one again', async () => {
     await using stores = await openStores(url, clock)
     await expect(stores.ping()).resolves.toBeUndefined()
   }
+})
+
+test('keeps a new database, and the log beside it, for its owner alone', async () => {
+  using folder = makeFolder()
+  const file = folder.file('a.sqlite')
+  await using stores = await openStores(`sqlite:${file}`, clock)
+  await stores.ping()
+  const modes = [file, `${file}-wal`].map((name) => statSync(name).mode & 0o777)
+  expect(modes).toEqual([0o600, 0o600])
 })
 
 test('brings a new database forward once, whoever opens it at the same time', async () => {
