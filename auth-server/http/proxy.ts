@@ -39,7 +39,7 @@ function addRange(list: BlockList, range: string): void {
  * Reads the origin of a request. Headers of a peer that is not trusted are ignored; of a chain of
  * proxies, the last entry that a trusted one has written counts.
  */
-function readOrigin(req: IncomingMessage, isTrusted: (address: string) => boolean): Origin {
+export function readOrigin(req: IncomingMessage, isTrusted: (address: string) => boolean): Origin {
   const peer = plainAddress(req.socket.remoteAddress ?? '')
   const encrypted = 'encrypted' in req.socket && req.socket.encrypted === true
   const ownScheme = encrypted ? 'https' : 'http'
@@ -80,6 +80,7 @@ function lastOf(header: string | string[] | undefined): string | undefined {
 }
 
 function toOrigin(scheme: string, host: string | undefined): string | undefined {
+  if (scheme !== 'http' && scheme !== 'https') return undefined
   if (host === undefined || !/^[\w.:[\]-]+$/.test(host)) return undefined
   return URL.parse(`${scheme}://${host}`)?.origin
 }
