@@ -4,7 +4,7 @@ import type { Result } from './errors.ts'
 export type JsonObject = { readonly [member: string]: unknown }
 
 const MAX_DEPTH = 32
-const TOKENS = /"(?:[^"\\]|\\.)*"|[{}[\]:]|-?\d[\d.eE+-]*/g
+const NUMBER = /[\d.eE+-]+/y
 
 /**
  * Reads a JSON object that means the same to every reader: UTF-8, no member twice (parsers differ in
@@ -29,30 +29,54 @@ export function parseJsonObject(bytes: Buffer): Result<JsonObject, string> {
   return ambiguity === undefined ? { ok: true, value: value as JsonObject } : refuse(ambiguity)
 }
 
-/** Walks a text that is known to be JSON. */
+/** Walks a text that is known to be JSON. By hand: a pattern takes as long as a third of a signature. */
 function findAmbiguity(text: string): string | undefined {
   const open: Set<string>[] = []
-  let previous = ''
-  for (const [token] of text.matchAll(TOKENS)) {
-    if (token === '{' || token === '[') {
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text[at] ?? ''
+    if (character === '"') {
+      const end = findEndOfText(text, at)
+      const wrong = isMember(text, end) ? addMember(open.at(-1), text.slice(at, end)) : undefined
+      if (wrong !== undefined) return wrong
+      at = end - 1
+    } else if (character === '{' || character === '[') {
       if (open.push(new Set()) > MAX_DEPTH) return `more than ${MAX_DEPTH} levels`
-    } else if (token === '}' || token === ']') {
+    } else if (character === '}' || character === ']') {
       open.pop()
-    } else if (token === ':') {
-      const member = JSON.parse(previous) as string
-      if (member === '__proto__') return 'a member __proto__'
-      if (open.at(-1)?.has(member)) return 'a member twice'
-      open.at(-1)?.add(member)
-    } else if (!token.startsWith('"') && !isExact(token)) {
-      return 'a number out of range'
+    } else if (character >= '0' && character <= '9') {
+      NUMBER.lastIndex = at
+      const [number = ''] = NUMBER.exec(text) ?? []
+      if (!isExact(Number(number))) return 'a number out of range'
+      at += number.length - 1
     }
-    previous = token
   }
   return undefined
 }
 
-function isExact(number: string): boolean {
-  const value = Number(number)
+/** Behind the closing quote of the text that opens at `start`. */
+function findEndOfText(text: string, start: number): number {
+  let at = start + 1
+  while (text[at] !== '"') at += text[at] === '\\' ? 2 : 1
+  return at + 1
+}
+
+function isMember(text: string, end: number): boolean {
+  let at = end
+  while (text[at] === ' ' || text[at] === '\n' || text[at] === '\r' || text[at] === '\t') at += 1
+  return text[at] === ':'
+}
+
+/** Two spellings of one name are one member: names are compared as they are read. */
+function addMember(members: Set<string> | undefined, quoted: string): string | undefined {
+  const name = JSON.parse(quoted) as string
+  if (name === '__proto__') return 'a member __proto__'
+  if (members?.has(name)) return 'a member twice'
+  members?.add(name)
+  return undefined
+}
+
+/** The sign does not matter. */
+function isExact(value: number): boolean {
   return Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value))
 }
 

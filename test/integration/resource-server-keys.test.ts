@@ -123,6 +123,9 @@ describe('the keys', () => {
     expect(await ask()).toBe(4)
     await world.clock.advance(60 * SECOND)
     expect(await ask()).toBe(6)
+    await world.clock.advance(10 * MINUTE)
+    expect(world.keyFetches() - 1).toBe(7)
+    expect(await ask()).toBe(10)
   })
 
   test('are not fetched any more once the verifier is disposed of', async () => {
@@ -186,9 +189,16 @@ describe('an issuer that fails', () => {
     world.issuer.answers.set('*', fail(500))
     expect(await world.use(second)).toBe('keys_unavailable')
     const fetches = world.keyFetches()
-    expect(await world.use(second)).toBe('keys_unavailable')
+    for (let count = 0; count < 5; count += 1) {
+      expect(await world.use(second)).toBe('keys_unavailable')
+    }
     expect(world.keyFetches()).toBe(fetches)
     expect(await world.use(first)).toBe('accepted')
+    world.issuer.answers.clear()
+    await world.clock.advance(5 * SECOND)
+    expect(await world.use(second)).toBe('unknown_key')
+    world.issuer.published.keys.push(second.jwk)
+    expect(await world.use(second)).toBe('accepted')
   })
 
   test('by hanging is left after five seconds for the whole answer', async () => {
@@ -210,7 +220,12 @@ describe('an issuer that fails', () => {
     ['with keys that are no list', KEYS_PATH, (r) => sendJson(r, { keys: {} }), 'bad_answer'],
     ['with null as keys', KEYS_PATH, (r) => sendJson(r, null), 'bad_answer'],
     ['with null as metadata', OIDC_PATH, (r) => sendJson(r, null), 'issuer_mismatch'],
-    ['with bytes that are not UTF-8', KEYS_PATH, (r) => r.end(Buffer.of(0xff)), 'bad_answer'],
+    [
+      'with bytes that are not UTF-8',
+      KEYS_PATH,
+      (r) => r.end(Buffer.from('{"keys":[],"x":"\u00FF"}', 'latin1')),
+      'bad_answer',
+    ],
     [
       'with more than 256 KiB',
       KEYS_PATH,
