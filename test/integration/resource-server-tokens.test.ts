@@ -83,6 +83,16 @@ describe('the form of a token', () => {
       (w) => payloadText(w, String.raw`"\u0073ub":"acc_bob"`),
       'a member twice',
     ],
+    [
+      'a member twice, behind an object that has ended',
+      (w) => payloadText(w, '"x":{"y":[]},"sub":"acc_bob"'),
+      'a member twice',
+    ],
+    [
+      'a member twice, behind a text with quotes',
+      (w) => payloadText(w, String.raw`"x":"\"\\","sub":"acc_bob"`),
+      'a member twice',
+    ],
     ['a member twice further down', (w) => payloadText(w, '"x":[{"a":1,"a":2}]'), 'a member twice'],
     ['__proto__', (w) => payloadText(w, '"__proto__":{"scope":"x"}'), 'a member __proto__'],
     [
