@@ -45,7 +45,7 @@ export function createWebDemo(clock: Clock, options: WebDemoOptions): Koa {
       if (ctx.status >= 400 && !ctx.body) throw ofStatus(ctx.status)
     } catch (error) {
       const problem = toProblem(error)
-      if (problem.status === 500) ctx.app.emit('error', error, ctx)
+      if (problem.status >= 500) ctx.app.emit('error', problem)
       if (problem.status === 413) ctx.set('Connection', 'close')
       if (problem instanceof SessionOver) visitors.become(ctx, makeId())
       render(ctx, problem.status, 'problem', { problem })
@@ -67,8 +67,14 @@ export function createWebDemo(clock: Clock, options: WebDemoOptions): Koa {
     .use(createSignInRoutes(collaborators).routes())
     .use(noteRoutes.routes())
     .use(noteRoutes.allowedMethods())
-  app.on('error', (error: Error) => console.error(`${error.name}: ${error.message}`))
+  app.on('error', report)
   return app
+}
+
+/** No more than messages: what else an error holds may be an answer with tokens in it. */
+function report(error: Error): void {
+  const cause = error.cause instanceof Error ? ` (${error.cause.message})` : ''
+  console.error(`${error.name}: ${error.message}${cause}`)
 }
 
 function toProblem(error: unknown): Problem {

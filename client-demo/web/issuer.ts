@@ -2,7 +2,7 @@ import * as oauth from 'openid-client'
 import type { Clock } from './clock.ts'
 import { Problem, SessionOver } from './problem.ts'
 
-const SCOPE = 'openid profile email notes:read notes:write'
+const SCOPE = 'openid profile notes:read notes:write'
 const TIMEOUT_SECONDS = 5
 const ASSUMED_LIFE_SECONDS = 60
 
@@ -10,7 +10,6 @@ export interface Person {
   readonly subject: string
   readonly name: string
   readonly username: string | undefined
-  readonly email: string | undefined
 }
 
 /** Stays on this side: none of it is ever sent to the browser. */
@@ -124,8 +123,8 @@ function discoverIssuer(options: IssuerOptions): Promise<oauth.Configuration> {
 }
 
 function toPerson(claims: oauth.UserInfoResponse): Person {
-  const { sub, name, preferred_username: username, email } = claims
-  return { subject: sub, name: name ?? username ?? sub, username, email }
+  const { sub, name, preferred_username: username } = claims
+  return { subject: sub, name: name ?? username ?? sub, username }
 }
 
 function over(reason: string, code?: string, cause?: unknown): SessionOver {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { createSessions } from './sessions.ts'
 
-const person = { subject: 'acc_1', name: 'Ann', username: undefined, email: undefined }
+const person = { subject: 'acc_1', name: 'Ann', username: undefined }
 const tokens = { accessToken: 'a', refreshToken: undefined, expiresAt: 0 }
 
 test('the thousand sessions used last are kept, and no more', () => {
@@ -13,17 +13,4 @@ test('the thousand sessions used last are kept, and no more', () => {
   sessions.begin(person, tokens)
   expect(sessions.find(first)?.person).toBe(person)
   expect(sessions.find(second)).toBeUndefined()
-})
-
-test('sessions that are over make room before any other does', () => {
-  let now = 0
-  const sessions = createSessions({ now: () => now })
-  const early = Array.from({ length: 999 }, () => sessions.begin(person, tokens))
-  now = 20 * 60_000
-  const kept = sessions.begin(person, tokens)
-  now = 40 * 60_000
-  const late = sessions.begin(person, tokens)
-  expect(sessions.find(kept)).toBeDefined()
-  expect(sessions.find(late)).toBeDefined()
-  expect(early.filter((id) => sessions.find(id))).toEqual([])
 })

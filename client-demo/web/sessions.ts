@@ -33,7 +33,6 @@ export function createSessions(clock: Clock): Sessions {
 
   return {
     begin(person, tokens) {
-      for (const [key, entry] of entries) if (isOver(entry)) entries.delete(key)
       const [oldest] = entries.keys()
       if (oldest !== undefined && entries.size >= MAX_SESSIONS) entries.delete(oldest)
       const id = makeId()

@@ -19,7 +19,7 @@ const NEEDED = [
 ]
 
 const start = (...args: string[]) =>
-  spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: 20_000 })
 
 const run = async (...args: string[]) => {
   const child = start(...args)

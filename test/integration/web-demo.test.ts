@@ -21,7 +21,7 @@ describe('the web demo', () => {
     const alice = createVisitor(world)
     let page = await alice.signIn('alice')
     expect(page.url).toBe(`${world.url}/`)
-    expect(page.text).toContain('Alice Adams')
+    expect(page.text).toContain('<bdi>Alice Adams</bdi> <small><bdi>alice</bdi></small>')
     expect(page.text).toContain('There are none yet')
     page = await alice.submit(page, '/notes', { text: 'Buy bread' })
     expect(page.text).toContain('<p>Buy bread</p>')
@@ -35,7 +35,7 @@ describe('the web demo', () => {
     const before = tokens.seen.length
     page = await alice.submit(page, '/refresh')
     expect(tokens.seen.length).toBe(before + 3)
-    expect(page.text).toContain('openid profile email notes:read notes:write')
+    expect(page.text).toContain('openid profile notes:read notes:write')
     const left = await alice.submit(page, '/sign-out')
     page = await alice.there.get(left.location ?? '')
     page = await alice.there.submit(page, '/session/end/confirm', { logout: 'yes' })
