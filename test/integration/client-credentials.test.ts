@@ -58,7 +58,7 @@ describe('client credentials', () => {
   ])('are refused with %s', async (_case, headers, change, status, error) => {
     await using server = await startServer()
     const request = { ...grant, scope: 'notes:read', ...change }
-    const answer = await requestToken(server.issuer, request, headers as Record<string, string>)
+    const answer = await requestToken(server.issuer, request, headers)
     expect([answer.status, answer.body.error]).toEqual([status, error])
     expect(answer.headers.get('cache-control')).toContain('no-store')
   })

@@ -16,6 +16,12 @@ export interface Page {
   readonly location: string | undefined
 }
 
+interface Init {
+  readonly method?: string
+  readonly body?: string
+  readonly headers?: Record<string, string>
+}
+
 interface Cookie {
   readonly name: string
   readonly value: string
@@ -28,7 +34,7 @@ const MAX_REDIRECTS = 10
 export function createBrowser(origin: string): Browser {
   const jar = new Map<string, Cookie>()
 
-  const request = async (url: string, init: RequestInit): Promise<Page> => {
+  const request = async (url: string, init: Init = {}): Promise<Page> => {
     const { pathname } = new URL(url)
     const sent = [...jar.values()].filter(({ path }) => covers(path, pathname))
     const cookie = sent.map(({ name, value }) => `${name}=${value}`).join('; ')
@@ -50,7 +56,7 @@ export function createBrowser(origin: string): Browser {
     for (let count = 0; count < MAX_REDIRECTS; count += 1) {
       const { location } = current
       if (location === undefined || new URL(location).origin !== origin) return current
-      current = await request(location, {})
+      current = await request(location)
     }
     throw new Error(`more than ${MAX_REDIRECTS} redirects, last to ${current.location}`)
   }
