@@ -34,12 +34,17 @@ export function refuseFindings(findings: readonly Finding[]): readonly Finding[]
   return findings
 }
 
-/** One refusal that lists everything that is wrong. */
+const MOST_MISTAKES = 10
+
+/** One refusal that lists everything that is wrong, up to what somebody may want to read. */
 export function refuseInput(
   mistakes: readonly { readonly path: Path; readonly message: string }[],
 ): PortreeveError {
-  const lines = mistakes.map(({ path, message }) => `${formatPath(path)}: ${message}`)
-  return new PortreeveError('invalid_input', lines.join('\n'), { cause: { mistakes } })
+  const shown = mistakes.slice(0, MOST_MISTAKES)
+  const lines = shown.map(({ path, message }) => `${formatPath(path)}: ${message}`)
+  const left = mistakes.length - shown.length
+  const text = [...lines, ...(left > 0 ? [`… and ${left} more`] : [])].join('\n')
+  return new PortreeveError('invalid_input', text, { cause: { mistakes: shown } })
 }
 
 /** What belongs to the configuration file is changed there. */

@@ -2,7 +2,7 @@ import { CommanderError } from 'commander'
 import type { Finding } from '../config/rules.ts'
 import { formatPath } from '../config/echo.ts'
 import { PortreeveError } from '../errors.ts'
-import { createStyle, type Style } from './style.ts'
+import { createStyle, tame, toJson, type Style } from './style.ts'
 import { wantsColours, type World } from './world.ts'
 
 /** What a command answers, for programs and for people. */
@@ -23,7 +23,7 @@ export function printReport(world: World, report: Report, asJson: boolean): void
   const warnings = report.warnings ?? []
   if (asJson) {
     const document = { ...report.json, ...(warnings.length === 0 ? {} : { warnings }) }
-    stdout.write(`${JSON.stringify(document)}\n`)
+    stdout.write(`${toJson(document)}\n`)
     return
   }
   stdout.write(`${report.text(createStyle(wantsColours(stdout, environment)))}\n`)
@@ -44,11 +44,11 @@ export function printFailure(world: World, error: unknown, asJson: boolean): num
     const { mistakes } = (error instanceof Error ? (error.cause ?? {}) : {}) as {
       mistakes?: unknown
     }
-    stderr.write(`${JSON.stringify({ error: { code, message, mistakes } })}\n`)
+    stderr.write(`${toJson({ error: { code, message, mistakes } })}\n`)
     return FAILED
   }
   const style = createStyle(wantsColours(stderr, environment))
-  stderr.write(`${style.alert('error:')} ${message}\n`)
+  stderr.write(`${style.alert('error:')} ${tame(message)}\n`)
   return FAILED
 }
 

@@ -11,6 +11,7 @@ import type { Cli } from './command.ts'
 import { addKeyCommands } from './keys.ts'
 import { DONE, printFailure, printReport } from './report.ts'
 import { addServeCommand } from './serve.ts'
+import { createStyle, tame, toJson } from './style.ts'
 import { addUserCommands } from './users.ts'
 import { wantsColours, type World } from './world.ts'
 
@@ -56,8 +57,10 @@ function createProgram(world: World, asJson: boolean): Command {
       getOutHasColors: () => wantsColours(stdout, environment),
       getErrHasColors: () => wantsColours(stderr, environment),
       outputError(text, write) {
-        const message = text.trim().replace(/^error: /, '')
-        write(asJson ? `${JSON.stringify({ error: { code: 'usage', message } })}\n` : text)
+        const message = tame(text.trim().replace(/^error: /, ''))
+        const style = createStyle(wantsColours(stderr, environment))
+        const inWords = `${style.alert('error:')} ${message}`
+        write(`${asJson ? toJson({ error: { code: 'usage', message } }) : inWords}\n`)
       },
     })
     .configureHelp({ showGlobalOptions: false })

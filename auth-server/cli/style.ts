@@ -27,6 +27,27 @@ export function harmless(text: string): string {
   return text.replaceAll(/\p{C}/gu, escapeCharacter)
 }
 
+const LONGEST_LINE = 1000
+
+/** The same for a message of several lines, none of which may fill the screen. */
+export function tame(message: string): string {
+  return message
+    .split('\n')
+    .map((line) => (line.length > LONGEST_LINE ? `${line.slice(0, LONGEST_LINE)}…` : line))
+    .map(harmless)
+    .join('\n')
+}
+
+/** JSON that a terminal shows as it is: everything that it might obey is escaped. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value).replaceAll(/\p{C}/gu, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, index) => `\\u${character.charCodeAt(index).toString(16).padStart(4, '0')}`,
+    ).join(''),
+  )
+}
+
 /** Columns under their titles, two spaces apart. */
 export function formatTable(
   titles: readonly string[],

@@ -57,7 +57,7 @@ export interface ServerProcess extends AsyncDisposable {
 /** Writes a configuration into the folder, and answers its file. */
 export function writeConfig(
   folder: string,
-  change: (config: ConfigInput) => ConfigInput = (config) => config,
+  change: (config: ConfigInput) => object = (config) => config,
   name = 'portreeve.config.json',
 ): string {
   const file = path.join(folder, name)
