@@ -222,6 +222,7 @@ describe.each(['light', 'dark'] as const)('every page, %s and 360 pixels wide', 
     await using world = await startWorld((config) => ({
       ...config,
       clients: config.clients?.map((client) => ({ ...client, name: WIDE })),
+      users: config.users?.map((user) => ({ ...user, profile: { name: WIDE } })),
       resources: config.resources?.map((resource) => ({
         ...resource,
         name: WIDE,

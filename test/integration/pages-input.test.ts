@@ -193,6 +193,32 @@ describe('an interaction that is over', () => {
     }
     expect(server.logged()).not.toContain('server_error')
   })
+
+  test('is what a slow sign-in finds that was cancelled meanwhile', async () => {
+    await using server = await startServer((config) => ({
+      ...config,
+      signIn: { hashConcurrency: 1 },
+    }))
+    const { browser, page } = await start(server)
+    const cookie = browser.cookies().map(({ name, value }) => `${name}=${value}`)
+    const headers = {
+      'content-type': 'application/x-www-form-urlencoded',
+      cookie: cookie.join('; '),
+    }
+    // One hash after the other: the last is computed long after the cancellation.
+    const sending = Array.from({ length: 8 }, () =>
+      fetch(`${page.url}/sign-in`, {
+        method: 'POST',
+        body: signInBody(page),
+        headers,
+        redirect: 'manual',
+      }),
+    )
+    await browser.submit(page, '/cancel')
+    const statuses = (await Promise.all(sending)).map(({ status }) => status)
+    expect(statuses.filter((status) => status !== 303 && status !== 410)).toEqual([])
+    expect(statuses).toContain(410)
+  })
 })
 
 const POLICY =
