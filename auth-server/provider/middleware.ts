@@ -101,6 +101,7 @@ function refuse(
   description: string,
 ): void {
   ctx.status = status
+  ctx.set('Cache-Control', 'no-store')
   if (ctx.accepts('json', 'html') === 'html') {
     ctx.type = 'html'
     ctx.body = pages.error({ status, error, description, requestId: requestId() })

@@ -16,11 +16,8 @@ afterAll(async () => {
   await chromium.close()
 })
 
-/**
- * About the engine's own page between two accounts: it has no icon, and the engine adds the hash of
- * its script to `script-src 'none'`, which Chromium takes for a slip and lets pass.
- */
-const ABOUT_THE_ENGINE = /status of 404|keyword 'none' alongside/
+/** About the engine's own page between two accounts, which has no icon. */
+const ABOUT_THE_ENGINE = /status of 404/
 
 interface Visit extends AsyncDisposable {
   readonly page: Page
