@@ -44,14 +44,18 @@ export function loadAssets(): Assets {
   return { paths: { pico: load('pico'), style: load('style'), mark: load('mark') }, files }
 }
 
-export function createAssetRoutes({ files }: Assets): Middleware {
+/** Where browsers look for the icon of a page that names none, such as the engine's own. */
+const ICON = '/favicon.ico'
+
+export function createAssetRoutes({ files, paths }: Assets): Middleware {
   return async (ctx, next) => {
-    const asset = files.get(ctx.path)
+    const isIcon = ctx.path === ICON
+    const asset = files.get(isIcon ? paths.mark : ctx.path)
     if (!asset || !['GET', 'HEAD'].includes(ctx.method)) {
       await next()
       return
     }
-    ctx.set('Cache-Control', 'public, max-age=31536000, immutable')
+    ctx.set('Cache-Control', `public, max-age=${isIcon ? '86400' : '31536000, immutable'}`)
     ctx.set('ETag', asset.etag)
     ctx.status = 200
     if (ctx.fresh) {

@@ -308,6 +308,16 @@ describe('assets', () => {
     }
   })
 
+  test('are where a browser looks for an icon that a page does not name', async () => {
+    await using server = await startServer()
+    const answer = await fetch(`${server.issuer}/favicon.ico`)
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([
+      200,
+      'image/svg+xml; charset=utf-8',
+    ])
+    expect(answer.headers.get('cache-control')).toBe('public, max-age=86400')
+  })
+
   test.each(['/assets/', '/assets/pico.css', '/assets/..%2f..%2fpackage.json', '/assets/style'])(
     'are these alone: %s',
     async (path) => {
