@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import { Provider, type Client as EngineClient, type KoaContextWithOIDC } from 'oidc-provider'
 import type { AccountStore } from '../accounts/account.ts'
 import type { ClientStore } from '../clients/client.ts'
@@ -143,6 +144,11 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
   provider.on('userinfo.error', refused('userinfo'))
   provider.on('end_session.error', refused('end_session'))
   provider.on('end_session_confirm.error', refused('end_session_confirm'))
+  // Without this Koa would write it to standard error. A lost connection is reported by the app around.
+  const emitter: EventEmitter = provider
+  emitter.on('error', (error: Error) => {
+    if (!('syscall' in error)) log.error({ event: 'server_error', err: error })
+  })
   provider.on('server_error', (_ctx: KoaContextWithOIDC, error: Error) => {
     log.error({ event: 'server_error', err: error })
   })
