@@ -110,7 +110,9 @@ test.each([
 test('lists all that is wrong with a user at once', async () => {
   await using it = await start()
   const user = { username: 'a b', groups: ['\n'] }
-  await expect(it.users.add(user, undefined)).rejects.toThrow(/^username: .*\ngroups\[0\]: /)
+  await expect(it.users.add(user, undefined)).rejects.toThrow(
+    /^2 mistakes:\n {2}username: .*\n {2}groups\[0\]: /,
+  )
 })
 
 test('adds one user for one username, however it is written', async () => {

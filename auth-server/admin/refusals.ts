@@ -43,7 +43,11 @@ export function refuseInput(
   const shown = mistakes.slice(0, MOST_MISTAKES)
   const lines = shown.map(({ path, message }) => `${formatPath(path)}: ${message}`)
   const left = mistakes.length - shown.length
-  const text = [...lines, ...(left > 0 ? [`… and ${left} more`] : [])].join('\n')
+  const more = left > 0 ? [`… and ${left} more`] : []
+  const text =
+    lines.length === 1
+      ? lines.join('')
+      : [`${mistakes.length} mistakes:`, ...lines, ...more].join('\n  ')
   return new PortreeveError('invalid_input', text, { cause: { mistakes: shown } })
 }
 
