@@ -44,7 +44,10 @@ export function createApp(collaborators: AppCollaborators, options: AppOptions):
     delegateToEngine(host),
   ]
   for (const middleware of pipeline) app.use(middleware)
-  app.on('error', (error: Error) => log.warn({ event: 'connection_error', err: error }))
+  app.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.syscall === undefined) log.error({ event: 'server_error', err: error })
+    else log.info({ event: 'connection_lost', reason: error.code })
+  })
   return app
 }
 

@@ -29,7 +29,7 @@ export function answerMalformedRequests(server: Server, log: Logger): void {
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const status = STATUSES[error.code ?? ''] ?? 400
     if (!socket.writable || error.code === 'ECONNRESET' || underWay.get(socket)?.headersSent) {
-      socket.destroy(error)
+      socket.destroy()
       return
     }
     const requestId = randomUUID()

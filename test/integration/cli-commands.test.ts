@@ -42,7 +42,10 @@ function refusal(code: number, kind: string, message: string): unknown {
   return { code, stdout: '', error }
 }
 
-describe.concurrent('portreeve users', () => {
+/** Every command is a process, and several of them run at once. */
+const PATIENCE = { timeout: 120_000 }
+
+describe.concurrent('portreeve users', PATIENCE, () => {
   test('adds, changes, disables and removes a user, in JSON', async () => {
     using cli = makeCli()
     const steps: readonly (readonly [args: string, expected: object, input?: string])[] = [
@@ -126,7 +129,7 @@ describe.concurrent('portreeve users', () => {
   })
 })
 
-describe.concurrent('portreeve clients', () => {
+describe.concurrent('portreeve clients', PATIENCE, () => {
   test('adds, shows, rotates and removes a client, its secret shown once', async () => {
     using cli = makeCli()
     const added = await cli.run(
@@ -212,7 +215,7 @@ describe.concurrent('portreeve clients', () => {
   })
 })
 
-describe.concurrent('portreeve', () => {
+describe.concurrent('portreeve', PATIENCE, () => {
   test('does not make a database in a folder where none is', async () => {
     using cli = makeCli()
     const { code, stderr } = await cli.run('users list')

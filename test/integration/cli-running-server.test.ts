@@ -80,7 +80,10 @@ async function isSignedOn(browser: Browser, url: string): Promise<boolean> {
   return new URL(location ?? CALLBACK).searchParams.has('code')
 }
 
-describe('a running server notices at once that', () => {
+/** Every command is a process of its own. */
+const PATIENCE = { timeout: 120_000 }
+
+describe('a running server notices at once that', PATIENCE, () => {
   test('a user was added', async () => {
     expect((await signIn('dora')).code).toBe('')
     await addUser('dora')

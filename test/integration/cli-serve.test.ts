@@ -20,7 +20,10 @@ async function serve(
   return await runProgram(['serve', ...args], { folder: folder.path, environment })
 }
 
-describe('portreeve serve refuses', () => {
+/** Every command is a process of its own. */
+const PATIENCE = { timeout: 120_000 }
+
+describe('portreeve serve refuses', PATIENCE, () => {
   test('a port that is taken, and names it and the setting', async () => {
     const other = createServer().listen(0, '127.0.0.1')
     await once(other, 'listening')
@@ -113,7 +116,7 @@ describe('portreeve serve refuses', () => {
   })
 })
 
-describe('portreeve serve', () => {
+describe('portreeve serve', PATIENCE, () => {
   test('answers what is under way when it is told to stop, and ends well', async () => {
     using folder = makeFolder()
     const config = writeConfig(folder.path)
@@ -125,6 +128,26 @@ describe('portreeve serve', () => {
     expect(await request.answer).toMatch(/^HTTP\/1\.1 200 .*"access_token"/s)
     expect(await server.ended).toEqual({ code: 0, signal: null })
     expect(server.logged()).toContain('"event":"stopped"')
+  })
+
+  test('writes nothing but lines of JSON to its log, whatever clients do', async () => {
+    using folder = makeFolder()
+    const config = writeConfig(folder.path)
+    await using server = await startServerProcess(config, { folder: folder.path })
+    const request = await beginRequest(server.url)
+    request.reset()
+    await fetch(`${server.url}/nothing?secret=s3cr3t`)
+    server.signal('SIGTERM')
+    await server.ended
+    const events = server
+      .logged()
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { event: string }).event)
+    expect(events).toEqual(
+      expect.arrayContaining(['started', 'connection_lost', 'request', 'stopped']),
+    )
+    expect(server.logged()).not.toMatch(/s3cr3t|"level":50/)
   })
 
   test('ends at once when it is told to stop a second time', async () => {
@@ -154,7 +177,7 @@ describe('portreeve serve', () => {
   })
 })
 
-describe('what the file declares', () => {
+describe('what the file declares', PATIENCE, () => {
   test('is read-only to the command line', async () => {
     using folder = makeFolder()
     const config = writeConfig(folder.path)
@@ -236,6 +259,7 @@ async function beginRequest(url: string) {
   await fetch(`${url}/livez`)
   return {
     answer,
+    reset: () => socket.resetAndDestroy(),
     finish: () => void socket.write(BODY.slice(9)),
     /** Resolves when the server takes no more connections. */
     async isRefusing() {
