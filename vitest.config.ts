@@ -2,6 +2,10 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
 const config: ViteUserConfig = defineConfig({
   test: {
+    // The tests wait for processes and the disk as much as for the processor.
+    maxWorkers: '100%',
+    // What the programs print belongs to a test that failed.
+    silent: 'passed-only',
     projects: [
       {
         test: {
@@ -15,6 +19,15 @@ const config: ViteUserConfig = defineConfig({
           include: ['test/{integration,conformance,fuzz}/**/*.test.ts'],
           testTimeout: 30_000,
           hookTimeout: 30_000,
+        },
+      },
+      {
+        test: {
+          name: 'process',
+          include: ['test/process/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          fileParallelism: false,
         },
       },
       {

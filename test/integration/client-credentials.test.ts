@@ -1,13 +1,22 @@
 import { describe, expect, test } from 'vitest'
 import { basic, decodeJwt, requestToken } from '../support/flow.ts'
-import { BILLING, NOTES, SERVICE_SECRET, startServer, WEB_SECRET } from '../support/server.ts'
+import {
+  BILLING,
+  NOTES,
+  SERVICE_SECRET,
+  shareServer,
+  startServer,
+  WEB_SECRET,
+} from '../support/server.ts'
+
+const sharedServer = shareServer()
 
 const asService = { authorization: basic('service', SERVICE_SECRET) }
 const grant = { grant_type: 'client_credentials' }
 
 describe('client credentials', () => {
   test('give a service a JWT for the resource that owns its scopes', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { status, body } = await requestToken(
       server.issuer,
       { ...grant, scope: 'notes:read' },
@@ -29,7 +38,7 @@ describe('client credentials', () => {
   })
 
   test('give the scopes of the named resource only', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { status, body } = await requestToken(
       server.issuer,
       { ...grant, scope: 'notes:read', resource: NOTES },
@@ -56,7 +65,7 @@ describe('client credentials', () => {
       'invalid_request',
     ],
   ])('are refused with %s', async (_case, headers, change, status, error) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const request = { ...grant, scope: 'notes:read', ...change }
     const answer = await requestToken(server.issuer, request, headers)
     expect([answer.status, answer.body.error]).toEqual([status, error])
@@ -75,7 +84,7 @@ describe('client credentials', () => {
   })
 
   test('take the secret from the body as well', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const request = {
       ...grant,
       scope: 'notes:read',

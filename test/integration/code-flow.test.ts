@@ -12,11 +12,13 @@ import {
   requestToken,
   signIn,
 } from '../support/flow.ts'
-import { BILLING, NOTES, PASSWORDS, REDIRECT, startServer } from '../support/server.ts'
+import { BILLING, NOTES, PASSWORDS, REDIRECT, shareServer, startServer } from '../support/server.ts'
+
+const sharedServer = shareServer()
 
 describe('the code flow', () => {
   test('ends in a JWT for the API, an ID token and a refresh token', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const tokens = await obtainTokens(server.issuer, { nonce: 'a nonce' })
     const keys = createRemoteJWKSet(new URL(`${server.issuer}/jwks`))
     const access = await jwtVerify(tokens.access_token, keys, {
@@ -42,7 +44,7 @@ describe('the code flow', () => {
   })
 
   test('answers the client with code, state and iss', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { answer } = await authorize(server.issuer)
     expect(Object.fromEntries(answer)).toEqual({
       code: expect.any(String),
@@ -52,7 +54,7 @@ describe('the code flow', () => {
   })
 
   test('asks for consent once, and not again while the session lives', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser } = await authorize(server.issuer)
     const page = await browser.get(authorizationUrl(server.issuer, makePkce().challenge))
     expect(new URL(page.location ?? '').searchParams.get('code')).toEqual(expect.any(String))
@@ -95,7 +97,7 @@ describe('the code flow', () => {
   })
 
   test.each(['login', 'consent'])('ends in access_denied when %s is cancelled', async (prompt) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const browser = createBrowser(server.issuer)
     let page = await browser.get(authorizationUrl(server.issuer, makePkce().challenge))
     if (prompt === 'consent') page = await signIn(browser, page)
@@ -121,7 +123,7 @@ describe('the code flow', () => {
     ['an unknown resource', { resource: 'https://x.example/' }, 'x', 'invalid_target'],
     ['an unreachable prompt', { prompt: 'none' }, 'x', 'login_required'],
   ])('refuses %s at the client', async (_case, change, challenge, error) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const url = authorizationUrl(
       server.issuer,
       challenge === undefined ? undefined : makePkce().challenge,
@@ -140,7 +142,7 @@ describe('the code flow', () => {
     ['a redirect URI with another query', { redirect_uri: `${REDIRECT}?x=1` }],
     ['a redirect URI of another host', { redirect_uri: 'https://evil.example/callback' }],
   ])('shows a page, and redirects nowhere, for %s', async (_case, change) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const url = authorizationUrl(server.issuer, makePkce().challenge, change)
     const page = await createBrowser(server.issuer).get(url)
     expect([page.status, page.location]).toEqual([400, undefined])
@@ -149,7 +151,7 @@ describe('the code flow', () => {
   })
 
   test('gives a code away once, for the verifier and the client that asked', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { code, verifier } = await authorize(server.issuer)
     const redeem = (change: Record<string, string> = {}) =>
       requestToken(server.issuer, {
@@ -172,7 +174,7 @@ describe('the code flow', () => {
   })
 
   test('lets a public client send an empty Basic password', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const request = { client_id: 'spa', redirect_uri: 'https://spa.example/' }
     const { code, verifier } = await authorize(server.issuer, request)
     const { status } = await requestToken(
@@ -207,7 +209,7 @@ describe('the code flow', () => {
   })
 
   test('signs out, and the refresh token of the session with it', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, id_token, refresh_token } = await obtainTokens(server.issuer)
     const url = new URL('/session/end', server.issuer)
     url.searchParams.set('id_token_hint', id_token)
@@ -223,7 +225,7 @@ describe('the code flow', () => {
   })
 
   test('keeps an offline grant alive over a sign-out', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, id_token, refresh_token, access_token } = await obtainTokens(server.issuer, {
       scope: 'openid offline_access notes:read',
       prompt: 'consent',
@@ -240,7 +242,7 @@ describe('the audience of an access token', () => {
   const audienceOf = (token: string) => decodeJwt(token).claims['aud']
 
   test('is the API and userinfo for openid with an implied resource', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const tokens = await obtainTokens(server.issuer)
     expect(audienceOf(tokens.access_token)).toEqual([NOTES, `${server.issuer}/userinfo`])
     expect(tokens.scope).toBe('openid notes:read')
@@ -249,7 +251,7 @@ describe('the audience of an access token', () => {
   })
 
   test('is the API alone for a resource that the client named', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const tokens = await obtainTokens(server.issuer, { resource: NOTES })
     expect(audienceOf(tokens.access_token)).toBe(NOTES)
     const next = await refresh(server.issuer, tokens.refresh_token)
@@ -257,7 +259,7 @@ describe('the audience of an access token', () => {
   })
 
   test('is the API alone without openid', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const tokens = await obtainTokens(server.issuer, { scope: 'notes:read' })
     expect(audienceOf(tokens.access_token)).toBe(NOTES)
   })
@@ -303,13 +305,13 @@ describe('the audience of an access token', () => {
   })
 
   test('leaves openid alone with the opaque token of the engine', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { access_token } = await obtainTokens(server.issuer, { scope: 'openid email' })
     expect(access_token.split('.')).toHaveLength(1)
   })
 
   test('is refused to a web client that presents another client’s code', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { code, verifier } = await authorize(server.issuer)
     const answer = await requestToken(
       server.issuer,

@@ -4,7 +4,9 @@ import { systemClock } from '../../auth-server/clock.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { createBrowser, readForm, type Browser, type Page } from '../support/browser.ts'
 import { authorizationUrl, authorize, makePkce, signIn } from '../support/flow.ts'
-import { PASSWORDS, startServer, type TestServer } from '../support/server.ts'
+import { PASSWORDS, shareServer, startServer, type TestServer } from '../support/server.ts'
+
+const sharedServer = shareServer()
 
 async function start(server: TestServer): Promise<{ browser: Browser; page: Page }> {
   const browser = createBrowser(server.issuer)
@@ -55,7 +57,7 @@ describe('the body of a form', () => {
   ] as [string, number, (body: string) => [string, Record<string, string>]][])(
     'is refused with the page again: %s',
     async (_name, status, change) => {
-      await using server = await startServer()
+      const server = sharedServer()
       const { browser, page } = await start(server)
       const refused = await browser.post(`${page.url}/sign-in`, ...change(signInBody(page)))
       expect([refused.status, refused.location]).toEqual([status, undefined])
@@ -70,7 +72,7 @@ describe('the body of a form', () => {
   )
 
   test('may be sent in chunks, but not without end', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     const cookie = browser.cookies().map(({ name, value }) => `${name}=${value}`)
     const status = await new Promise((resolve, reject) => {
@@ -93,7 +95,7 @@ describe('the body of a form', () => {
   })
 
   test('may carry fields that nobody knows', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     const body = `${signInBody(page)}&__proto__=x&constructor=y&uid=z&a%5Bb%5D=c`
     const next = await browser.post(`${page.url}/sign-in`, body)
@@ -101,7 +103,7 @@ describe('the body of a form', () => {
   })
 
   test('may hold a username with a capital, spaces around it or a zero byte', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     const zero = await browser.post(`${page.url}/sign-in`, signInBody(page, 'alice\0'))
     expect(zero.status).toBe(422)
@@ -119,7 +121,7 @@ describe('the address of a page', () => {
     ['', 'POST', 'GET, HEAD'],
     ['/other-account', 'POST', 'GET, HEAD'],
   ])('%s is not for %s', async (action, method, allow) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { page } = await start(server)
     const answer = await fetch(`${page.url}${action}`, { method })
     expect([answer.status, answer.headers.get('allow')]).toEqual([405, allow])
@@ -137,7 +139,7 @@ describe('the address of a page', () => {
     ['a form that does not exist', `/interaction/${'a'.repeat(43)}/sign-on`],
     ['a slash at the end', `/interaction/${'a'.repeat(43)}/`],
   ])('is nothing: %s', async (_name, path) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const answer = await getAsIs(server.issuer, path, { accept: 'text/html' })
     expect(answer).toEqual([404, expect.stringContaining('There is nothing here')])
   })
@@ -145,7 +147,7 @@ describe('the address of a page', () => {
 
 describe('an interaction that is over', () => {
   test.each(['', '/other-account'])('says so at GET %s, and what to do', async (path) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const url = `${server.issuer}/interaction/${'a'.repeat(43)}${path}`
     const page = await createBrowser(server.issuer).get(url)
     expect(page.status).toBe(410)
@@ -153,13 +155,13 @@ describe('an interaction that is over', () => {
   })
 
   test('is that of another browser as well', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { page } = await start(server)
     expect((await createBrowser(server.issuer).get(page.url)).status).toBe(410)
   })
 
   test('is one that was answered', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     await signIn(browser, page)
     expect((await browser.get(page.url)).status).toBe(410)
@@ -226,7 +228,7 @@ const POLICY =
 
 describe('every page', () => {
   test('is markup alone, under a strict policy, kept by no cache', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     const failed = await browser.submit(page, '/sign-in', { username: 'x', password: 'y' })
     const consent = await signIn(browser, failed, 'bob')
@@ -268,7 +270,7 @@ describe('every page', () => {
   })
 
   test('hides where one was from everybody but this server', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { page } = await start(server)
     expect(page.headers.get('referrer-policy')).toBe('same-origin')
   })
@@ -287,7 +289,7 @@ describe('every page', () => {
 
 describe('assets', () => {
   test('are served from here, for ever, under the digest of their content', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { page } = await start(server)
     const paths = [...page.text.matchAll(/(?:href|src)="([^"]*)"/g)].map(([, path]) => path ?? '')
     expect(new Set(paths).size).toBe(3)
@@ -309,7 +311,7 @@ describe('assets', () => {
   })
 
   test('are where a browser looks for an icon that a page does not name', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const answer = await fetch(`${server.issuer}/favicon.ico`)
     expect([answer.status, answer.headers.get('content-type')]).toEqual([
       200,
@@ -321,7 +323,7 @@ describe('assets', () => {
   test.each(['/assets/', '/assets/pico.css', '/assets/..%2f..%2fpackage.json', '/assets/style'])(
     'are these alone: %s',
     async (path) => {
-      await using server = await startServer()
+      const server = sharedServer()
       expect((await fetch(server.issuer + path)).status).toBe(404)
     },
   )

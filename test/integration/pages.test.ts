@@ -4,7 +4,9 @@ import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { createBrowser, readForm, type Browser, type Page } from '../support/browser.ts'
 import { authorizationUrl, makePkce, signIn } from '../support/flow.ts'
-import { PASSWORDS, startServer, type TestServer } from '../support/server.ts'
+import { PASSWORDS, shareServer, startServer, type TestServer } from '../support/server.ts'
+
+const sharedServer = shareServer()
 
 type Request = Parameters<typeof authorizationUrl>[2]
 
@@ -42,7 +44,7 @@ const ALICE = { username: 'alice', password: PASSWORDS.alice }
 
 describe('the sign-in page', () => {
   test('names the application and where it returns to', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { page } = await start(server)
     expect(page.status).toBe(200)
     expect(page.text).toContain('The Web App')
@@ -51,7 +53,7 @@ describe('the sign-in page', () => {
   })
 
   test('answers HEAD like GET, without the page', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     const cookie = browser.cookies().map(({ name, value }) => `${name}=${value}`)
     const head = await fetch(page.url, { method: 'HEAD', headers: { cookie: cookie.join('; ') } })
@@ -64,7 +66,7 @@ describe('the sign-in page', () => {
     ['a hint with markup stays text', '"><script>x', 'value="&quot;&gt;&lt;script&gt;x"'],
     ['a hint that is no username is left out', 'a'.repeat(101), 'value=""'],
   ])('%s', async (_name, login_hint, expected) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { page } = await start(server, { login_hint })
     expect(page.text).toContain(expected)
   })
@@ -86,7 +88,7 @@ describe('the sign-in page', () => {
   })
 
   test('answers an unknown username exactly like a wrong password', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     const wrong = { password: 'wrong' }
     const known = await browser.submit(page, '/sign-in', { username: 'alice', ...wrong })
@@ -99,7 +101,7 @@ describe('the sign-in page', () => {
     ['username', { username: ' ', password: 'x' }, 'Enter your username.'],
     ['password', { username: 'alice', password: '' }, 'Enter your password.'],
   ])('asks for a missing %s and puts the focus there', async (field, fields, text) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     const again = await browser.submit(page, '/sign-in', fields)
     expect(again.status).toBe(422)
@@ -141,7 +143,7 @@ describe('the sign-in page', () => {
   })
 
   test('offers the username of the session to whoever has to sign in again', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     await signIn(browser, page)
     const again = await browser.get(
@@ -154,7 +156,7 @@ describe('the sign-in page', () => {
 
 describe('the consent page', () => {
   test('names the person, the application, the host and the scopes in words', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server, { scope: 'openid notes:read notes:write' })
     const consent = await signIn(browser, page, 'bob')
     const text = consent.text.replaceAll(/<[^>]*>|\s+/g, ' ').replaceAll(/ +/g, ' ')
@@ -166,7 +168,7 @@ describe('the consent page', () => {
   })
 
   test('leaves the block of what is left out away where nothing is', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server, { scope: 'openid notes:read notes:write' })
     const consent = await signIn(browser, page)
     expect(consent.text).toContain('Change your notes')
@@ -206,7 +208,7 @@ describe('the consent page', () => {
   })
 
   test('lets somebody else go on instead', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server, { scope: 'openid notes:read notes:write' })
     const consent = await signIn(browser, page, 'alice')
     const other = await browser.get(`${consent.url}/other-account`)
@@ -269,7 +271,7 @@ describe('a form that our page did not send', () => {
     ],
     ['a program that says nothing', () => ({})],
   ])('is not what is refused: %s', async (_name, headers) => {
-    await using server = await startServer()
+    const server = sharedServer()
     const { browser, page } = await start(server)
     const next = await post(browser, page, '/sign-in', ALICE, headers(server.issuer))
     expect(next.text).toContain('/consent"')
@@ -305,7 +307,7 @@ describe('a form that our page did not send', () => {
   })
 
   test('does not sign a victim in with the cookie of the attacker planted on another path', async () => {
-    await using server = await startServer()
+    const server = sharedServer()
     const attacker = await start(server)
     const victim = await start(server)
     const form = readForm(attacker.page.text, '/sign-in')

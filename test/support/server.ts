@@ -1,3 +1,4 @@
+import { afterAll, beforeAll } from 'vitest'
 import { createAuthServer, type AuthServer } from '../../auth-server/server.ts'
 import { prepareConfig } from '../../auth-server/config/load.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
@@ -130,5 +131,23 @@ export async function startServer(
     logged: () => lines.join(''),
     startAnother: start,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
+  }
+}
+
+/**
+ * One server for all tests of a file that leave its configuration and its people alone. Call it at the
+ * top of the file; the function it answers is for use inside of tests.
+ */
+export function shareServer(): () => TestServer {
+  let shared: TestServer | undefined
+  beforeAll(async () => {
+    shared = await startServer()
+  })
+  afterAll(async () => {
+    await shared?.[Symbol.asyncDispose]()
+  })
+  return () => {
+    if (!shared) throw new Error('the shared server is there inside of tests only')
+    return shared
   }
 }
