@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { createGuessThrottle, type GuessLimits } from './throttle.ts'
 
 const MANY = { attempts: 1000, windowSeconds: 60 }
@@ -42,9 +42,9 @@ test('stops guesses at one subject from many addresses', async () => {
 test('stops guesses at many subjects from one address, or one IPv6 network', async () => {
   const { guess } = start({ perAddress: { attempts: 2, windowSeconds: 60 } })
   expect(await guess('a', '2001:db8::1')).toBe(true)
-  expect(await guess('b', '2001:db8::ffff')).toBe(true)
-  expect(await guess('c', '2001:db8:0:0:1::')).toBe(false)
-  expect(await guess('c', '2001:db8:0:1::1')).toBe(true)
+  expect(await guess('b', '2001:0db8:0:ff::ffff')).toBe(true)
+  expect(await guess('c', '2001:db8:0:1:1::')).toBe(false)
+  expect(await guess('c', '2001:db8:0:100::1')).toBe(true)
   expect(await guess('a', '192.0.2.1')).toBe(true)
   expect(await guess('b', '::ffff:192.0.2.1')).toBe(true)
   expect(await guess('c', '192.0.2.1')).toBe(false)
@@ -72,6 +72,22 @@ test('does not count what is forgiven, nor what another limit refused', async ()
     expect(await guess('alice', '192.0.2.1')).toBe(false)
   }
   expect(await guess('bob', '192.0.2.1')).toBe(true)
+})
+
+test('keeps nothing of the names that a refused address makes up', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const { guess } = start({ perAddress: { attempts: 2, windowSeconds: 60 } })
+  // A counter is kept until its timer runs out.
+  const countKept = async (name: string, address = '192.0.2.1') => {
+    const before = vi.getTimerCount()
+    await guess(name, address)
+    return vi.getTimerCount() - before
+  }
+  await guess('a', '192.0.2.1')
+  expect(await countKept('b')).toBeGreaterThan(0)
+  for (let count = 0; count < 100; count += 1) expect(await countKept(`name-${count}`)).toBe(0)
+  expect(await countKept('c', '192.0.2.2')).toBeGreaterThan(0)
 })
 
 test('says how long to wait, and peeking counts nothing', async () => {

@@ -55,11 +55,13 @@ export function createGuessThrottle(limits: GuessLimits): GuessThrottle {
     async begin(subject, from) {
       const place = toNetwork(from)
       const taken: (readonly [RateLimiterMemory, string])[] = []
+      // What is not bounded by what the sender has comes last: an address that is refused leaves
+      // nothing in memory for each of the names that it makes up.
       const wanted = [
-        [pair, keyOfPair(subject, place)],
-        [subjectWide, digest(subject)],
         [address, place],
         [overall, 'all'],
+        [pair, keyOfPair(subject, place)],
+        [subjectWide, digest(subject)],
       ] as const
       for (const [limiter, key] of wanted) {
         const refused = await consume(limiter, key)
@@ -102,7 +104,7 @@ async function giveBack(taken: readonly (readonly [RateLimiterMemory, string])[]
   for (const [limiter, key] of taken) await limiter.reward(key)
 }
 
-/** One household or server has a whole /64 of IPv6 addresses. */
+/** A home line or a rented server has a whole /56 of IPv6 addresses, or more. */
 function toNetwork(address: string): string {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
   if (!isIPv6(plain)) return plain
@@ -110,7 +112,9 @@ function toNetwork(address: string): string {
   const left = head.split(':').filter(Boolean)
   const right = (tail ?? '').split(':').filter(Boolean)
   const zeros = tail === undefined ? 0 : 8 - left.length - right.length
-  return [...left, ...Array<string>(zeros).fill('0'), ...right].slice(0, 4).join(':')
+  const groups = [...left, ...Array<string>(zeros).fill('0'), ...right]
+  const [first = 0, second = 0, third = 0, fourth = 0] = groups.map((group) => parseInt(group, 16))
+  return [first, second, third, fourth & 0xff00].map((group) => group.toString(16)).join(':')
 }
 
 function digest(text: string): string {
