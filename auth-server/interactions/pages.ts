@@ -28,10 +28,21 @@ export interface Pages extends EnginePages {
   consent(facts: FormFacts): string
   /** For an interaction that this browser does not have, or has no longer. */
   over(): string
+  /** For whoever comes without an application. */
+  home(): string
 }
 
 const VIEWS = path.join(import.meta.dirname, 'views')
-const NAMES = ['layout', 'sign-in', 'consent', 'over', 'error', 'sign-out', 'signed-out'] as const
+const NAMES = [
+  'layout',
+  'home',
+  'sign-in',
+  'consent',
+  'over',
+  'error',
+  'sign-out',
+  'signed-out',
+] as const
 
 /** Compiles the templates in `folder`. Throws for one that is missing or does not compile. */
 export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
@@ -51,6 +62,7 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
         leftOut: groupByResource(facts.pending.leftOut),
       }),
     over: () => render('over', {}),
+    home: () => render('home', {}),
     error: (facts) => render('error', facts),
     signOut: (facts) => render('sign-out', facts),
     signedOut: (facts) => render('signed-out', facts),

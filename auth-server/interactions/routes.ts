@@ -38,10 +38,11 @@ const UID = /^[A-Za-z0-9_-]{16,64}$/
 /** No username is longer: a longer suggestion is not filled in. */
 const MAX_USERNAME_LENGTH = 100
 
-/** The sign-in and consent pages, and what their forms do. */
+/** The front page, the sign-in and consent pages, and what their forms do. */
 export function createInteractionRoutes(parts: Parts, { issuer }: InteractionOptions): Middleware {
   const router = new Router({ strict: true, sensitive: true })
   router.use(setPageHeaders)
+  router.get('/', (ctx) => answer(ctx, 200, parts.pages.home()))
   router.get(PAGE, open(parts, showCurrent))
   router.get(`${PAGE}/other-account`, open(parts, showSignIn))
   router.all([PAGE, `${PAGE}/other-account`], refuseMethod(parts, 'GET, HEAD'))

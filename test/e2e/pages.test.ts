@@ -233,6 +233,8 @@ describe.each(['light', 'dark'] as const)('every page, %s and 360 pixels wide', 
       seen.push(await page.title())
       expect(await inspect(page)).toEqual([])
     }
+    await page.goto(world.server.issuer)
+    await look()
     await page.goto(world.authorizationUrl())
     await look()
     await fillSignIn(page, 'alice', 'wrong')
@@ -255,6 +257,6 @@ describe.each(['light', 'dark'] as const)('every page, %s and 360 pixels wide', 
     await look()
     await page.goto(world.authorizationUrl({ redirect_uri: 'https://elsewhere.example/' }))
     await look()
-    expect(new Set(seen).size).toBe(8)
+    expect(new Set(seen).size).toBe(9)
   })
 })

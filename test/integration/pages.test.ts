@@ -40,7 +40,40 @@ async function post(
   return browser.post(new URL(form.action, page.url).href, body, headers)
 }
 
+async function ask(url: string, method = 'GET') {
+  const response = await fetch(url, { method, headers: { accept: 'text/html' } })
+  return { status: response.status, headers: response.headers, text: await response.text() }
+}
+
 const ALICE = { username: 'alice', password: PASSWORDS.alice }
+
+describe('the front page', () => {
+  test.each([
+    ['GET', '<title>Apps send you here to sign in · Portreeve</title>'],
+    ['HEAD', /^$/],
+  ])('answers %s of whoever comes without an application', async (method, expected) => {
+    const { issuer } = sharedServer()
+    const { status, headers, text } = await ask(`${issuer}/`, method)
+    expect(status).toBe(200)
+    expect(headers.get('content-type')).toBe('text/html; charset=utf-8')
+    expect(headers.get('cache-control')).toBe('no-store')
+    expect(headers.get('set-cookie')).toBeNull()
+    expect(text).toMatch(expected)
+  })
+
+  test('leads developers to the discovery document', async () => {
+    const { issuer } = sharedServer()
+    const { text } = await ask(`${issuer}/`)
+    const href = /href="([^"]*)">The discovery document</.exec(text)?.[1] ?? ''
+    const discovery = await ask(new URL(href, issuer).href)
+    expect(JSON.parse(discovery.text)).toMatchObject({ issuer })
+  })
+
+  test('takes nothing', async () => {
+    const { issuer } = sharedServer()
+    expect((await ask(`${issuer}/`, 'POST')).status).toBe(404)
+  })
+})
 
 describe('the sign-in page', () => {
   test('names the application and where it returns to', async () => {
