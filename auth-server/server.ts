@@ -134,6 +134,7 @@ async function compose(services: Services, isDraining: () => boolean) {
         hasher,
         throttle: createGuessThrottle(config.signIn),
         events,
+        clock,
       }),
       pages,
       csrf: createCsrf(deriveKey(rootKey, 'csrf')),

@@ -12,6 +12,11 @@ export interface Account {
   readonly groups: readonly string[]
   readonly profile: Profile
   readonly disabled: boolean
+  /**
+   * Milliseconds since the epoch: whoever signed in before has to do so again. `undefined` where that
+   * was never asked for.
+   */
+  readonly accessEndedAt: number | undefined
   readonly owner: Owner
   /** Milliseconds since the epoch. */
   readonly createdAt: number
@@ -43,7 +48,10 @@ export interface AccountStore {
   insert(account: Account): Promise<boolean>
   /** Replaces the account with this id. `false` where there is none. */
   update(account: Account): Promise<boolean>
-  /** The same, and ends its sessions and grants: whoever had them may have known the old password. */
+  /**
+   * The same, ends its sessions and grants, and sets `accessEndedAt` to now: whoever had them, or is
+   * just signing in, may know the old password.
+   */
   updateAndEndAccess(account: Account): Promise<boolean>
   /** Removes the account and ends its sessions and grants. `false` where there is none. */
   remove(id: string): Promise<boolean>

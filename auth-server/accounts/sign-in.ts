@@ -1,3 +1,4 @@
+import type { Clock } from '../clock.ts'
 import { normalizeUsername } from '../config/username.ts'
 import { PortreeveError, type Result } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -19,14 +20,22 @@ export interface Credentials {
   readonly address: string
 }
 
+/** A person who has proven who they are. */
+export interface SignedIn {
+  readonly account: Account
+  /** Milliseconds since the epoch, from before the password was looked at. */
+  readonly at: number
+}
+
 export interface SignInCollaborators {
   readonly accounts: AccountStore
   readonly hasher: PasswordHasher
   readonly throttle: GuessThrottle
   readonly events: Events
+  readonly clock: Clock
 }
 
-export type SignIn = (credentials: Credentials) => Promise<Result<Account, SignInRefusal>>
+export type SignIn = (credentials: Credentials) => Promise<Result<SignedIn, SignInRefusal>>
 
 /**
  * Signs people in by password.
@@ -35,7 +44,7 @@ export type SignIn = (credentials: Credentials) => Promise<Result<Account, SignI
  * check that what the account may do suffices for anything.
  */
 export function createSignIn(collaborators: SignInCollaborators): SignIn {
-  const { accounts, hasher, throttle, events } = collaborators
+  const { accounts, hasher, throttle, events, clock } = collaborators
   return async ({ username, password, address }) => {
     const name = normalizeUsername(username)
     const guess = await throttle.begin(name, address)
@@ -43,6 +52,8 @@ export function createSignIn(collaborators: SignInCollaborators): SignIn {
       events.signInRefused({ reason: 'throttled' })
       return { ok: false, reason: { kind: 'throttled', ...guess } }
     }
+    // Should the password change while it is being checked, the sign-in is older than the change.
+    const at = clock.now()
     const account = await accounts.findByUsername(name)
     const right = await orBusy(
       account?.passwordHash === undefined
@@ -56,7 +67,7 @@ export function createSignIn(collaborators: SignInCollaborators): SignIn {
     }
     if (right && account && !account.disabled) {
       await guess.forgive()
-      return { ok: true, value: account }
+      return { ok: true, value: { account, at } }
     }
     events.signInRefused({ reason: nameFault(account, right), accountId: account?.id })
     return { ok: false, reason: { kind: 'credentials' } }

@@ -108,6 +108,7 @@ async function bringUser(
         id: createAccountId(),
         username,
         passwordHash,
+        accessEndedAt: undefined,
         owner: 'file',
         createdAt: now,
         updatedAt: now,
@@ -118,7 +119,9 @@ async function bringUser(
     if (!(await accounts.insert(account))) return
     events.objectChanged({ kind: 'user', action: 'added', id, by: 'file' })
   } else if (!isSame(known, account)) {
-    await accounts.update({ ...account, updatedAt: now })
+    const isNewPassword = known.passwordHash !== passwordHash
+    const update = isNewPassword ? accounts.updateAndEndAccess : accounts.update
+    await update({ ...account, updatedAt: now })
     events.objectChanged({ kind: 'user', action: 'changed', id, by: 'file' })
   }
 }
@@ -181,7 +184,8 @@ async function disableTheRest(
   const usernames = new Set(users.map(({ username }) => normalizeUsername(username)))
   for (const account of await stores.accounts.list()) {
     if (!isLeftOver(account, usernames.has(account.username))) continue
-    await stores.accounts.update({ ...account, disabled: true, updatedAt: clock.now() })
+    const disabled = { ...account, disabled: true, updatedAt: clock.now() }
+    await stores.accounts.updateAndEndAccess(disabled)
     events.objectChanged({ kind: 'user', action: 'disabled', id: account.id, by: 'file' })
   }
   const ids = new Set(clients.map(({ id }) => id))

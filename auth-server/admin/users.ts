@@ -17,7 +17,10 @@ const newUserSchema = userSchema.omit({ password: true })
 export type NewUser = z.input<typeof newUserSchema>
 
 /** A user as it is shown: everything but the password's hash. */
-export interface UserView extends Omit<Account, 'passwordHash' | 'createdAt' | 'updatedAt'> {
+export interface UserView extends Omit<
+  Account,
+  'passwordHash' | 'accessEndedAt' | 'createdAt' | 'updatedAt'
+> {
   readonly hasPassword: boolean
   /** ISO 8601. */
   readonly createdAt: string
@@ -34,7 +37,7 @@ export interface UserOperations {
   setPassword(name: string, password: string): Promise<UserView>
   /** Replaces the roles. */
   setRoles(name: string, roles: readonly string[]): Promise<UserView>
-  /** A disabled user cannot sign in, and gets no more tokens. */
+  /** A disabled user cannot sign in, and gets no more tokens; what they had does not come back. */
   setDisabled(name: string, disabled: boolean): Promise<UserView>
   /** Removes the user, and ends what hangs on them. */
   remove(name: string): Promise<UserView>
@@ -107,6 +110,7 @@ export function createUserOperations(
         username,
         passwordHash: password === undefined ? undefined : await hash(password),
         disabled: false,
+        accessEndedAt: undefined,
         owner: 'operator',
         createdAt: now,
         updatedAt: now,
@@ -133,7 +137,9 @@ export function createUserOperations(
     async setDisabled(name, disabled) {
       const account = await findOwn(name)
       if (account.disabled === disabled) return viewUser(account)
-      return change(account, { disabled }, disabled ? 'disabled' : 'enabled')
+      return disabled
+        ? change(account, { disabled }, 'disabled', accounts.updateAndEndAccess)
+        : change(account, { disabled }, 'enabled')
     },
     async remove(name) {
       const account = await find(name)
@@ -148,7 +154,13 @@ export function createUserOperations(
   }
 }
 
-function viewUser({ passwordHash, createdAt, updatedAt, ...account }: Account): UserView {
+function viewUser({
+  passwordHash,
+  accessEndedAt: _accessEndedAt,
+  createdAt,
+  updatedAt,
+  ...account
+}: Account): UserView {
   return {
     ...account,
     hasPassword: passwordHash !== undefined,

@@ -1,8 +1,6 @@
 import { Router, type RouterContext } from '@koa/router'
 import type { Middleware } from 'koa'
-import type { Account } from '../accounts/account.ts'
-import type { Credentials, SignInRefusal } from '../accounts/sign-in.ts'
-import type { Result } from '../errors.ts'
+import type { SignIn } from '../accounts/sign-in.ts'
 import type { Events } from '../events.ts'
 import type { Interactions, PendingInteraction } from '../provider/interaction.ts'
 import { isSentFrom, type Csrf } from './csrf.ts'
@@ -18,7 +16,7 @@ import {
 
 export interface InteractionCollaborators {
   readonly interactions: Interactions
-  readonly signIn: (credentials: Credentials) => Promise<Result<Account, SignInRefusal>>
+  readonly signIn: SignIn
   readonly pages: Pages
   readonly csrf: Csrf
   readonly events: Events
@@ -191,9 +189,11 @@ const signIn: Act = async (parts, ctx, pending, form) => {
     showSignIn(parts, ctx, pending, describeRefusal(reason), username)
     return
   }
-  const { id } = outcome.value
-  const next = await parts.interactions.finishSignIn(ctx.req, ctx.res, id, ['pwd'])
-  if (next !== undefined) parts.events.signedIn({ accountId: id, clientId: pending.client.id })
+  const { account, at } = outcome.value
+  const accountId = account.id
+  const proof = { accountId, at, methods: ['pwd'] }
+  const next = await parts.interactions.finishSignIn(ctx.req, ctx.res, proof)
+  if (next !== undefined) parts.events.signedIn({ accountId, clientId: pending.client.id })
   goOn(parts, ctx, next)
 }
 

@@ -1,6 +1,6 @@
 import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
-import type { ClientStore } from '../clients/client.ts'
+import type { Client, ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
 import { toMetadata } from './clients.ts'
 import { toEngineError } from './errors.ts'
@@ -59,7 +59,7 @@ async function refuseToWrite(): Promise<never> {
 
 function createModelAdapter(
   model: string,
-  { models, identifiers, events, clock }: AdapterCollaborators,
+  { models, clients, identifiers, events, clock }: AdapterCollaborators,
   { refreshRetryWindowSeconds, isResourceImplied }: AdapterOptions,
 ): Adapter {
   const windowMilliseconds = refreshRetryWindowSeconds * 1000
@@ -86,7 +86,9 @@ function createModelAdapter(
       const row = await models.find(model, identifiers.key(model, id))
       if (!row) return undefined
       const hidden = row.consumedAt !== undefined && (await isRetry(id, row.consumedAt))
-      return toPayload(model, row, id, hidden)
+      const payload = toPayload(model, row, id, hidden)
+      if (model !== 'Grant') return payload
+      return narrowGrant(payload, await clients.findById(textOf(payload['clientId']) ?? ''))
     },
     async findByUid(uid) {
       const row = await models.findByUid(model, uid)
@@ -118,6 +120,18 @@ function createModelAdapter(
       await change({ kind: 'revoke-grant', grantId: identifiers.grantId(id) })
     },
   }
+}
+
+/**
+ * A person may have agreed to more than the client's registration allows by now. For resources that is
+ * decided in `resources.ts`; the scopes of OpenID Connect the engine takes from the grant.
+ */
+function narrowGrant(payload: AdapterPayload, client: Client | undefined): AdapterPayload {
+  const openid = payload['openid'] as { readonly scope?: string } | undefined
+  if (!client || openid?.scope === undefined) return payload
+  const allowed = new Set(['openid', ...client.scopes])
+  const scope = openid.scope.split(' ').filter((one) => allowed.has(one))
+  return { ...payload, openid: { ...openid, scope: scope.join(' ') } }
 }
 
 /**

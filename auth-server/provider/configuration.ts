@@ -73,7 +73,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     loadExistingGrant: grantSilently,
     interactions: {
       url: (_ctx, interaction) => `/interaction/${interaction.uid}`,
-      policy: createInteractionPolicy(),
+      policy: createInteractionPolicy(findAccount),
     },
     // `offline_access` decides how long a refresh token lives, not whether there is one.
     issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
@@ -111,19 +111,22 @@ function nameCookies({ issuer, cookieKey }: EngineSettings): NonNullable<Configu
   }
 }
 
-function createInteractionPolicy() {
+function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
   const { Check, base } = interactionPolicy
   const policy = base()
-  policy
-    .get('login')
-    ?.checks.add(
-      new Check(
-        'account_unavailable',
-        'End-User authentication is required',
-        'login_required',
-        (ctx) => ctx.oidc.session?.accountId !== undefined && ctx.oidc.account === undefined,
-      ),
-    )
+  policy.get('login')?.checks.add(
+    new Check(
+      'account_unavailable',
+      'End-User authentication is required',
+      'login_required',
+      async (ctx) => {
+        const { accountId, loginTs = 0 } = ctx.oidc.session ?? {}
+        if (accountId === undefined) return false
+        const account = await findAccount(ctx, accountId)
+        return account === undefined || loginTs <= Math.floor((account.accessEndedAt ?? -1) / 1000)
+      },
+    ),
+  )
   policy
     .get('consent')
     ?.checks.add(

@@ -30,6 +30,15 @@ export interface PendingInteraction {
   readonly leftOut: readonly ScopeInWords[]
 }
 
+/** How a person has proven who they are. */
+export interface Proof {
+  readonly accountId: string
+  /** Milliseconds since the epoch: `auth_time`. */
+  readonly at: number
+  /** RFC 8176 values, such as `pwd`. */
+  readonly methods: readonly string[]
+}
+
 /**
  * The engine's side of the sign-in and consent pages. Whatever ends an interaction answers where to
  * redirect, or `undefined` where it was over already: two tabs may answer the same one.
@@ -37,13 +46,8 @@ export interface PendingInteraction {
 export interface Interactions {
   /** `undefined` where this browser has no such interaction: expired, finished, or another's. */
   find(req: IncomingMessage, res: ServerResponse): Promise<PendingInteraction | undefined>
-  /** The person has proven who they are; `methods` are RFC 8176 values (`pwd`). */
-  finishSignIn(
-    req: IncomingMessage,
-    res: ServerResponse,
-    accountId: string,
-    methods: readonly string[],
-  ): Promise<string | undefined>
+  /** The person has proven who they are. */
+  finishSignIn(req: IncomingMessage, res: ServerResponse, proof: Proof): Promise<string | undefined>
   /** The person agrees to everything in `asked`. */
   finishConsent(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
   /** The person declines: ends in `access_denied` at the client. */

@@ -28,9 +28,11 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
         const details = await host.provider().interactionDetails(req, res)
         return describe(collaborators, details)
       }),
-    finishSignIn: (req, res, accountId, methods) =>
+    finishSignIn: (req, res, { accountId, at, methods }) =>
       unlessOver(async () => {
-        const login = { accountId, amr: [...methods], remember: true }
+        // The engine reads this again after the consent page: without `ts` it would take that moment.
+        const ts = Math.floor(at / 1000)
+        const login = { accountId, amr: [...methods], remember: true, ts }
         return host
           .provider()
           .interactionResult(req, res, { login }, { mergeWithLastSubmission: false })

@@ -95,7 +95,9 @@ function chooseImplied(
     )
   }
   if (choice.value === undefined && isServiceRequest(ctx)) {
-    throw new errors.InvalidScope('name a scope of the resource that the token is for', '')
+    throw scopes.length === 0
+      ? new errors.InvalidScope('name a scope of the resource that the token is for', '')
+      : new errors.InvalidScope('no resource has such a scope', scopes.join(' '))
   }
   return choice.value
 }
@@ -107,6 +109,11 @@ function pickResource(
   client: EngineClient,
   oneOf: readonly string[],
 ): string | string[] {
+  const { RefreshToken, AuthorizationCode } = ctx.oidc.entities
+  const granted = [(RefreshToken ?? AuthorizationCode)?.resource ?? oneOf].flat()
+  if (!oneOf.every((identifier) => granted.includes(identifier))) {
+    throw new errors.InvalidTarget('a resource was named that was not granted')
+  }
   const [only, ...others] = new Set(oneOf)
   if (only !== undefined && others.length === 0) return only
   const among = new Map(
@@ -171,6 +178,9 @@ function refuse(ctx: KoaContextWithOIDC, resource: Resource, decision: ScopeDeci
   }
   if (isServiceRequest(ctx)) {
     throw new errors.InvalidScope(NOTHING_FOR_CLIENT, refusedScopes)
+  }
+  if (decision.refused.length === 0) {
+    throw new errors.InvalidScope(`name at least one scope of ${resource.identifier}`, '')
   }
   throw new errors.InvalidGrant('nothing that was granted is allowed any longer')
 }

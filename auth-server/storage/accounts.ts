@@ -31,7 +31,7 @@ export function createAccountStore(database: Kysely<Schema>, clock: Clock): Acco
     updateAndEndAccess: (account) =>
       database.transaction().execute(async (transaction) => {
         await revokeAllOf(transaction, clock, 'account_id', account.id)
-        return update(transaction, account)
+        return update(transaction, { ...account, accessEndedAt: clock.now() })
       }),
     async remove(id) {
       return database.transaction().execute(async (transaction) => {
@@ -65,6 +65,7 @@ function toRow(account: Account): Schema['account'] {
     groups: JSON.stringify(account.groups),
     profile: JSON.stringify(account.profile),
     disabled: account.disabled ? 1 : 0,
+    access_ended_at: account.accessEndedAt ?? null,
     owner: account.owner,
     created_at: account.createdAt,
     updated_at: account.updatedAt,
@@ -80,6 +81,7 @@ function toAccount(row: Selectable<Schema['account']>): Account {
     groups: JSON.parse(row.groups) as string[],
     profile: JSON.parse(row.profile) as Profile,
     disabled: row.disabled === 1,
+    accessEndedAt: row.access_ended_at ?? undefined,
     owner: row.owner as Owner,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

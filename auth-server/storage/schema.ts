@@ -8,6 +8,7 @@ export interface Schema {
     groups: string
     profile: string
     disabled: number
+    access_ended_at: number | null
     owner: string
     created_at: number
     updated_at: number

@@ -103,22 +103,29 @@ export interface TestServer extends AsyncDisposable {
   readonly folder: string
   /** Everything that was logged so far. */
   readonly logged: () => string
-  /** A second server on the same database and key. */
-  readonly startAnother: () => Promise<AuthServer>
+  /** A second server on the same database and key, with other secrets or another configuration. */
+  readonly startAnother: (
+    environment?: Readonly<Record<string, string>>,
+    changeAgain?: (config: ConfigInput) => ConfigInput,
+  ) => Promise<AuthServer>
+}
+
+function keep(config: ConfigInput): ConfigInput {
+  return config
 }
 
 /** A real server on a free port, with a database and a key file of its own. */
 export async function startServer(
-  change: (config: ConfigInput) => ConfigInput = (config) => config,
+  change: (config: ConfigInput) => ConfigInput = keep,
 ): Promise<TestServer> {
   await using cleanUp = new AsyncDisposableStack()
   const folder = cleanUp.use(makeFolder())
   const lines: string[] = []
   const log = createLog('info', { write: (line) => void lines.push(line) })
-  const start = async () => {
-    const loaded = prepareConfig(change(BASE_CONFIG), {
+  const start: TestServer['startAnother'] = async (environment = {}, changeAgain = keep) => {
+    const loaded = prepareConfig(changeAgain(change(BASE_CONFIG)), {
       folder: folder.path,
-      environment: ENVIRONMENT,
+      environment: { ...ENVIRONMENT, ...environment },
     })
     return createAuthServer(loaded, { log })
   }

@@ -11,6 +11,7 @@ export const initial: Migration = {
       groups text not null,
       profile text not null,
       disabled integer not null,
+      access_ended_at bigint,
       owner text not null,
       created_at bigint not null,
       updated_at bigint not null
