@@ -61,9 +61,15 @@ function clientAddress(
   peer: string,
   isTrusted: (address: string) => boolean,
 ): string {
-  const hops = listOf(req.headers['x-forwarded-for']).map(plainAddress)
+  const hops = listOf(req.headers['x-forwarded-for']).map(dropPort).map(plainAddress)
   const client = hops.toReversed().find((hop) => !isTrusted(hop))
   return client !== undefined && isIP(client) !== 0 ? client : peer
+}
+
+/** Some proxies write the port, too: `203.0.113.7:4711`, `[2001:db8::7]:443`. */
+function dropPort(hop: string): string {
+  const [, bracketed, dotted] = /^(?:\[([^\]]*)\]|([\d.]+))(?::\d+)?$/.exec(hop.trim()) ?? []
+  return bracketed ?? dotted ?? hop
 }
 
 /** An IPv4 address as itself, also where the socket shows it mapped into IPv6. */

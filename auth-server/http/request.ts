@@ -31,8 +31,15 @@ export function logRequests(log: Logger, clock: Clock): Middleware {
   }
 }
 
+/**
+ * Any address may hold a token, an id or a code by somebody's mistake. What could be one is masked
+ * before the path is cut, so that no beginning of it is left.
+ */
 function hideIdentifiers(path: string): string {
-  return path.slice(0, 200).replace(/^\/(interaction|auth)\/[^/]+/i, '/$1/:uid')
+  const shown = path.startsWith('/.well-known/')
+    ? path
+    : path.replace(/^\/(interaction|auth)\/[^/]+/i, '/$1/:uid').replaceAll(/[\w-]{20,}/g, ':hidden')
+  return shown.slice(0, 200)
 }
 
 /** The last resort: an unexpected error is logged whole and answered with nothing but its id. */

@@ -72,6 +72,29 @@ describe('a request id', () => {
   })
 })
 
+describe('the path in the log', () => {
+  const UID = 'kq7ZbV0dGq3WnJ8mC1xR5'
+  const TOKEN = `eyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.${'p'.repeat(300)}.${'s-_'.repeat(20)}`
+
+  test.each([
+    [`/interaction/${UID}/nothing`, '/interaction/:uid/nothing'],
+    ['/interaction/short', '/interaction/:uid'],
+    [`/auth/${UID}`, '/auth/:uid'],
+    [`//interaction/${UID}`, '//interaction/:hidden'],
+    [`/x/interaction/${UID};v=1`, '/x/interaction/:hidden;v=1'],
+    [`/userinfo/${TOKEN}`, '/userinfo/:hidden.:hidden.:hidden'],
+    [`/${'a/'.repeat(95)}${UID}`, `/${'a/'.repeat(95)}:hidden`],
+    [`/${'a/'.repeat(300)}`, `/${'a/'.repeat(100)}`.slice(0, 200)],
+    ['/nothing/here-at-all', '/nothing/here-at-all'],
+    ['/.well-known/openid-configuration', '/.well-known/openid-configuration'],
+  ])('of %s is %s', async (target, expected) => {
+    const { headers } = await ask(`${target}?code=${UID}`)
+    const [line] = linesOf(headers['x-request-id']).filter(({ event }) => event === 'request')
+    expect(line).toMatchObject({ path: expected })
+    expect(server.logged()).not.toContain(UID.slice(0, 12))
+  })
+})
+
 describe('a refusal of the HTTP layer', () => {
   test('is a page for a browser, with the id to quote', async () => {
     const { headers, body } = await ask('/auth', 'Host: other.example', 'Accept: text/html')
