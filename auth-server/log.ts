@@ -22,6 +22,21 @@ const SECRET_MEMBERS = [
   'cookie',
 ]
 
+/**
+ * As pino does it, but the code of an error has another name than a code of OAuth, which is censored:
+ * `ECONNRESET` is what an operator looks for.
+ */
+function serializeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error
+  const { code, ...facts }: Record<string, unknown> = pino.stdSerializers.err(error)
+  return isErrorCode(code) ? { ...facts, errorCode: code } : facts
+}
+
+/** Codes of OAuth have 43 characters. */
+function isErrorCode(code: unknown): boolean {
+  return typeof code === 'number' || (typeof code === 'string' && /^\w{1,40}$/.test(code))
+}
+
 /** Lines of JSON on standard error, so that standard output stays the program's answer. */
 export function createLog(level: LogLevel, destination?: DestinationStream): Logger {
   const redact = SECRET_MEMBERS.flatMap((member) => [member, `*.${member}`, `*.*.${member}`])
@@ -29,6 +44,7 @@ export function createLog(level: LogLevel, destination?: DestinationStream): Log
     level,
     base: null,
     redact: { paths: redact, censor: '[secret]' },
+    serializers: { err: serializeError },
     mixin: () => ({ ...currentRequest.getStore() }),
   }
   return pino(options, destination ?? pino.destination({ dest: 2, sync: true }))
