@@ -73,7 +73,9 @@ const NOT_CANONICAL = 'not base64url as RFC 7515 writes it'
 
 /**
  * Node's decoder skips what it does not know and ignores spare bits, so that many texts give the same
- * bytes. Only the one that the bytes give back is taken: a token has no twins.
+ * bytes. Only the one that the bytes give back is taken. A token still is not the only one of its
+ * claims: whoever has an ECDSA signature (r, s) can make a second from it, (r, n - s). So a token's text
+ * must never be the key of a revocation: take its `jti`.
  */
 function decodeCanonical(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64url')

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { formatTime, type Clock } from '../clock.ts'
 
@@ -39,8 +40,12 @@ const SCHEMA = `
 const COLUMNS = 'id, owner, text, created_at as createdAt'
 const ALLOWED = '(:owner is null or owner = :owner)'
 
-/** Opens the notes in an SQLite file (`:memory:` for none). Every statement is prepared once. */
+/**
+ * Opens the notes in an SQLite file (`:memory:` for none), which is for its owner alone where it is
+ * new. Every statement is prepared once.
+ */
 export function openNoteStore(path: string, clock: Clock): NoteStore {
+  if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600))
   const database = new DatabaseSync(path, { timeout: 1000 })
   database.exec(SCHEMA)
   const list = database.prepare(
