@@ -101,7 +101,8 @@ export function createClientOperations(
         updatedAt: now,
       }
       if (!(await clients.insert(client))) {
-        throw new PortreeveError('conflict', `There is a client ${client.id} already.`)
+        const remedy = `Choose another id, or remove it first: its secret goes with it, and so do the grants that people gave it (npx portreeve clients remove ${client.id}).`
+        throw new PortreeveError('conflict', `There is a client ${client.id} already. ${remedy}`)
       }
       events.objectChanged({ kind: 'client', action: 'added', id: client.id, by: 'operator' })
       return { client: viewClient(client), secret, warnings }

@@ -56,7 +56,7 @@ test('adds a user with an id of its own and a username in lower case', async () 
   await using it = await start()
   const user = await it.users.add(
     { username: 'Ann', roles: ['reader'], profile: { email: 'ann@example.org' } },
-    'correct horse',
+    async () => 'correct horse',
   )
   expect(user).toEqual({
     id: expect.stringMatching(/^acc_[\w-]{22}$/),
@@ -100,11 +100,49 @@ test.each([
   ],
 ])('refuses a user with %s', async (_name, user, password, message) => {
   await using it = await start()
-  await expect(it.users.add(user, password)).rejects.toMatchObject({
+  await expect(it.users.add(user, async () => password)).rejects.toMatchObject({
     code: 'invalid_input',
     message: expect.stringContaining(message),
   })
   expect(await it.users.list()).toHaveLength(1)
+})
+
+test.each([
+  ['a name that cannot be', { username: 'a b' }, 'invalid_input'],
+  ['a role that is not there', { username: 'ann', roles: ['boss'] }, 'invalid_input'],
+  ['somebody that the file declares', { username: 'declared' }, 'read_only'],
+  ['somebody who is there already', { username: 'Bob' }, 'conflict'],
+])('asks for no password of %s', async (_name, user, code) => {
+  await using it = await start()
+  await it.users.add({ username: 'bob' }, undefined)
+  let asked = 0
+  const ask = async () => {
+    asked += 1
+    return 'long enough'
+  }
+  await expect(it.users.add(user, ask)).rejects.toMatchObject({ code })
+  expect(asked).toBe(0)
+  await it.users.add({ username: 'carol' }, ask)
+  expect(asked).toBe(1)
+})
+
+test('adds nobody whose password is not given', async () => {
+  await using it = await start()
+  const cancel = async (): Promise<string> => {
+    throw new Error('cancelled')
+  }
+  await expect(it.users.add({ username: 'ann' }, cancel)).rejects.toThrow('cancelled')
+  expect(await it.users.list()).toHaveLength(1)
+})
+
+test('adds one user for one username although both were asked for a password', async () => {
+  await using it = await start()
+  const inner = it.users.add({ username: 'ann' }, async () => {
+    await it.users.add({ username: 'ann' }, undefined)
+    return 'long enough'
+  })
+  await expect(inner).rejects.toMatchObject({ code: 'conflict' })
+  expect(await it.users.show('ann')).toMatchObject({ hasPassword: false })
 })
 
 test('lists all that is wrong with a user at once', async () => {
@@ -128,7 +166,7 @@ test('adds one user for one username, however it is written', async () => {
 
 test('sets a password, roles, and whether a user is disabled', async () => {
   await using it = await start()
-  await it.users.add({ username: 'ann' }, 'the old password')
+  await it.users.add({ username: 'ann' }, async () => 'the old password')
   it.turnClock()
   const changed = await it.users.setPassword('ann', 'the new password')
   expect(changed.updatedAt).toBe('2026-01-01T00:01:00.000Z')
@@ -264,7 +302,12 @@ test('gives a client a new secret, and forgets the old one', async () => {
 test('adds one client for one id, and says which are not there', async () => {
   await using it = await start()
   await it.clients.add(WEB, undefined)
-  await expect(it.clients.add(WEB, undefined)).rejects.toMatchObject({ code: 'conflict' })
+  await expect(it.clients.add(WEB, undefined)).rejects.toMatchObject({
+    code: 'conflict',
+    message: expect.stringMatching(
+      /^There is a client web already\. .*portreeve clients remove web/,
+    ),
+  })
   await expect(it.clients.show('Web')).rejects.toThrow('There is no client "Web".')
   expect(await it.clients.remove('web')).toMatchObject({ id: 'web' })
   await expect(it.clients.rotateSecret('web', undefined)).rejects.toMatchObject({
@@ -274,7 +317,7 @@ test('adds one client for one id, and says which are not there', async () => {
 
 test('tells of every change, without secrets', async () => {
   await using it = await start({ resources: [RESOURCE] })
-  await it.users.add({ username: 'ann' }, 'correct horse')
+  await it.users.add({ username: 'ann' }, async () => 'correct horse')
   await it.users.setPassword('ann', 'battery staple')
   const { secret = '' } = await it.clients.add(WEB, undefined)
   await it.clients.remove('web')

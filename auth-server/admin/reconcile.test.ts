@@ -107,7 +107,7 @@ test('disables what has disappeared, and brings it back as it was', async () => 
 
 test('leaves alone what operators made', async () => {
   await using it = await openDatabase()
-  await it.operations.users.add({ username: 'bob' }, 'long enough')
+  await it.operations.users.add({ username: 'bob' }, async () => 'long enough')
   await it.operations.clients.add({ id: 'other', redirectUris: WEB.redirectUris }, undefined)
   const before = await it.snapshot()
   await it.apply({})
@@ -116,7 +116,7 @@ test('leaves alone what operators made', async () => {
 
 test('refuses to take over what operators made, names all of it, and changes nothing', async () => {
   await using it = await openDatabase()
-  await it.operations.users.add({ username: 'ann' }, 'long enough')
+  await it.operations.users.add({ username: 'ann' }, async () => 'long enough')
   await it.operations.clients.add({ id: 'web', redirectUris: WEB.redirectUris }, undefined)
   const before = await it.snapshot()
   const config: ConfigInput = {

@@ -29,8 +29,11 @@ export interface UserView extends Omit<
 
 /** Each names a user by username or by id, and throws `not_found` where there is none. */
 export interface UserOperations {
-  /** Without a password the person cannot sign in by one. Throws `conflict`, `invalid_input`. */
-  add(user: NewUser, password: string | undefined): Promise<UserView>
+  /**
+   * Without a password the person cannot sign in by one; it is asked for when all else is right.
+   * Throws `conflict`, `invalid_input`.
+   */
+  add(user: NewUser, askPassword: (() => Promise<string>) | undefined): Promise<UserView>
   list(): Promise<readonly UserView[]>
   show(name: string): Promise<UserView>
   /** Signs the user out everywhere, and ends what apps were granted. */
@@ -98,26 +101,26 @@ export function createUserOperations(
   }
 
   return {
-    async add(input, password) {
+    async add(input, askPassword) {
       const user = parseInput(newUserSchema, input, ['users', 0])
       refuseFindings(checkUser(user, config.roles))
       const username = normalizeUsername(user.username)
       if (declared.has(username)) throw refuseReadOnly(`The user ${username}`, file)
+      if (await accounts.findByUsername(username)) throw refuseTaken(username)
+      const passwordHash = askPassword && (await hash(await askPassword()))
       const now = clock.now()
       const account: Account = {
         ...user,
         id: createAccountId(),
         username,
-        passwordHash: password === undefined ? undefined : await hash(password),
+        passwordHash,
         disabled: false,
         accessEndedAt: undefined,
         owner: 'operator',
         createdAt: now,
         updatedAt: now,
       }
-      if (!(await accounts.insert(account))) {
-        throw new PortreeveError('conflict', `There is a user ${username} already.`)
-      }
+      if (!(await accounts.insert(account))) throw refuseTaken(username)
       events.objectChanged({ kind: 'user', action: 'added', id: account.id, by: 'operator' })
       return viewUser(account)
     },
@@ -152,6 +155,10 @@ export function createUserOperations(
       return viewUser(account)
     },
   }
+}
+
+function refuseTaken(username: string): PortreeveError {
+  return new PortreeveError('conflict', `There is a user ${username} already.`)
 }
 
 function viewUser({

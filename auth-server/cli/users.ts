@@ -72,7 +72,10 @@ function addAdd(users: Command, cli: Cli): void {
       profile: readProfile(options),
     }
     const work: Work = async (operations) =>
-      reportUser('Added', await operations.users.add(user, await readPassword?.(username)))
+      reportUser(
+        'Added',
+        await operations.users.add(user, readPassword && (() => readPassword(username))),
+      )
     await cli.operate(options, work, 'may be made')
   })
 }
@@ -116,7 +119,7 @@ function addList(users: Command, cli: Cli): void {
           json: { users: list },
           text: (style) =>
             list.length === 0
-              ? 'No users. Add one: portreeve users add NAME'
+              ? 'No users. Add one: npx portreeve users add NAME'
               : formatTable(
                   ['USERNAME', 'ROLES', 'STATE', 'OWNER', 'ID'],
                   list.map((user) => [

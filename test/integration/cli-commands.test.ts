@@ -94,7 +94,7 @@ describe.concurrent('portreeve users', PATIENCE, () => {
     const removed = await cli.run('users remove ann')
     expect(removed.stdout).toBe('Removed the user ann.\n')
     expect((await cli.run('users list')).stdout).toBe(
-      'No users. Add one: portreeve users add NAME\n',
+      'No users. Add one: npx portreeve users add NAME\n',
     )
   })
 
