@@ -7,9 +7,9 @@ export interface Csrf {
 }
 
 /**
- * Tokens are an HMAC of what the form is bound to. The first part is the interaction, whose signed
- * cookie only the browser has that started it: the token of another browser is for an interaction
- * that this one does not have.
+ * Tokens are an HMAC of what the form is bound to. The first part is the interaction, which is only
+ * found for the browser that started it (`provider/own-interactions.ts`): the token of another browser
+ * is for an interaction that this one does not have.
  */
 export function createCsrf(key: Buffer): Csrf {
   const digest = (binding: readonly string[]) =>

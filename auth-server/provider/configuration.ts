@@ -95,7 +95,10 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
   }
 }
 
-/** On https the prefixes pin the cookies to this host (RFC 6265bis §4.1.3). */
+/**
+ * `__Host-` pins the session's cookie to this host (RFC 6265bis §4.1.3). The other two have a path, and
+ * `__Secure-` does not keep a subdomain beside ours from planting them: see `own-interactions.ts`.
+ */
 function nameCookies({ issuer, cookieKey }: EngineSettings): NonNullable<Configuration['cookies']> {
   const secure = issuer.startsWith('https:')
   const options = { httpOnly: true, sameSite: 'lax', signed: true, secure } as const

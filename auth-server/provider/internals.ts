@@ -112,8 +112,12 @@ export function readSignOutSecret(ctx: KoaContextWithOIDC): string {
   return secret
 }
 
-/** The uid of the session that this request has ended, if it has ended one. */
-export function readEndedSession(ctx: KoaContextWithOIDC): string | undefined {
-  const session = ctx.oidc?.session as { uid?: string; destroyed?: boolean } | undefined
-  return session?.destroyed === true ? session.uid : undefined
+/** The session that this request has ended, if it has ended one, with what its clients know it by. */
+export function readEndedSession(
+  ctx: KoaContextWithOIDC,
+): { uid: string; sids: string[] } | undefined {
+  const session = ctx.oidc?.session
+  if (!session || !('destroyed' in session) || session.destroyed !== true) return undefined
+  const clients = Object.values(session.authorizations ?? {})
+  return { uid: session.uid, sids: clients.flatMap(({ sid }) => sid ?? []) }
 }

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
-import { errors, type KoaContextWithOIDC } from 'oidc-provider'
+import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
+import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
 import type { Logger } from '../log.ts'
 import { toEngineError } from './errors.ts'
 import type { EnginePages } from './interaction.ts'
 import { readEndedSession } from './internals.ts'
 import type { ModelStore, ModelWrite } from './model-store.ts'
+import { forgetInteraction, isOwnInteraction, rememberInteraction } from './own-interactions.ts'
 import { collectWrites } from './unit-of-work.ts'
 
 type Next = () => Promise<unknown>
@@ -37,6 +39,7 @@ export interface EngineMiddlewareCollaborators {
   readonly pages: EnginePages
   readonly requestId: () => string
   readonly log: Logger
+  readonly clock: Clock
 }
 
 /** What runs around the engine's own routes, outermost first. */
@@ -48,6 +51,8 @@ export function createEngineMiddleware(
     createFailureAnswer(collaborators),
     createNotFound(collaborators),
     takeExactPathsOnly,
+    createResumeGuard(collaborators),
+    createInteractionMemory(collaborators),
     cachePublicDocuments,
     takeEmptyBasicPassword,
     createUnitOfWork(collaborators),
@@ -119,6 +124,41 @@ async function takeExactPathsOnly({ path }: KoaContextWithOIDC, next: Next): Pro
   // An interaction's id has capitals.
   const fixed = path.replace(/^\/auth\/[\w-]+$/, '/auth')
   if (fixed === fixed.toLowerCase() && !fixed.endsWith('/')) await next()
+}
+
+/** The interaction that the engine would go on with: it goes by this cookie, not by the path. */
+function readResumed(ctx: KoaContextWithOIDC): string | undefined {
+  if (!ctx.path.startsWith('/auth/')) return undefined
+  const engine = ctx.app as Provider
+  return ctx.cookies.get(engine.cookieName('resume'), { signed: true })
+}
+
+/** Goes on only with what this browser has started: an answered interaction signs somebody in. */
+function createResumeGuard(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    const uid = readResumed(ctx)
+    if (uid === undefined || isOwnInteraction(ctx, uid)) {
+      await next()
+      return
+    }
+    const error = 'invalid_request'
+    const detail = 'the interaction is over, or another browser has started it'
+    collaborators.events.requestRefused({ endpoint: 'resume', error, detail })
+    refuse(collaborators, ctx, 400, error, detail)
+  }
+}
+
+function createInteractionMemory({ clock }: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    const ended = readResumed(ctx)
+    await next()
+    if (ctx.status !== 303) return
+    if (ended !== undefined) forgetInteraction(ctx, ended)
+    const started = ctx.oidc?.entities.Interaction
+    if (started && ctx.response.get('location') === `/interaction/${started.uid}`) {
+      rememberInteraction(ctx, started, clock)
+    }
+  }
 }
 
 async function answerMachinesInJson(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
@@ -212,9 +252,9 @@ function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
 function createSignOut({ models, events }: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     await next()
-    const uid = readEndedSession(ctx)
-    if (ctx.oidc?.route !== 'end_session_confirm' || uid === undefined) return
-    await models.apply([{ kind: 'end-session', uid }])
+    const ended = readEndedSession(ctx)
+    if (ctx.oidc?.route !== 'end_session_confirm' || ended === undefined) return
+    await models.apply([{ kind: 'end-session', ...ended }])
     events.signedOut({
       accountId: ctx.oidc.session?.accountId,
       clientId: ctx.oidc.client?.clientId,

@@ -44,11 +44,15 @@ export type ModelWrite =
       readonly key: string
       readonly retry?: RetryWindow | undefined
     }
+  /** Removes a row. A session goes on under another key: the engine changes its key at each sign-in. */
   | { readonly kind: 'destroy'; readonly model: string; readonly key: string }
   /** Removes a grant with all that hangs on it, and remembers that it is gone. */
   | { readonly kind: 'revoke-grant'; readonly grantId: string }
-  /** Ends every session row with this uid for good. */
-  | { readonly kind: 'end-session'; readonly uid: string }
+  /**
+   * Ends every session row with this uid for good, and with them their `sid`s: what each client knows
+   * the session by. `sids` names those of a row that is gone already.
+   */
+  | { readonly kind: 'end-session'; readonly uid: string; readonly sids?: readonly string[] }
 
 /** A second use counts as a retry while the first is recent and its successor is unused. */
 export interface RetryWindow {
@@ -75,6 +79,11 @@ export interface ModelStore {
   findByUid(model: string, uid: string): Promise<StoredModel | undefined>
   findByUserCode(model: string, userCode: string): Promise<StoredModel | undefined>
   apply(writes: readonly ModelWrite[]): Promise<ApplyResult>
+  /**
+   * Whether the session was ended that a client knows by this `sid`. Answers so for as long as an
+   * access token may carry it; a session that only expired was not ended.
+   */
+  isEnded(sid: string): Promise<boolean>
   /** Removes at most `limit` rows that expired before `before` (ms); answers how many. */
   purge(before: number, limit: number): Promise<number>
 }

@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errors, type Grant, type Provider } from 'oidc-provider'
 import type { Account, AccountStore } from '../accounts/account.ts'
 import type { Client, ClientStore } from '../clients/client.ts'
@@ -7,6 +8,7 @@ import { isOidcScope, OIDC_SCOPES, type Catalogue, type Resource } from '../scop
 import { decideScopes } from '../scopes/policy.ts'
 import type { EngineHost } from './host.ts'
 import type { Interactions, PendingInteraction, ScopeInWords } from './interaction.ts'
+import { isOwnInteraction } from './own-interactions.ts'
 import { toSubject } from './resources.ts'
 
 export interface InteractionCollaborators {
@@ -25,7 +27,7 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
   return {
     find: (req, res) =>
       unlessOver(async () => {
-        const details = await host.provider().interactionDetails(req, res)
+        const details = await readDetails(host, req, res)
         return describe(collaborators, details)
       }),
     finishSignIn: (req, res, { accountId, at, methods }) =>
@@ -33,13 +35,14 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
         // The engine reads this again after the consent page: without `ts` it would take that moment.
         const ts = Math.floor(at / 1000)
         const login = { accountId, amr: [...methods], remember: true, ts }
+        await readDetails(host, req, res)
         return host
           .provider()
           .interactionResult(req, res, { login }, { mergeWithLastSubmission: false })
       }),
     finishConsent: (req, res) =>
       unlessOver(async () => {
-        const details = await host.provider().interactionDetails(req, res)
+        const details = await readDetails(host, req, res)
         const pending = await describe(collaborators, details)
         const accountId = details.session?.accountId
         if (!pending || accountId === undefined) return undefined
@@ -53,7 +56,7 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
       }),
     cancel: (req, res) =>
       unlessOver(async () => {
-        const details = await host.provider().interactionDetails(req, res)
+        const details = await readDetails(host, req, res)
         events.consentRefused({
           accountId: details.session?.accountId,
           clientId: textOf(details.params['client_id']),
@@ -64,6 +67,18 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
           .interactionResult(req, res, result, { mergeWithLastSubmission: false })
       }),
   }
+}
+
+/** The engine goes by a cookie that others may have planted: only this browser's own are answered. */
+async function readDetails(
+  host: EngineHost,
+  req: IncomingMessage,
+  res: ServerResponse,
+): Promise<Details> {
+  const provider = host.provider()
+  const details = await provider.interactionDetails(req, res)
+  if (isOwnInteraction(provider.createContext(req, res), details.uid)) return details
+  throw new errors.SessionNotFound('another browser has started this interaction')
 }
 
 /** The engine throws where this browser has no such interaction, or has it no longer. */

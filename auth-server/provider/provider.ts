@@ -92,7 +92,7 @@ export function buildProvider(
   acceptJwtsAtUserinfo(
     provider,
     currentContext,
-    createUserinfoTokenReader({
+    createUserinfoTokenReader(collaborators.models, {
       issuer: options.issuer,
       audience: userinfoAudience,
       keys: options.publicKeys,

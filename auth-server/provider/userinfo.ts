@@ -2,6 +2,7 @@ import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import { isOidcScope } from '../scopes/catalogue.ts'
 import type { PublicJwk } from '../keys/keyset.ts'
 import { reattach } from './identifiers.ts'
+import type { ModelStore } from './model-store.ts'
 
 export interface UserinfoOptions {
   readonly issuer: string
@@ -25,13 +26,14 @@ export interface UserinfoToken {
 /**
  * Reads an access token of this issuer that lists userinfo in its audience, or answers `undefined`.
  *
- * Checks signature, `typ`, issuer, audience and times. Does not check that grant, account and client
- * still live: the engine does, for these tokens as for its own. A token bound to a key (`cnf`) is
- * refused: its proof cannot be checked here.
+ * Checks signature, `typ`, issuer, audience and times, and that the session was not ended that the token
+ * hangs on (`sid`). Does not check that grant, account and client still live: the engine does, for these
+ * tokens as for its own. A token bound to a key (`cnf`) is refused: its proof cannot be checked here.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc9068.html#section-4 RFC 9068 §4}
  */
 export function createUserinfoTokenReader(
+  models: Pick<ModelStore, 'isEnded'>,
   options: UserinfoOptions,
 ): (token: string) => Promise<UserinfoToken | undefined> {
   const keys = createLocalJWKSet({ keys: options.keys.map((key) => ({ ...key })) })
@@ -41,15 +43,23 @@ export function createUserinfoTokenReader(
     algorithms: [...new Set(options.keys.map(({ alg }) => alg))],
     requiredClaims: ['sub', 'client_id', 'grant_id', 'scope', 'jti', 'iat', 'exp'],
   }
-  return async (token) => {
+  const verify = async (token: string): Promise<JWTPayload | undefined> => {
     try {
       const { payload, protectedHeader } = await jwtVerify(token, keys, verification)
       const isAccessToken = protectedHeader.typ === 'at+jwt' || protectedHeader.typ === 'JWT'
-      return isAccessToken && payload['cnf'] === undefined ? toToken(payload) : undefined
+      return isAccessToken && payload['cnf'] === undefined ? payload : undefined
     } catch {
       // Whatever is wrong with it, it is no token that serves userinfo: the engine answers that.
       return undefined
     }
+  }
+  return async (token) => {
+    const payload = await verify(token)
+    if (!payload) return undefined
+    const { sid } = payload
+    // A token of an offline grant has none.
+    const ended = typeof sid === 'string' && (await models.isEnded(sid))
+    return ended ? undefined : toToken(payload)
   }
 }
 

@@ -49,6 +49,7 @@ export function createModelStore(database: Kysely<Schema>, clock: Clock): ModelS
       if (writes.length === 0) return { outcome: 'applied' }
       return database.transaction().execute((transaction) => applyAll(transaction, clock, writes))
     },
+    isEnded: (sid) => isBuried(database, 'sid', sid),
     purge: (before, limit) => purgeExpired(database, before, limit),
   }
 }
@@ -118,7 +119,7 @@ async function applyOne(
       await revokeGrant(transaction, clock, write.grantId)
       return true
     case 'end-session':
-      await endSession(transaction, clock, write.uid)
+      await endSession(transaction, clock, write.uid, write.sids)
       return true
   }
 }
@@ -259,15 +260,30 @@ async function destroy(
   if (model === 'Session') await bury(transaction, clock, 'Session', key, row?.expires_at ?? 0)
 }
 
-async function endSession(transaction: Transaction<Schema>, clock: Clock, uid: string) {
+async function endSession(
+  transaction: Transaction<Schema>,
+  clock: Clock,
+  uid: string,
+  knownSids: readonly string[] = [],
+) {
   const rows = await transaction
     .deleteFrom('engine_model')
     .where('model', '=', 'Session')
     .where('uid', '=', uid)
-    .returning('expires_at')
+    .returning(['expires_at', 'payload'])
     .execute()
   const last = Math.max(0, ...rows.map(({ expires_at }) => expires_at ?? 0))
   await bury(transaction, clock, 'Session uid', uid, last)
+  // Two tabs may have given one client two of them, each in the row of its tab.
+  const sids = new Set([...knownSids, ...rows.flatMap(({ payload }) => readSids(payload))])
+  for (const sid of sids) await bury(transaction, clock, 'sid', sid, last)
+}
+
+function readSids(payload: string): string[] {
+  const { authorizations = {} } = JSON.parse(payload) as {
+    authorizations?: Record<string, { sid?: string }>
+  }
+  return Object.values(authorizations).flatMap(({ sid }) => sid ?? [])
 }
 
 async function revokeGrant(transaction: Transaction<Schema>, clock: Clock, grantId: string) {
@@ -295,8 +311,8 @@ async function bury(
     .execute()
 }
 
-async function isBuried(transaction: Transaction<Schema>, kind: string, key: string) {
-  const row = await transaction
+async function isBuried(database: Kysely<Schema>, kind: string, key: string) {
+  const row = await database
     .selectFrom('tombstone')
     .select('key')
     .where('kind', '=', kind)
