@@ -13,7 +13,7 @@ export interface Program {
   /** It inherits nothing of ours. */
   readonly environment: Readonly<Record<string, string>>
   /** Where its log goes. Default: nowhere. */
-  readonly logFile?: string
+  readonly logFile?: string | undefined
 }
 
 /** A process of ours; disposing of it ends it, and waits until it has ended. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
+import { addAbortListener } from 'node:events'
 import path from 'node:path'
-import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander'
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { announceToPerson, announceToProgram } from './announce.ts'
 import { ROOT } from './child.ts'
 import { DEFAULT_FLOW, FLOWS } from './flows/flows.ts'
@@ -30,6 +31,7 @@ interface StartArguments {
 }
 
 const DATA = path.join(ROOT, '.portreeve')
+const NAMES = FLOWS.map(({ name }) => name)
 
 /** Whoever reads our output may stop reading, as `head` does. */
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -59,11 +61,10 @@ function createProgram(): Command {
   const program = new Command('portreeve-demo')
     .description('A client that runs each flow from grant to token to resource.')
     .exitOverride()
-  const names = FLOWS.map(({ name }) => name)
   program
     .command('run')
     .description('run flows on servers of their own, and show every step')
-    .addArgument(new Argument('[flow...]', 'which flows').choices(names).default([DEFAULT_FLOW]))
+    .argument('[flow...]', `which flows: ${NAMES.join(', ')}`, [DEFAULT_FLOW])
     .option('--list', 'list the flows')
     .option('--browser', 'sign in through your own browser')
     .option('--json', 'answer with a JSON document a line')
@@ -89,8 +90,10 @@ function readPort(text: string): number {
 async function start({ json, data, ...ports }: StartArguments): Promise<void> {
   const announce = json ? announceToProgram : announceToPerson
   const options = { ...ports, folder: path.resolve(data) }
-  if (!json)
+  if (!json) {
     process.stdout.write('Starting an authorization server, a notes API and a web client …\n\n')
+    addAbortListener(stop.signal, () => process.stdout.write('\nStopping them …\n'))
+  }
   try {
     await startDemo(options, (running) => announce(process.stdout, running), stop.signal)
   } catch (error) {
@@ -99,7 +102,15 @@ async function start({ json, data, ...ports }: StartArguments): Promise<void> {
   }
 }
 
-async function run(names: readonly string[], options: RunArguments): Promise<void> {
+async function run(
+  names: readonly string[],
+  options: RunArguments,
+  command: Command,
+): Promise<void> {
+  const unknown = names.find((name) => !NAMES.includes(name))
+  if (unknown !== undefined) {
+    command.error(`error: There is no flow “${unknown}”: the flows are ${NAMES.join(', ')}.`)
+  }
   if (options.list) {
     list(options)
     return

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { conceal, concealText, concealUrl } from './conceal.ts'
+import { conceal, concealText, concealTexts, concealUrl } from './conceal.ts'
 
 const JWT = 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhY2NfMTIzNDU2Nzg5MCJ9.c2lnbmF0dXJlLXNpZ25hdHVyZQ'
 
@@ -20,13 +20,20 @@ test.each([
   ['error_description', 'a text in words, however long it may be, is what helps'],
   ['expires_in', 600],
 ])('shows %s as it is', (name, value) => {
-  expect(conceal(name, value)).toBe(String(value))
+  expect(conceal(name, value)).toBe(value)
 })
 
-test('shortens what is inside lists and objects', () => {
-  expect(conceal('keys', [{ kid: 'k'.repeat(20) + 'K12345', alg: 'ES256' }])).toBe(
-    '[{ kid: kkkkkkkkkkkk…, alg: ES256 }]',
-  )
+test('shortens what is inside lists and objects, however deep, and keeps their form', () => {
+  const kid = 'k'.repeat(20) + 'K12345'
+  const hidden = { password: ['short', 1234], authorization: [`Bearer ${JWT}`], ends: null }
+  expect(conceal('keys', [{ kid, alg: 'ES256', tokens: [[JWT]], use: 1 }, hidden])).toEqual([
+    { kid: 'kkkkkkkkkkkk…', alg: 'ES256', tokens: [['eyJhbGciOiJF…']], use: 1 },
+    { password: ['(hidden)', '(hidden)'], authorization: ['Bearer eyJhbGciOiJF…'], ends: null },
+  ])
+})
+
+test('shortens tokens inside what was compared', () => {
+  expect(concealTexts({ list: [`of ${JWT}`, true] })).toEqual({ list: ['of eyJhbGciOiJF…', true] })
 })
 
 test('shortens identifiers in the path of a URL, and no words', () => {

@@ -42,7 +42,7 @@ test('a difference fails the step, names what was expected and what came, and en
   expect(reports[1]).toMatchObject({
     number: 2,
     ok: false,
-    checks: [{ what: 'status', expected: '401', actual: '200', ok: false }],
+    checks: [{ what: 'status', expected: 401, actual: 200, ok: false }],
     failure: 'status: expected 401, got 200',
   })
   expect(end).toMatchObject({ ok: false, failed: '2 different', steps: 2, checks: 2 })

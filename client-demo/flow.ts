@@ -1,7 +1,9 @@
+import { addAbortListener } from 'node:events'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as wait } from 'node:timers/promises'
-import { concealText } from './conceal.ts'
+import { concealText, concealTexts } from './conceal.ts'
 import type { Check, EndReport, Fact, Reporter, StepReport } from './report.ts'
+import { writeValue, type Json } from './value.ts'
 import type { Wire } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -32,7 +34,7 @@ export interface StepNotes {
   /** Compares; a difference ends the step, and the run. */
   check(what: string, expected: unknown, actual: unknown): void
   /** Something worth reading. */
-  fact(name: string, value: string, meaning: string): void
+  fact(name: string, value: Json, meaning: string): void
 }
 
 /** What a run needs beside its stage. */
@@ -110,17 +112,19 @@ class Difference extends Error {
   override readonly name = 'Difference'
 
   constructor({ what, expected, actual }: Check) {
-    super(`${what}: expected ${expected}, got ${actual}`, { cause: { expected, actual } })
+    super(`${what}: expected ${writeValue(expected)}, got ${writeValue(actual)}`, {
+      cause: { expected, actual },
+    })
   }
 }
 
 function compare(what: string, expected: unknown, actual: unknown): Check {
-  const [wanted, got] = [write(expected), write(actual)]
-  return { what, expected: concealText(wanted), actual: concealText(got), ok: wanted === got }
-}
-
-function write(value: unknown): string {
-  return typeof value === 'string' ? value : (JSON.stringify(value) ?? 'nothing')
+  return {
+    what,
+    expected: concealTexts(expected),
+    actual: actual === undefined ? undefined : concealTexts(actual),
+    ok: writeValue(expected) === writeValue(actual),
+  }
 }
 
 /** A request fails because of the process that ended, which is the better explanation. */
@@ -136,15 +140,13 @@ async function explainFailure(
 }
 
 function listCauses(error: unknown): { readonly message: string }[] {
-  if (!(error instanceof Error)) return error === undefined ? [] : [{ message: write(error) }]
+  if (!(error instanceof Error)) return error === undefined ? [] : [{ message: writeValue(error) }]
   return [error, ...listCauses(error.cause)]
 }
 
 function aborted(signal: AbortSignal): Promise<string> {
   return new Promise((resolve) => {
-    const stop = () => resolve('stopped')
-    if (signal.aborted) stop()
-    else signal.addEventListener('abort', stop, { once: true })
+    addAbortListener(signal, () => resolve('stopped'))
   })
 }
 

@@ -9,27 +9,54 @@ export interface WantedPort {
   readonly option: string
 }
 
-/** Makes sure that nothing listens on these ports yet; answers them, each 0 replaced by a free one. */
+type Claim = WantedPort & { readonly error?: NodeJS.ErrnoException }
+
+/**
+ * Makes sure that nothing listens on these ports yet; answers them, each 0 replaced by a free one.
+ * Names all that cannot be had at once, with a command that would do.
+ */
 export async function claimPorts(wanted: readonly WantedPort[]): Promise<number[]> {
-  await using cleanUp = new AsyncDisposableStack()
-  const ports: number[] = []
   // All of them are held until the last is found: no two get the same.
-  for (const one of wanted) {
-    const server = cleanUp.use(createServer())
-    ports.push(
-      await new Promise((resolve, reject) => {
-        server.once('error', (cause) => reject(describeProblem(one, cause)))
-        server.listen(one.port, '127.0.0.1', () => resolve((server.address() as AddressInfo).port))
-      }),
-    )
-  }
-  return ports
+  await using held = new AsyncDisposableStack()
+  const claims: Claim[] = []
+  for (const one of wanted) claims.push({ ...one, ...(await hold(one.port, held)) })
+  const problems = claims.filter(({ error }) => error)
+  if (problems.length === 0) return claims.map(({ port }) => port)
+  const options: string[] = []
+  for (const { option, port } of problems) options.push(`${option} ${await findNear(port, held)}`)
+  throw new Error(
+    [
+      ...problems.map(describeProblem),
+      'Stop what listens there, or choose other ports (0 is any free one):',
+      `  npm start -- ${options.join(' ')}`,
+    ].join('\n'),
+  )
 }
 
-function describeProblem({ what, port, option }: WantedPort, cause: NodeJS.ErrnoException): Error {
-  const problem = cause.code === 'EADDRINUSE' ? 'is taken' : `cannot be had (${cause.code})`
-  const advice = `choose another one with ${option} (0 takes a free one)`
-  return new Error(`port ${port} for ${what} ${problem}: stop what listens there, or ${advice}`, {
-    cause,
+function hold(
+  port: number,
+  held: AsyncDisposableStack,
+): Promise<{ readonly port: number } | { readonly error: NodeJS.ErrnoException }> {
+  const server = held.use(createServer())
+  return new Promise((resolve) => {
+    server.once('error', (error) => resolve({ error }))
+    server.listen(port, '127.0.0.1', () =>
+      resolve({ port: (server.address() as AddressInfo).port }),
+    )
   })
+}
+
+const NEAR = Array.from({ length: 20 }, (_, index) => index + 5)
+
+/** A port that is easy to remember beside `port`, or 0. */
+async function findNear(port: number, held: AsyncDisposableStack): Promise<number> {
+  for (const candidate of NEAR.map((distance) => port + distance)) {
+    if (candidate < 65_536 && 'port' in (await hold(candidate, held))) return candidate
+  }
+  return 0
+}
+
+function describeProblem({ what, port, error }: Claim): string {
+  const problem = error?.code === 'EADDRINUSE' ? 'is taken' : `cannot be had (${error?.code})`
+  return `port ${port} for ${what} ${problem}`
 }

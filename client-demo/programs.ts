@@ -31,7 +31,7 @@ export async function startAuthServer(
     file: 'auth-server/main.ts',
     args: ['serve', '--config', config, '--json'],
     environment: { ...secrets },
-    ...logTo(logFile),
+    logFile,
   }
   return startChild(program, stopped)
 }
@@ -63,7 +63,7 @@ export function startNotesApi(
       ['--json'],
     ].flat(),
     environment: {},
-    ...logTo(logFile),
+    logFile,
   }
   return startChild(program, stopped)
 }
@@ -95,8 +95,4 @@ export function startWebDemo(
     logFile,
   }
   return startChild(program, stopped)
-}
-
-function logTo(logFile: string | undefined): { logFile?: string } {
-  return logFile === undefined ? {} : { logFile }
 }

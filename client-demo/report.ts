@@ -1,3 +1,5 @@
+import type { Json } from './value.ts'
+
 /**
  * What a run tells: the shape of `--json`, one JSON document a line. First a `StartReport`, then a
  * `StepReport` for each step, last an `EndReport`.
@@ -40,20 +42,21 @@ export interface Exchange {
   readonly received: Fields
 }
 
-export type Fields = Readonly<Record<string, string>>
+export type Fields = Readonly<Record<string, Json>>
 
 /** Something that is worth reading in an answer, such as a claim. */
 export interface Fact {
   readonly name: string
-  readonly value: string
+  readonly value: Json
   /** Empty where the value says enough. */
   readonly meaning: string
 }
 
 export interface Check {
   readonly what: string
-  readonly expected: string
-  readonly actual: string
+  readonly expected: Json
+  /** Absent where nothing came. */
+  readonly actual: Json | undefined
   readonly ok: boolean
 }
 

@@ -1,3 +1,4 @@
+import { addAbortListener } from 'node:events'
 import type { Child } from './child.ts'
 import { claimPorts } from './ports.ts'
 import { startAuthServer, startNotesApi, startWebDemo } from './programs.ts'
@@ -59,14 +60,9 @@ export async function startDemo(
   const { url = '' } = keep(await startWebDemo(web, stopped)).ready
   const processes = children.map(({ name, pid }) => ({ name, pid }))
   announce({ issuer, api, web: url, vault, processes })
-  const death = await Promise.race([...children.map(({ died }) => died), aborted(stopped)])
-  if (death) throw death
-}
-
-function aborted(signal: AbortSignal): Promise<undefined> {
-  return new Promise((resolve) => {
-    const stop = () => resolve(undefined)
-    if (signal.aborted) stop()
-    else signal.addEventListener('abort', stop, { once: true })
+  const end = new Promise<undefined>((resolve) => {
+    addAbortListener(stopped, () => resolve(undefined))
   })
+  const death = await Promise.race([...children.map(({ died }) => died), end])
+  if (death) throw death
 }

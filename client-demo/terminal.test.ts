@@ -24,7 +24,7 @@ const STEP: StepReport = {
       url: 'http://127.0.0.1:12345/auth/Abcdefghijkl…',
       sent: {},
       status: 200,
-      received: { page: 'x'.repeat(150) },
+      received: { page: 'x'.repeat(150), kinds: ['a', 'b', { c: 1 }, 'd', 'e', 'f'] },
     },
   ],
   facts: [
@@ -76,6 +76,15 @@ test('names the step that failed, what was expected and what came', () => {
   const text = show(100)
   expect(text).toContain('✗ error: expected invalid_token, got nothing')
   expect(text).toMatch(/Failed at step 3 A title/)
+})
+
+test('shows a title whole at the end, in as many lines as it takes', () => {
+  const [, summary = ''] = show(60).split(/─+\n  ✗/)
+  expect(summary.replaceAll(/\s+/g, ' ').replace(' 12 ms', '')).toContain(STEP.title)
+})
+
+test('shows a list of a few entries on a line', () => {
+  expect(show(80)).toContain('kinds  [a, b, { c: 1 }, d, e, … 1 more]')
 })
 
 test('gives a redirect within a server one line, and no query', () => {

@@ -11,6 +11,7 @@ import type {
   StepReport,
 } from './report.ts'
 import { createStyle, type Output, type Style } from './style.ts'
+import { showValue, writeValue, type Json } from './value.ts'
 
 /** What a person reads: a block for each step, and a table at the end. */
 export function createTerminalReporter(output: Output): Reporter {
@@ -104,7 +105,10 @@ function formatAnswer(exchange: Exchange, width: number, style: Style): string[]
   const line = `${style.received('←')} ${style.title(String(status))} ${STATUS_CODES[status] ?? ''}`
   // The query stands at the request that follows.
   if (isRedirect(exchange)) {
-    return indentWrapped(`${line}, to ${received['location']?.split('?')[0]}`, width)
+    return indentWrapped(
+      `${line}, to ${showValue(received['location'] ?? '').split('?')[0]}`,
+      width,
+    )
   }
   return [`    ${line.trimEnd()}`, ...formatFields(received, width, style)]
 }
@@ -123,7 +127,7 @@ function isRedirect({ status, received }: Exchange): boolean {
 const INDENT = ' '.repeat(8)
 
 function formatFields(fields: Fields, width: number, style: Style): string[] {
-  const pairs = Object.entries(fields)
+  const pairs = Object.entries(fields).map(([name, value]) => [name, showValue(value)] as const)
   return pairs.length === 0 ? [] : formatPairs(pairs, INDENT, width, style.quiet)
 }
 
@@ -134,7 +138,8 @@ function formatFacts(facts: readonly Fact[], width: number, style: Style): strin
   const names = Math.max(...facts.map(({ name }) => measure(name))) + 2
   const indent = ' '.repeat(4 + names)
   const room = width - indent.length
-  return facts.flatMap(({ name, value, meaning }) => {
+  return facts.flatMap(({ name, value: json, meaning }) => {
+    const value = showValue(json)
     const start = `    ${pad(style.title(name), names)}`
     const meanings = meaning === '' ? [] : wrap(meaning, room - VALUE_COLUMN).map(style.quiet)
     const below = `${indent}${' '.repeat(VALUE_COLUMN)}`
@@ -154,14 +159,16 @@ function formatFacts(facts: readonly Fact[], width: number, style: Style): strin
 function formatChecks(checks: readonly Check[], width: number, style: Style): string[] {
   return checks.flatMap(({ what, expected, actual, ok }) => {
     const mark = ok ? style.good('✓') : style.bad('✗')
-    const text = ok ? describeCheck(what, expected) : `${what}: expected ${expected}, got ${actual}`
+    const text = ok
+      ? describeCheck(what, expected)
+      : `${what}: expected ${writeValue(expected)}, got ${writeValue(actual)}`
     return wrap(text, width - 6).map((line, index) => `    ${index === 0 ? mark : ' '} ${line}`)
   })
 }
 
-function describeCheck(what: string, expected: string): string {
-  if (expected === 'true') return what
-  return expected === 'false' ? `no ${what}` : `${what}: ${expected}`
+function describeCheck(what: string, expected: Json): string {
+  if (expected === true) return what
+  return expected === false ? `no ${what}` : `${what}: ${writeValue(expected)}`
 }
 
 function formatFailure(failure: string, width: number, style: Style): string[] {
@@ -177,12 +184,15 @@ function formatEnd(
   width: number,
   style: Style,
 ): string[] {
-  const room = width - 20
-  const rows = steps.map(({ number, title, ok, durationMs }) => {
+  const room = width - 18
+  const rows = steps.flatMap(({ number, title, ok, durationMs }) => {
     const mark = ok ? style.good('✓') : style.bad('✗')
-    const short = measure(title) > room ? `${title.slice(0, room - 1)}…` : title
     const time = style.quiet(`${durationMs} ms`.padStart(9))
-    return `  ${mark} ${String(number).padStart(2)}  ${pad(short, room)} ${time}`
+    const [first = '', ...rest] = wrap(title, room)
+    return [
+      `  ${mark} ${String(number).padStart(2)}  ${pad(first, room)} ${time}`,
+      ...rest.map((line) => `${' '.repeat(8)}${line}`),
+    ]
   })
   const total = `${(end.durationMs / 1000).toFixed(1)} s`
   const verdict =

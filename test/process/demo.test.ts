@@ -107,10 +107,33 @@ test('shows the whole flow, and leaves nothing behind', async () => {
   expect(end.durationMs).toBeLessThan(30_000)
 })
 
-test('shows no password, no secret and no whole token', async () => {
-  const { stdout } = await runDemo(['run'])
-  expect(stdout).toContain('Everything is as it should be')
-  expect(stdout).toContain('password  (hidden)')
+test('gives programs values as JSON has them, shortened inside as well', async () => {
+  const { stdout } = await runDemo(['run', '--json'])
+  const { steps } = readReports(stdout)
+  const received = steps[0]?.exchanges[0]?.received
+  expect(received).toMatchObject({ code_challenge_methods_supported: ['S256'] })
+  const facts = steps.flatMap((step) => step.facts)
+  expect(facts.find(({ name }) => name === 'roles')?.value).toEqual(['editor'])
+  const answers = steps.flatMap(({ exchanges }) => exchanges.map((exchange) => exchange.received))
+  expect(answers.find(({ notes }) => notes !== undefined)).toEqual({
+    notes: [
+      {
+        id: expect.any(String),
+        owner: expect.stringMatching(/^acc_.{8}…$/),
+        text: 'Oil the hinges of the north gate',
+        createdAt: expect.any(String),
+      },
+    ],
+  })
+})
+
+test.each([
+  ['people', [], /password  \(hidden\)/],
+  ['programs', ['--json'], /"password":"\(hidden\)"/],
+])('shows %s no password, no secret and no whole token', async (_reader, args, hidden) => {
+  const { code, stdout } = await runDemo(['run', ...args])
+  expect(code).toBe(0)
+  expect(stdout).toMatch(hidden)
   // Passwords have 15 characters, secrets and opaque tokens 43, a JWT has two dots.
   expect(stdout.match(/eyJ[\w-]*\.[\w-]*/g)).toBeNull()
   const words = stdout.match(/[\w-]{15,}/g) ?? []
@@ -151,7 +174,11 @@ test.each([
 })
 
 test.each([
-  ['an unknown flow', ['run', 'nonsense'], /nonsense.*Allowed choices are code/],
+  [
+    'an unknown flow',
+    ['run', 'nonsense'],
+    /^error: There is no flow “nonsense”: the flows are code\.\n$/,
+  ],
   ['an unknown option', ['run', '--nonsense'], /unknown option '--nonsense'/],
   ['an unknown command', ['nonsense'], /unknown command 'nonsense'/],
   ['no command', [], /Usage:/],
@@ -215,6 +242,16 @@ test('start runs the servers until stopped, and keeps people and keys for the ne
   }
   expect(keys[1]).toEqual(keys[0])
   expect(secrets[1]).toBe(secrets[0])
+})
+
+test('start says that it stops', async () => {
+  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-start-test-'))
+  const args = ['start', ...FREE_PORTS, '--data', folder.path]
+  const { code, stdout } = await runDemo(args, (line, { kill }) => {
+    if (line === 'Stop it with Ctrl+C.') kill('SIGINT')
+  })
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/\nStop it with Ctrl\+C\.\n\nStopping them …$/)
 })
 
 test('start ends all of it, with a reason, when one of them ends', async () => {

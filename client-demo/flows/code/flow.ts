@@ -3,8 +3,15 @@ import { readToken, sendNoToken, tamper, writeNote } from './api.ts'
 import { readAsAdmin, readAsBob, signInBob, writeAsBob } from './people.ts'
 import { refreshOnce, retryRefresh, reuseRefresh } from './refresh.ts'
 import { outliveToken, readAsService, useOtherAudience } from './service.ts'
-import { consent, discover, exchange, readProfile, request, signInAlice } from './sign-in.ts'
-import { signInYourself } from './sign-in.ts'
+import {
+  consent,
+  discover,
+  exchange,
+  readProfile,
+  request,
+  signInAlice,
+  signInYourself,
+} from './sign-in.ts'
 import { afterSignOut, comeAgain, signOut } from './sign-out.ts'
 import { createCodeStage, type CodeStage } from './stage.ts'
 

@@ -50,8 +50,8 @@ export const retryRefresh: CodeStep = {
 export const reuseRefresh: CodeStep = {
   title: 'The successor is used, and then somebody comes with the old token',
   why:
-    'Now two hold the family, and one of them stole it; nobody can tell which. So the family ' +
-    'ends: the newest token, which was good until now, is dead too.',
+    'Two hold tokens of one family, all that descend from one sign-in, and one of them is a thief; ' +
+    'nobody can tell which. So the family ends: the newest token, good until now, is dead too.',
   async run(stage, notes) {
     const newest = await refresh(stage, stage.refreshed.get())
     await checkRefreshRefused(stage, stage.tokens.alice.get(), notes, 'the old token')

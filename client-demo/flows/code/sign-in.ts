@@ -1,5 +1,4 @@
-import { discovery, None } from 'openid-client'
-import { allowInsecureRequests, customFetch, fetchUserInfo } from 'openid-client'
+import { allowInsecureRequests, customFetch, discovery, fetchUserInfo, None } from 'openid-client'
 import { hasForm, readAll } from '../../browser.ts'
 import { DEMO_CLIENT } from '../../configuration.ts'
 import type { Step } from '../../flow.ts'
@@ -11,7 +10,9 @@ type CodeStep = Step<CodeStage>
 
 export const discover: CodeStep = {
   title: 'The client discovers the authorization server',
-  why: 'One URL is all that a client is configured with; the rest the server says itself.',
+  why:
+    'A client is configured with one URL, beside its own id and the URI that people come back to; ' +
+    'the rest the server says itself.',
   async run({ world, client }, { check }) {
     const { wire, issuer } = world
     const config = await discovery(new URL(issuer), DEMO_CLIENT, undefined, None(), {
