@@ -203,6 +203,58 @@ describe('sessions', () => {
       await models.apply([authorize('c', 'third-tab')])
       expect(await models.findByUid('Session', 'u')).toBeUndefined()
     }))
+
+  const known = (sid: string, key: string, uid = 'u') =>
+    put('Session', key, {
+      uid,
+      accountId: 'alice',
+      payload: { accountId: 'alice', uid, authorizations: { web: { sid } } },
+    })
+  const endedOf = async (models: Stores['models'], sids: readonly string[]) => {
+    const ended = await Promise.all(sids.map((sid) => models.isEnded(sid)))
+    return sids.filter((_sid, index) => ended[index])
+  }
+
+  test('end under every name that clients have for them, for as long as a token may live', () =>
+    withStores(async ({ models }, other) => {
+      await models.apply([known('first', 's'), known('second', 'second-tab')])
+      await models.apply([known('other', 'o', 'another')])
+      const sids = ['first', 'second', 'told', 'other', '']
+      expect(await endedOf(models, sids)).toEqual([])
+      await models.apply([{ kind: 'end-session', uid: 'u', sids: ['told'] }])
+      clock.advance(24 * HOUR)
+      await models.purge(clock.now(), 100)
+      expect(await endedOf(other.models, sids)).toEqual(['first', 'second', 'told'])
+    }))
+
+  test('go on when their key changes', () =>
+    withStores(async ({ models }) => {
+      await models.apply([known('sid', 'old')])
+      await models.apply([{ kind: 'destroy', model: 'Session', key: 'old' }])
+      await models.apply([known('sid', 'new')])
+      expect(await endedOf(models, ['sid'])).toEqual([])
+      expect(await models.findByUid('Session', 'u')).toMatchObject({ key: 'new' })
+    }))
+
+  test('end with the account', () =>
+    withStores(async ({ models, accounts }) => {
+      await accounts.insert({
+        id: 'alice',
+        username: 'alice',
+        passwordHash: undefined,
+        roles: [],
+        groups: [],
+        profile: {},
+        disabled: false,
+        accessEndedAt: undefined,
+        owner: 'operator',
+        createdAt: 0,
+        updatedAt: 0,
+      })
+      await models.apply([known('sid', 's')])
+      await accounts.remove('alice')
+      expect(await endedOf(models, ['sid'])).toEqual(['sid'])
+    }))
 })
 
 describe('the purge', () => {
