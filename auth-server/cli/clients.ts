@@ -35,15 +35,17 @@ const GRANT_HELP = `how it may get tokens; may be repeated (choices: ${GRANTS.ma
 const EXAMPLES = `
 Examples:
   A web application with a server:
-    portreeve clients add shop --redirect-uri https://shop.example/callback --scope "openid profile"
+    npx portreeve clients add shop --scope "openid profile" \\
+      --redirect-uri https://shop.example/callback
   An application in the browser:
-    portreeve clients add spa --auth-method none --redirect-uri https://spa.example/ \\
-      --origin https://spa.example --scope openid
+    npx portreeve clients add spa --auth-method none --scope openid \\
+      --redirect-uri https://spa.example/ --origin https://spa.example
   An app on a person's own machine:
-    portreeve clients add tool --application-type native --auth-method none \\
-      --redirect-uri http://127.0.0.1/callback --scope openid
+    npx portreeve clients add tool --auth-method none --scope openid \\
+      --application-type native --redirect-uri http://127.0.0.1/callback
   A service without people:
-    portreeve clients add robot --grant client_credentials --scope notes:read`
+    npx portreeve clients add robot --grant client_credentials \\
+      --scope notes:read`
 
 export function addClientCommands(program: Command, cli: Cli): void {
   const clients = program.command('clients').description('applications that ask for tokens')
@@ -146,7 +148,7 @@ function addList(clients: Command, cli: Cli): void {
           json: { clients: list },
           text: (style) =>
             list.length === 0
-              ? 'No clients. Add one: portreeve clients add ID --redirect-uri URI'
+              ? 'No clients. Add one: npx portreeve clients add ID --redirect-uri URI'
               : formatTable(
                   ['ID', 'NAME', 'GRANTS', 'METHOD', 'STATE', 'OWNER'],
                   list.map((client) => [

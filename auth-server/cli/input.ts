@@ -66,7 +66,9 @@ export async function askForPassword(
     }
     return answer
   }
-  const first = await ask(`New password of ${username}`, (text = '') => judgePassword(text))
+  const first = await ask(`New password of ${username} (at least 8 characters)`, (text = '') =>
+    judgePassword(text),
+  )
   await ask('The same again', (text) =>
     text === first ? undefined : 'That is not the same password.',
   )

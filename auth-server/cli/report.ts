@@ -16,6 +16,8 @@ export interface Report {
 export const DONE = 0
 const FAILED = 1
 const WRONG_USAGE = 2
+const NAMES_RULE = /\bPR\d{3}: /
+const RULES_HINT = 'What each rule (PR…) is about: docs/configuration.md#rules'
 
 /** Writes the answer to standard output, and warnings to standard error. */
 export function printReport(world: World, report: Report, asJson: boolean): void {
@@ -48,7 +50,8 @@ export function printFailure(world: World, error: unknown, asJson: boolean): num
     return FAILED
   }
   const style = createStyle(wantsColours(stderr, environment))
-  stderr.write(`${style.alert('error:')} ${tame(message)}\n`)
+  const more = NAMES_RULE.test(message) ? `\n${style.quiet(RULES_HINT)}` : ''
+  stderr.write(`${style.alert('error:')} ${tame(message)}${more}\n`)
   return FAILED
 }
 

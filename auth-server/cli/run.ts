@@ -63,7 +63,11 @@ function createProgram(world: World, asJson: boolean): Command {
         write(`${asJson ? toJson({ error: { code: 'usage', message } }) : inWords}\n`)
       },
     })
-    .configureHelp({ showGlobalOptions: false })
+    .configureHelp({
+      showGlobalOptions: false,
+      // Rather narrow columns than words that the terminal breaks.
+      minWidthToWrap: 12,
+    })
 }
 
 /** Reading from a wrong folder would otherwise make an empty database there, and find nothing. */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import { databaseFile, loadConfig, type LoadedConfig } from '../config/load.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
@@ -12,8 +13,12 @@ export function addServeCommand(program: Command, { world }: Cli): void {
     const { environment, stderr } = world
     const stopped = world.waitForStop()
     const loaded = await loadConfig({ file: options.config, environment, checkSecrets: true })
+    const database = databaseFile(loaded.config)
+    // A database in memory is out of reach of other programs.
+    const isFirst = database !== undefined && !existsSync(database)
+    const start = { isFirst, namedFile: options.config && loaded.file }
     await using server = await world.createAuthServer(loaded)
-    printReport(world, reportServer(server, loaded), options.json === true)
+    printReport(world, reportServer(server, loaded, start), options.json === true)
     await stopped
     if (!options.json) {
       stderr.write('Stopping. What is under way is answered first; a second signal ends at once.\n')
@@ -21,8 +26,16 @@ export function addServeCommand(program: Command, { world }: Cli): void {
   })
 }
 
-function reportServer(server: RunningServer, { config, file, warnings }: LoadedConfig): Report {
+interface Start {
+  /** Whether somebody is at it for the first time: there was no database before. */
+  readonly isFirst: boolean
+  /** The file that was named with --config, if one was. */
+  readonly namedFile: string | undefined
+}
+
+function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start): Report {
   const { issuer, url } = server
+  const { config, file, warnings } = loaded
   const database = databaseFile(config)
   return {
     json: { issuer, url, database: database ?? null, config: file ?? null },
@@ -39,27 +52,25 @@ function reportServer(server: RunningServer, { config, file, warnings }: LoadedC
           ],
           style,
         ),
-        listNextSteps(config, file, style),
+        ...(start.isFirst ? listNextSteps(config, start, style) : []),
+        'Stop it with Ctrl+C.',
       ].join('\n\n'),
   }
 }
 
 function listNextSteps(
-  config: LoadedConfig['config'],
-  file: string | undefined,
+  { users, clients }: LoadedConfig['config'],
+  { namedFile }: Start,
   style: Style,
-): string {
-  const stop = 'Stop it with Ctrl+C.'
-  if (config.users.length > 0 && config.clients.length > 0) return stop
-  const option = file === undefined ? '' : ` --config ${file}`
+): string[] {
+  const option = namedFile === undefined ? '' : ` --config ${namedFile}`
+  const client =
+    'npx portreeve clients add my-app --redirect-uri http://localhost:8080/callback --scope openid'
   const steps = [
-    ...(config.users.length > 0 ? [] : [`portreeve users add ann${option}`]),
-    ...(config.clients.length > 0
-      ? []
-      : [
-          `portreeve clients add my-app --redirect-uri http://localhost:8080/callback --scope openid${option}`,
-        ]),
+    ...(users.length > 0 ? [] : [`npx portreeve users add ann${option}`]),
+    ...(clients.length > 0 ? [] : [`${client}${option}`]),
   ]
+  if (steps.length === 0) return []
   const title = 'To have somebody sign in, and something to sign in to, from another terminal:'
-  return [style.title(title), ...steps.map((step) => `  ${step}`), '', stop].join('\n')
+  return [[style.title(title), ...steps.map((step) => `  ${step}`)].join('\n')]
 }

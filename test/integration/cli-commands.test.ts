@@ -121,6 +121,17 @@ describe.concurrent('portreeve users', PATIENCE, () => {
     expect(refused.stderr).toBe('error: There is no user "nobody".\n')
   })
 
+  test('points at the rules where it names one, and only there', async () => {
+    const [ruled, other] = await Promise.all([
+      shared.run('users add ann --no-password --role king'),
+      shared.run('users add ann --no-password --email x'),
+    ])
+    expect(ruled.stderr).toMatch(
+      /^error: roles\[0\]: PR402: .*\nWhat each rule \(PR…\) is about: docs\/configuration\.md#rules\n$/,
+    )
+    expect(other.stderr).toMatch(/^error: profile\.email: .*\n$/)
+  })
+
   test('refuses a second user of the same name, whatever its case', async () => {
     using cli = makeCli()
     await cli.run('users add ann --no-password')
@@ -158,6 +169,17 @@ describe.concurrent('portreeve clients', PATIENCE, () => {
       removed: { id: 'shop' },
     })
     expect(readJson((await cli.run('clients list --json')).stdout)).toEqual({ clients: [] })
+  })
+
+  test('says what to do about an id that is taken', async () => {
+    using cli = makeCli()
+    const add = 'clients add my-app --redirect-uri https://my.example/ --scope openid'
+    await cli.run(add)
+    const { code, stderr } = await cli.run(add)
+    expect(code).toBe(1)
+    expect(stderr).toMatch(
+      /^error: There is a client my-app already\. .*clients remove my-app\)\.\n$/,
+    )
   })
 
   test('takes a secret from standard input, and never shows it', async () => {
@@ -232,6 +254,7 @@ describe.concurrent('portreeve', PATIENCE, () => {
       const { code, stdout, stderr } = await shared.run(args)
       expect([code, stderr]).toEqual([0, ''])
       expect(stdout).toMatch(/^Usage: portreeve /)
+      expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
     },
   )
 

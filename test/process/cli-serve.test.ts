@@ -1,13 +1,17 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
+import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { basic } from '../support/flow.ts'
 import { makeFolder } from '../support/folder.ts'
 import { runProgram, startServerProcess, writeConfig } from '../support/process.ts'
-import { SERVICE_SECRET } from '../support/server.ts'
+import { ENVIRONMENT, SERVICE_SECRET } from '../support/server.ts'
+
+const MAIN = path.resolve(import.meta.dirname, '../../auth-server/main.ts')
 
 /** Runs `serve` where it cannot start. */
 async function serve(
@@ -174,6 +178,53 @@ describe('portreeve serve', PATIENCE, () => {
       config,
     })
     expect(server.logged() + server.printed()).not.toContain(SERVICE_SECRET)
+  })
+})
+
+describe('portreeve serve shows a person', PATIENCE, () => {
+  /** What it prints until it is stopped. */
+  const show = async (folder: string, ...args: string[]) => {
+    const child = spawn(process.execPath, [MAIN, 'serve', ...args], {
+      cwd: folder,
+      env: ENVIRONMENT,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    let shown = ''
+    for await (const chunk of child.stdout) {
+      shown += String(chunk)
+      if (shown.includes('Stop it with Ctrl+C.')) child.kill('SIGTERM')
+    }
+    return shown
+  }
+  const bare = (config: ConfigInput) => ({ ...config, users: [], clients: [] })
+
+  test('what to do next, in commands that work as they stand, at the first start alone', async () => {
+    using folder = makeFolder()
+    writeConfig(folder.path, bare)
+    const first = await show(folder.path)
+    expect(first).toMatch(/^ {2}npx portreeve users add ann$/m)
+    expect(first).toMatch(/^ {2}npx portreeve clients add my-app .* --scope openid$/m)
+    const second = await show(folder.path)
+    expect(second).toContain('Portreeve listens')
+    expect(second).not.toContain('npx portreeve')
+  })
+
+  test('the configuration in these commands where one was named', async () => {
+    using folder = makeFolder()
+    const config = writeConfig(folder.path, bare, 'other.json')
+    const shown = await show(folder.path, '--config', 'other.json')
+    expect(shown).toContain(`  npx portreeve users add ann --config ${config}\n`)
+  })
+
+  test('nothing to do next where a database in memory lets nobody do it, or all is there', async () => {
+    using folder = makeFolder()
+    writeConfig(folder.path, (config) => ({
+      ...bare(config),
+      database: { url: 'sqlite::memory:' },
+    }))
+    expect(await show(folder.path)).not.toContain('npx portreeve')
+    writeConfig(folder.path)
+    expect(await show(folder.path)).not.toContain('npx portreeve')
   })
 })
 
