@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { addAbortListener } from 'node:events'
 import path from 'node:path'
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander'
 import { announceToPerson, announceToProgram } from './announce.ts'
 import { ROOT } from './child.ts'
 import { DEFAULT_FLOW, FLOWS } from './flows/flows.ts'
@@ -64,7 +64,12 @@ function createProgram(): Command {
   program
     .command('run')
     .description('run flows on servers of their own, and show every step')
-    .argument('[flow...]', `which flows: ${NAMES.join(', ')}`, [DEFAULT_FLOW])
+    .addArgument(
+      new Argument('[flow...]', `which flows: ${NAMES.join(', ')}`).default(
+        [DEFAULT_FLOW],
+        DEFAULT_FLOW,
+      ),
+    )
     .option('--list', 'list the flows')
     .option('--browser', 'sign in through your own browser')
     .option('--json', 'answer with a JSON document a line')

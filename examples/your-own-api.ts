@@ -1,4 +1,5 @@
-// Your own API. Run it with the URL of the issuer: node examples/your-own-api.ts http://localhost:3000
+// Your own API. Arguments, both optional: the URL of the issuer, and the port that it listens on
+// npx node examples/your-own-api.ts http://localhost:3000 3002
 import { createProtect, createVerifier } from '@portreeve/resource-server'
 import Koa from 'koa'
 

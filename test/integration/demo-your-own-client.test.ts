@@ -1,23 +1,30 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { expect, test } from 'vitest'
 import { buildWorld } from '../../client-demo/world.ts'
 import { createBrowser } from '../support/browser.ts'
+import { makeFolder } from '../support/folder.ts'
+import { startProgram } from '../support/program.ts'
+import { PASSWORDS, startServer, WEB_SECRET } from '../support/server.ts'
 
-const EXAMPLE = path.resolve(import.meta.dirname, '../../examples/your-own-client.ts')
+const EXAMPLES = path.resolve(import.meta.dirname, '../../examples')
+const EXAMPLE = path.join(EXAMPLES, 'your-own-client.ts')
 
-test('your own client is under 30 lines', async () => {
-  const lines = (await readFile(EXAMPLE, 'utf8')).trimEnd().split('\n')
+test.each(['your-own-client.ts', 'your-own-api.ts'])('%s is under 30 lines', async (name) => {
+  const lines = (await readFile(path.join(EXAMPLES, name), 'utf8')).trimEnd().split('\n')
   expect(lines.length).toBeLessThan(30)
 })
 
-test('your own client signs a person in and calls an API for them', async () => {
-  await using world = await buildWorld(new AbortController().signal)
-  const { issuer, api, secrets } = world
-  const client = spawn(process.execPath, [EXAMPLE, issuer, api], { env: {} })
+/** Runs the example and is Alice in front of it; answers how it ended and what it printed. */
+async function signInAt(
+  issuer: string,
+  password: string,
+  args: readonly string[],
+): Promise<{ readonly ended: unknown[]; readonly output: string }> {
+  const client = spawn(process.execPath, [EXAMPLE, issuer, ...args], { env: {} })
   const ended = once(client, 'close')
   const lines: string[] = []
   const reader = createInterface(client.stdout).on('line', (line) => lines.push(line))
@@ -26,15 +33,45 @@ test('your own client signs a person in and calls an API for them', async () => 
   const [first] = (await once(reader, 'line')) as [string]
   const browser = createBrowser(issuer)
   const page = await browser.get(first.replace('Open ', ''))
-  const typed = { username: 'alice', password: secrets.ALICE_PASSWORD }
-  const consent = await browser.submit(page, '/sign-in', typed)
+  const consent = await browser.submit(page, '/sign-in', { username: 'alice', password })
   const { location = '' } = await browser.submit(consent, '/consent')
   const back = await fetch(location)
   expect(await back.text()).toContain('You are signed in')
+  return { ended: await ended, output: lines.join('\n') }
+}
 
-  expect(await ended).toEqual([0, null])
-  const output = lines.join('\n')
+test('your own client signs a person in and calls an API for them', async () => {
+  await using world = await buildWorld(new AbortController().signal)
+  const { issuer, api, secrets } = world
+  const { ended, output } = await signInAt(issuer, secrets.ALICE_PASSWORD, [api])
+  expect(ended).toEqual([0, null])
   expect(output).toMatch(/sub: 'acc_/)
   expect(output).toContain(`iss: '${issuer}'`)
   expect(output).toContain('{ notes: [] }')
+})
+
+test('your own client can be another one, with a secret', async () => {
+  using folder = makeFolder()
+  const secretFile = path.join(folder.path, 'secret')
+  await writeFile(secretFile, `${WEB_SECRET}\n`)
+  await using server = await startServer((config) => ({
+    ...config,
+    clients: config.clients?.map((client) =>
+      client.id === 'web'
+        ? { ...client, applicationType: 'native', redirectUris: ['http://127.0.0.1/back'] }
+        : client,
+    ),
+  }))
+  await using api = startProgram('examples/your-own-api.ts', [server.issuer, '0'])
+  const port = /port: (\d+)/.exec((await api.firstLine) ?? '')?.[1]
+  const { ended, output } = await signInAt(server.issuer, PASSWORDS.alice, [
+    `http://127.0.0.1:${port}`,
+    'web',
+    'http://127.0.0.1:0/back',
+    secretFile,
+  ])
+  expect(ended).toEqual([0, null])
+  expect(output).toContain("aud: 'web'")
+  expect(output).toMatch(/hello: 'acc_/)
+  expect(output).not.toContain(WEB_SECRET)
 })
