@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -12,6 +13,7 @@ import { PortreeveError } from './errors.ts'
 import { createEvents } from './events.ts'
 import { createApp } from './http/app.ts'
 import { answerMalformedRequests } from './http/malformed.ts'
+import { refuseWhileStarting } from './http/starting.ts'
 import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
 import { createCsrf } from './interactions/csrf.ts'
 import { createPages } from './interactions/pages.ts'
@@ -44,6 +46,7 @@ const REQUEST_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_TIMEOUT_MS = 5000
 /** Time-outs are noticed this late; by default it would be half a minute. */
 const TIMEOUT_CHECK_MS = 1000
+const OTHERS_MAY_READ = 0o044
 const DRAIN_TIMEOUT_MS = 10_000
 /** ES256 for access tokens and RS256 for ID tokens are always there. */
 const ALWAYS: readonly SigningAlgorithm[] = ['ES256', 'RS256']
@@ -63,10 +66,12 @@ export async function createAuthServer(
   const clock = overrides.clock ?? systemClock
   const log = overrides.log ?? createLog(config.log.level)
   await using cleanUp = new AsyncDisposableStack()
-  const rootKey = await readRootKey(loaded)
+  const rootKey = await readRootKey(loaded, log)
   const stores = cleanUp.use(await openStores(config.database.url, clock))
   const server = createHttpServer()
   answerMalformedRequests(server, log)
+  // The issuer may have the port that is found out by listening: requests can come before the rooms are.
+  server.on('request', refuseWhileStarting)
   cleanUp.defer(() => stop(server))
   const { port } = await listen(server, config.listen)
   const issuer = withPort(config.issuer, port)
@@ -74,6 +79,7 @@ export async function createAuthServer(
   const draining = { now: false }
   const app = await compose(services, () => draining.now)
   cleanUp.use(startPurge(stores.models, clock, log))
+  server.off('request', refuseWhileStarting)
   server.on('request', app)
   const url = `http://${formatHost(config.listen.host)}:${port}`
   log.info({ event: 'started', issuer, url })
@@ -190,8 +196,17 @@ function algorithmsOf({ resources }: Config): readonly SigningAlgorithm[] {
   return [...new Set([...ALWAYS, ...resources.map(({ algorithm }) => algorithm)])]
 }
 
-async function readRootKey({ config, readSecret }: LoadedConfig): Promise<Buffer> {
-  if ('file' in config.rootKey) return readOrCreateRootKeyFile(config.rootKey.file)
+async function readRootKey({ config, readSecret }: LoadedConfig, log: Logger): Promise<Buffer> {
+  if ('file' in config.rootKey) {
+    const { file } = config.rootKey
+    const key = await readOrCreateRootKeyFile(file)
+    const { mode } = await stat(file)
+    if ((mode & OTHERS_MAY_READ) !== 0) {
+      const remedy = `Others than its owner may read the root key. Keep them out: chmod 600 ${file}`
+      log.warn({ event: 'root_key_readable', file, remedy })
+    }
+    return key
+  }
   const text = await readSecret(config.rootKey, ['rootKey'])
   if (text.ok) return parseRootKey(text.value)
   throw new PortreeveError('misconfigured', `rootKey: ${text.reason.message}`)

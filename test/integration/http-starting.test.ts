@@ -1,0 +1,83 @@
+import { chmodSync, statSync } from 'node:fs'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { prepareConfig } from '../../auth-server/config/load.ts'
+import { createLog } from '../../auth-server/log.ts'
+import { createAuthServer } from '../../auth-server/server.ts'
+import { makeFolder } from '../support/folder.ts'
+import { ENVIRONMENT, startServer } from '../support/server.ts'
+
+async function findFreePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  probe.close()
+  await once(probe, 'close')
+  return port
+}
+
+describe('a server that is starting', () => {
+  test('answers at once that it is not ready yet, and serves when it is', async () => {
+    using folder = makeFolder()
+    const port = await findFreePort()
+    const issuer = `http://127.0.0.1:${port}`
+    // Each password is hashed before the server is ready, one after the other.
+    const users = Array.from({ length: 40 }, (_, index) => ({
+      username: `user-${index}`,
+      password: { env: 'ALICE' },
+    }))
+    const loaded = prepareConfig(
+      { issuer, listen: { host: '127.0.0.1', port }, users },
+      { folder: folder.path, environment: ENVIRONMENT },
+    )
+    const log = createLog('silent')
+    const starting = createAuthServer(loaded, { log })
+    const answer = await firstAnswer(`${issuer}/.well-known/openid-configuration`)
+    expect(answer.status).toBe(503)
+    expect(Object.fromEntries(answer.headers)).toMatchObject({
+      'retry-after': '1',
+      connection: 'close',
+      'cache-control': 'no-store',
+    })
+    expect(await answer.json()).toEqual({
+      error: 'temporarily_unavailable',
+      error_description: 'The server is starting, try again.',
+    })
+    await using server = await starting
+    expect((await fetch(`${server.issuer}/.well-known/openid-configuration`)).status).toBe(200)
+  })
+})
+
+/** Knocks until somebody listens. */
+async function firstAnswer(url: string): Promise<Response> {
+  for (;;) {
+    const answer = await fetch(url).catch(() => undefined)
+    if (answer) return answer
+  }
+}
+
+describe('the file of the root key', () => {
+  test.each([
+    ['640', 1],
+    ['604', 1],
+    ['600', 0],
+    ['400', 0],
+  ])('of mode %s is warned of in lines: %i', async (mode, count) => {
+    await using server = await startServer()
+    const file = path.join(server.folder, 'portreeve.key')
+    expect(statSync(file).mode & 0o777).toBe(0o600)
+    expect(server.logged()).not.toContain('root_key_readable')
+    chmodSync(file, Number.parseInt(mode, 8))
+    await using _another = await server.startAnother()
+    const warnings = server
+      .logged()
+      .split('\n')
+      .filter((line) => line.includes('root_key_readable'))
+      .map((line) => JSON.parse(line) as unknown)
+    const remedy = expect.stringContaining(`chmod 600 ${file}`) as unknown
+    const warning = { level: 40, time: expect.any(Number) as unknown, file, remedy }
+    expect(warnings).toEqual(Array(count).fill({ ...warning, event: 'root_key_readable' }))
+  })
+})
