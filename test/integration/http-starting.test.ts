@@ -70,14 +70,20 @@ describe('the file of the root key', () => {
     expect(statSync(file).mode & 0o777).toBe(0o600)
     expect(server.logged()).not.toContain('root_key_readable')
     chmodSync(file, Number.parseInt(mode, 8))
-    await using _another = await server.startAnother()
+    await (await server.startAnother())[Symbol.asyncDispose]()
     const warnings = server
       .logged()
       .split('\n')
       .filter((line) => line.includes('root_key_readable'))
       .map((line) => JSON.parse(line) as unknown)
     const remedy = expect.stringContaining(`chmod 600 ${file}`) as unknown
-    const warning = { level: 40, time: expect.any(Number) as unknown, file, remedy }
-    expect(warnings).toEqual(Array(count).fill({ ...warning, event: 'root_key_readable' }))
+    const warning = {
+      level: 40,
+      event: 'root_key_readable',
+      time: expect.any(Number) as unknown,
+      file,
+      remedy,
+    }
+    expect(warnings).toEqual(Array.from({ length: count }, () => warning))
   })
 })
