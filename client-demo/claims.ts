@@ -18,7 +18,8 @@ function decodePart(part: string): Record<string, unknown> {
   return JSON.parse(Buffer.from(part, 'base64url').toString('utf8')) as Record<string, unknown>
 }
 
-const MEANINGS: Readonly<Record<string, string>> = {
+/** What members of headers and claims mean, best known first. */
+export const MEANINGS: Readonly<Record<string, string>> = {
   alg: 'how it is signed: the API accepts this and no other',
   typ: 'an access token (RFC 9068): an ID token will not pass for one',
   kid: 'which of the server’s public keys checks it',
@@ -31,9 +32,12 @@ const MEANINGS: Readonly<Record<string, string>> = {
   iat: 'when it was issued',
   exp: 'when it ends',
   auth_time: 'when the person last signed in',
+  acr: 'how sure the server is of that',
   amr: 'by which means',
   sid: 'the sign-in session that it hangs on',
   grant_id: 'the consent that it hangs on',
+  act: 'who acts for this person',
+  cnf: 'the key that it is bound to',
   jti: 'its own number',
 }
 

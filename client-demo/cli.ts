@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 import { addAbortListener } from 'node:events'
 import path from 'node:path'
-import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander'
+import { Argument, Command, CommanderError } from 'commander'
 import { announceToPerson, announceToProgram } from './announce.ts'
 import { ROOT } from './child.ts'
 import { DEFAULT_FLOW, FLOWS } from './flows/flows.ts'
 import { createJsonReporter } from './json.ts'
+import { parsePort } from './ports.ts'
 import { runFlows } from './run.ts'
 import { startDemo } from './start.ts'
 import { createTerminalReporter } from './terminal.ts'
@@ -77,19 +78,13 @@ function createProgram(): Command {
   program
     .command('start')
     .description('run the servers and the web demo until stopped')
-    .option('--port <number>', 'of the authorization server', readPort, 3000)
-    .option('--api-port <number>', 'of the notes API', readPort, 3001)
-    .option('--web-port <number>', 'of the web demo', readPort, 3010)
+    .option('--port <number>', 'of the authorization server', parsePort, 3000)
+    .option('--api-port <number>', 'of the notes API', parsePort, 3001)
+    .option('--web-port <number>', 'of the web demo', parsePort, 3010)
     .option('--data <folder>', 'where databases, passwords and logs are kept', DATA)
     .option('--json', 'answer with one JSON document when all of it runs')
     .action(start)
   return program
-}
-
-function readPort(text: string): number {
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : Infinity
-  if (port > 65_535) throw new InvalidArgumentError('A port is a number from 0 to 65535.')
-  return port
 }
 
 async function start({ json, data, ...ports }: StartArguments): Promise<void> {

@@ -1,4 +1,5 @@
 import { createServer, type AddressInfo } from 'node:net'
+import { InvalidArgumentError } from 'commander'
 
 /** A port of ours that a person can choose. */
 export interface WantedPort {
@@ -59,4 +60,11 @@ async function findNear(port: number, held: AsyncDisposableStack): Promise<numbe
 function describeProblem({ what, port, error }: Claim): string {
   const problem = error?.code === 'EADDRINUSE' ? 'is taken' : `cannot be had (${error?.code})`
   return `port ${port} for ${what} ${problem}`
+}
+
+/** Reads a port from the command line. */
+export function parsePort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : Infinity
+  if (port > 65_535) throw new InvalidArgumentError('A port is a number from 0 to 65535.')
+  return port
 }

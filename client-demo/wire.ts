@@ -1,5 +1,6 @@
 import { parse } from 'node-html-parser'
 import { conceal, concealUrl } from './conceal.ts'
+import { readBounded } from './read-bounded.ts'
 import type { Exchange, Fields } from './report.ts'
 
 /** Sends requests, in bounded time, and remembers what was said. */
@@ -19,7 +20,7 @@ export interface WireRequest {
 }
 
 const TIMEOUT_MS = 20_000
-const LONGEST_ANSWER = 1024 * 1024
+const MAX_ANSWER_BYTES = 1024 * 1024
 const HEADERS_THAT_MATTER = ['location', 'www-authenticate', 'retry-after']
 /** Of documents with dozens of members. */
 const MEMBERS_THAT_MATTER: Readonly<Record<string, readonly string[]>> = {
@@ -50,7 +51,7 @@ export function createWire(): Wire {
           ? {}
           : { body: init.body as NonNullable<RequestInit['body']> }),
       })
-      const text = await readBounded(response.clone())
+      const text = await readBounded(response.clone(), MAX_ANSWER_BYTES)
       exchanges.push(describeExchange(names, url, init, response, text))
       return response
     },
@@ -63,16 +64,6 @@ export function createWire(): Wire {
       names.set(origin, name)
     },
   }
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const decoder = new TextDecoder()
-  let text = ''
-  for await (const chunk of response.body ?? []) {
-    text += decoder.decode(chunk as Uint8Array, { stream: true })
-    if (text.length > LONGEST_ANSWER) throw new Error(`the answer of ${response.url} is too long`)
-  }
-  return text
 }
 
 function describeExchange(

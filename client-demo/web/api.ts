@@ -1,3 +1,4 @@
+import { readBounded } from '../read-bounded.ts'
 import { Problem } from './problem.ts'
 
 const TIMEOUT_MS = 5000
@@ -46,7 +47,7 @@ export function createApi(api: string): AskApi {
       return {
         request: `${method} ${path}`,
         status: response.status,
-        body: parseJson(await readBounded(response)),
+        body: parseJson(await readBounded(response, MAX_ANSWER_BYTES)),
         challenge: response.headers.get('www-authenticate')?.slice(0, 1000),
       }
     } catch (error) {
@@ -101,15 +102,4 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined
   }
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length
-    if (size > MAX_ANSWER_BYTES) throw new RangeError('the answer is too long')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { parsePort } from '../ports.ts'
 import { createWebDemo } from './app.ts'
 import { systemClock } from './clock.ts'
 
@@ -62,12 +63,6 @@ function parseUrl(text: string): string {
   const isLocal = url && ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname)
   if (url?.protocol === 'https:' || (url?.protocol === 'http:' && isLocal)) return text
   throw new InvalidArgumentError('It must be an https URL, or an http one on localhost.')
-}
-
-function parsePort(text: string): number {
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN
-  if (port <= 65_535) return port
-  throw new InvalidArgumentError('It must be a number from 0 to 65535.')
 }
 
 function readSecret(file: string): string {

@@ -1,25 +1,7 @@
+import { MEANINGS } from '../claims.ts'
+
 const MAX_CLAIMS = 30
 const MAX_VALUE_LENGTH = 300
-
-/** In the order in which people want to know. */
-const MEANINGS: Readonly<Record<string, string>> = {
-  sub: 'whom it is about',
-  scope: 'what it allows',
-  roles: 'your roles',
-  aud: 'who should accept it',
-  iss: 'who issued it',
-  client_id: 'the application that asked',
-  iat: 'issued',
-  exp: 'good until',
-  auth_time: 'when you signed in',
-  jti: 'its own number',
-  sid: 'the sign-in that it hangs on',
-  grant_id: 'the consent that it hangs on',
-  acr: 'how well you proved who you are',
-  amr: 'how you proved who you are',
-  act: 'who acts for you',
-  cnf: 'the key that it is bound to',
-}
 
 const TIMES = new Set(['iat', 'exp', 'nbf', 'auth_time'])
 

@@ -8,6 +8,10 @@ import { prepareClient, type CodeStage } from './stage.ts'
 
 type CodeStep = Step<CodeStage>
 
+const TIES =
+  'PKCE ties the code to this client, state ties the answer to this browser, nonce ties the ID ' +
+  'token to this request.'
+
 export const discover: CodeStep = {
   title: 'The client discovers the authorization server',
   why:
@@ -29,9 +33,7 @@ export const discover: CodeStep = {
 
 export const request: CodeStep = {
   title: 'It sends Alice’s browser there, with an authorization request',
-  why:
-    'The client never sees her password. PKCE ties the code to this client, state ties the ' +
-    'answer to this browser, nonce ties the ID token to this request.',
+  why: `The client never sees her password. ${TIES}`,
   async run(stage, { check }) {
     const made = await makeRequest(stage)
     const page = await stage.browsers.alice.get(made.url.href)
@@ -68,9 +70,7 @@ export const consent: CodeStep = {
 /** The three steps above, in a window of the person's own. */
 export const signInYourself: CodeStep = {
   title: 'You sign in as Alice and agree, in your own browser',
-  why:
-    'The client never sees the password. PKCE ties the code to this client, state ties the ' +
-    'answer to this browser, nonce ties the ID token to this request.',
+  why: `The client never sees the password. ${TIES}`,
   async run(stage, { check }) {
     const made = await makeRequest(stage)
     stage.request.set(made)
