@@ -1,7 +1,9 @@
 import type { Interaction, KoaContextWithOIDC } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
 
-/**
+type Context = Pick<KoaContextWithOIDC, 'get' | 'secure' | 'cookies'>
+
+/*
  * Remembers in a browser which interactions it has started, one cookie for each.
  *
  * The engine's own cookies have a path, so they cannot be named `__Host-`: a subdomain beside ours can
@@ -14,7 +16,6 @@ import type { Clock } from '../clock.ts'
  *
  * @see {@link https://www.ietf.org/archive/id/draft-ietf-httpbis-rfc6265bis-20.html#section-4.1.3 RFC 6265bis §4.1.3}
  */
-type Context = Pick<KoaContextWithOIDC, 'get' | 'secure' | 'cookies'>
 
 /** More than anybody has open; each is some 60 bytes of every request. */
 const MAX_INTERACTIONS = 10

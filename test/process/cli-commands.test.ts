@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeFolder } from '../support/folder.ts'
-import { runProgram, writeConfig, type Run } from '../support/process.ts'
+import { runProgram, writeConfig } from '../support/process.ts'
+import type { ProgramEnd } from '../support/program.ts'
 
 /** The program in a folder with a configuration of its own. */
 function makeCli() {
@@ -10,7 +11,7 @@ function makeCli() {
   writeConfig(folder.path)
   return {
     folder: folder.path,
-    run: (args: string, input?: string): Promise<Run> =>
+    run: (args: string, input?: string): Promise<ProgramEnd> =>
       runProgram(args.split(' ').filter(Boolean), { folder: folder.path, input }),
     [Symbol.dispose]: () => folder[Symbol.dispose](),
   }

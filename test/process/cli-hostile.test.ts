@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeFolder } from '../support/folder.ts'
-import { runProgram, writeConfig, type Run } from '../support/process.ts'
+import { runProgram, writeConfig } from '../support/process.ts'
+import type { ProgramEnd } from '../support/program.ts'
 
 const ANSI = '\u001B[31mred\u001B]0;title\u0007'
 /** What a terminal would obey, but for the line break. */
 const OBEYED = /(?!\n)\p{C}/u
 
 const folder = makeFolder()
-const run = (args: readonly string[], input?: string | Buffer): Promise<Run> =>
+const run = (args: readonly string[], input?: string | Buffer): Promise<ProgramEnd> =>
   runProgram(args, { folder: folder.path, input })
 
 beforeAll(async () => {
