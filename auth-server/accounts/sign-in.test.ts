@@ -9,7 +9,10 @@ import { createSignIn } from './sign-in.ts'
 const MANY = { attempts: 1000, windowSeconds: 60 }
 const PASSWORD = 'a password of alice'
 
-async function start(options = { concurrency: 2, queue: 16 }) {
+async function start(
+  options = { concurrency: 2, queue: 16 },
+  accessEndedAt?: number,
+) {
   await using cleanUp = new AsyncDisposableStack()
   const { accounts } = cleanUp.use(await openStores('sqlite::memory:', { now: () => 0 }))
   const real = createPasswordHasher(options)
@@ -36,7 +39,7 @@ async function start(options = { concurrency: 2, queue: 16 }) {
       groups: [],
       profile: {},
       disabled: more.disabled === true,
-      accessEndedAt: undefined,
+      accessEndedAt,
       owner: 'operator',
       createdAt: 0,
       updatedAt: 0,
@@ -62,6 +65,15 @@ test('signs a person in however the name is written', async () => {
       value: { account: { id: 'acc_alice' }, at: 5000 },
     })
   }
+})
+
+test.each([
+  ['long ago', 1000, 5000],
+  ['within this second', 5000, 6000],
+  ['while the password was checked', 5001, 5000],
+])('dates a sign-in after access was ended %s', async (_case, endedAt, at) => {
+  await using it = await start(undefined, endedAt)
+  expect(await it.try('alice', PASSWORD)).toMatchObject({ ok: true, value: { at } })
 })
 
 test.each([

@@ -67,11 +67,17 @@ export function createSignIn(collaborators: SignInCollaborators): SignIn {
     }
     if (right && account && !account.disabled) {
       await guess.forgive()
-      return { ok: true, value: { account, at } }
+      return { ok: true, value: { account, at: dateSignIn(at, account) } }
     }
     events.signInRefused({ reason: nameFault(account, right), accountId: account?.id })
     return { ok: false, reason: { kind: 'credentials' } }
   }
+}
+
+/** Sessions know whole seconds: in the one in which access was ended, one that begins later is new. */
+function dateSignIn(at: number, { accessEndedAt }: Account): number {
+  if (accessEndedAt === undefined || accessEndedAt > at) return at
+  return Math.max(at, (Math.floor(accessEndedAt / 1000) + 1) * 1000)
 }
 
 async function orBusy(work: Promise<boolean>): Promise<boolean | 'busy'> {

@@ -24,6 +24,8 @@ export interface AdapterOptions {
   readonly refreshRetryWindowSeconds: number
   /** True while an authorization request runs whose resource was chosen for the client. */
   readonly isResourceImplied: () => boolean
+  /** The id that the session had before this request replaced it, if it has. */
+  readonly replacedSession: () => string | undefined
 }
 
 /** The engine's storage, for one model at a time. */
@@ -60,7 +62,7 @@ async function refuseToWrite(): Promise<never> {
 function createModelAdapter(
   model: string,
   { models, clients, identifiers, events, clock }: AdapterCollaborators,
-  { refreshRetryWindowSeconds, isResourceImplied }: AdapterOptions,
+  { refreshRetryWindowSeconds, isResourceImplied, replacedSession }: AdapterOptions,
 ): Adapter {
   const windowMilliseconds = refreshRetryWindowSeconds * 1000
   const change = async (wanted: ModelWrite) => {
@@ -85,6 +87,7 @@ function createModelAdapter(
       if (id.length > MAX_ID_LENGTH || (isForged(id) && model !== 'Grant')) return undefined
       const row = await models.find(model, identifiers.key(model, id))
       if (!row) return undefined
+      if (row.replaces !== undefined) await change({ kind: 'settle', key: row.key })
       const hidden = row.consumedAt !== undefined && (await isRetry(id, row.consumedAt))
       const payload = toPayload(model, row, id, hidden)
       if (model !== 'Grant') return payload
@@ -103,7 +106,12 @@ function createModelAdapter(
       const expiresAt = expiresIn === undefined ? undefined : clock.now() + expiresIn * 1000
       const kept =
         model === 'AuthorizationCode' && isResourceImplied() ? implyResource(payload) : payload
-      await change({ kind, ...toRow(model, id, kept, expiresAt, identifiers) })
+      const replaced = model === 'Session' ? replacedSession() : undefined
+      await change({
+        kind,
+        ...toRow(model, id, kept, expiresAt, identifiers),
+        replaces: replaced && identifiers.key(model, replaced),
+      })
     },
     async consume(id) {
       const key = identifiers.key(model, id)
@@ -114,6 +122,8 @@ function createModelAdapter(
       await change({ kind: 'consume', model, key, retry })
     },
     async destroy(id) {
+      // The store does this together with writing the session that replaces it.
+      if (model === 'Session' && id === replacedSession()) return
       await change({ kind: 'destroy', model, key: identifiers.key(model, id) })
     },
     async revokeByGrantId(id) {

@@ -8,6 +8,7 @@ import {
   assertEngineVersion,
   deriveSuccessors,
   includeSessionIds,
+  readReplacedSession,
   replaceSecretComparison,
 } from './internals.ts'
 
@@ -108,6 +109,22 @@ describe('the undocumented seams of the engine', () => {
     })
     expect(statuses).toEqual([401, 401])
     expect(seen).toEqual(['a.b.c'])
+  })
+
+  test('keep the id of a session that got another', async () => {
+    const session = new (createEngine().Session)() as never as {
+      id: string
+      oldId?: string
+      resetIdentifier(): void
+    }
+    const before = session.id
+    session.resetIdentifier()
+    const at = (route: string) => readReplacedSession({ oidc: { route, session } } as never)
+    expect([session.id === before, at('resume'), at('authorization')]).toEqual([
+      false,
+      before,
+      undefined,
+    ])
   })
 
   test('assign the parsed body to the context, where a client id can be added', async () => {

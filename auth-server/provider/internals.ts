@@ -121,3 +121,13 @@ export function readEndedSession(
   const clients = Object.values(session.authorizations ?? {})
   return { uid: session.uid, sids: clients.flatMap(({ sid }) => sid ?? []) }
 }
+
+/**
+ * The id that the session had before a resumed request gave it another. At other routes the engine
+ * changes ids to forget what the session had: there nothing goes on.
+ */
+export function readReplacedSession(ctx: KoaContextWithOIDC | undefined): string | undefined {
+  if (ctx?.oidc.route !== 'resume') return undefined
+  const { oldId } = (ctx.oidc.session ?? {}) as { oldId?: string }
+  return oldId
+}

@@ -13,6 +13,8 @@ export interface ModelRow {
   readonly userCode?: string | undefined
   readonly accountId?: string | undefined
   readonly clientId?: string | undefined
+  /** The key that a session goes on from. */
+  readonly replaces?: string | undefined
 }
 
 export type ModelPayload = Readonly<Record<string, unknown>>
@@ -24,6 +26,8 @@ export interface StoredModel {
   /** Milliseconds since the epoch. */
   readonly consumedAt: number | undefined
   readonly expiresAt: number | undefined
+  /** The key that a session goes on from, until it is settled. */
+  readonly replaces?: string | undefined
 }
 
 /** One change that the engine makes. */
@@ -33,6 +37,9 @@ export type ModelWrite =
    * stored under its uid; a session that was ended stays ended; a refresh token that exists stays as
    * it is, so that all retries of one refresh share one successor. A grant is kept at least as long
    * as what is put under it. Lost if its grant was revoked.
+   *
+   * A session that replaces another key of the same account leaves it as it was until the new one is
+   * settled: the answer that brings the new one to the browser may be cut off.
    */
   | ({ readonly kind: 'put' } & ModelRow)
   /** Writes a row that must not exist yet. Lost if it does. */
@@ -44,8 +51,10 @@ export type ModelWrite =
       readonly key: string
       readonly retry?: RetryWindow | undefined
     }
-  /** Removes a row. A session goes on under another key: the engine changes its key at each sign-in. */
+  /** Removes a row. A session may go on under another key. */
   | { readonly kind: 'destroy'; readonly model: string; readonly key: string }
+  /** The browser has come with this key of a session: the one that it replaces is removed. */
+  | { readonly kind: 'settle'; readonly key: string }
   /** Removes a grant with all that hangs on it, and remembers that it is gone. */
   | { readonly kind: 'revoke-grant'; readonly grantId: string }
   /**

@@ -22,6 +22,7 @@ import {
   assertEngineVersion,
   deriveSuccessors,
   includeSessionIds,
+  readReplacedSession,
   replaceSecretComparison,
 } from './internals.ts'
 import { createEngineMiddleware } from './middleware.ts'
@@ -75,6 +76,7 @@ export function buildProvider(
       {
         refreshRetryWindowSeconds: options.tokens.refreshRetryWindowSeconds,
         isResourceImplied,
+        replacedSession: () => readReplacedSession(currentContext()),
       },
     ),
     resources: createResourcePolicy(catalogue, findAccount),

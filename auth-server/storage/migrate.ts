@@ -3,10 +3,11 @@ import { sql, type Kysely } from 'kysely'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
 import { initial } from './migrations/0001-initial.ts'
+import { sessionHandover } from './migrations/0002-session-handover.ts'
 import type { Migration } from './migrations/migration.ts'
 import type { Schema } from './schema.ts'
 
-const MIGRATIONS: readonly Migration[] = [initial]
+const MIGRATIONS: readonly Migration[] = [initial, sessionHandover]
 
 /**
  * Brings the database forward in one transaction that holds the write lock from its start, so that

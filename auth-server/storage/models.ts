@@ -20,7 +20,9 @@ type Consume = Extract<ModelWrite, { kind: 'consume' }>
 
 export function createModelStore(database: Kysely<Schema>, clock: Clock): ModelStore {
   const select = () =>
-    database.selectFrom('engine_model').select(['key', 'payload', 'consumed_at', 'expires_at'])
+    database
+      .selectFrom('engine_model')
+      .select(['key', 'payload', 'consumed_at', 'expires_at', 'replaces'])
   return {
     async find(model, key) {
       const row = await select()
@@ -114,6 +116,9 @@ async function applyOne(
       return insertOnce(transaction, clock, write)
     case 'destroy':
       await destroy(transaction, clock, write.model, write.key)
+      return true
+    case 'settle':
+      await settle(transaction, clock, write.key)
       return true
     case 'revoke-grant':
       await revokeGrant(transaction, clock, write.grantId)
@@ -223,7 +228,42 @@ async function putSession(
     .values(values)
     .onConflict((conflict) => conflict.columns(['model', 'key']).doUpdateSet(changes))
     .execute()
+  if (row.replaces !== undefined) await replaceSession(transaction, clock, row, row.replaces)
   return true
+}
+
+/** An anonymous session was promised to nobody, and one of another person must not be left behind. */
+async function replaceSession(
+  transaction: Transaction<Schema>,
+  clock: Clock,
+  { accountId }: Put,
+  replaced: string,
+): Promise<void> {
+  const old = await transaction
+    .selectFrom('engine_model')
+    .select('account_id')
+    .where('model', '=', 'Session')
+    .where('key', '=', replaced)
+    .executeTakeFirst()
+  if (accountId !== undefined && old?.account_id === accountId) return
+  await destroy(transaction, clock, 'Session', replaced)
+}
+
+async function settle(transaction: Transaction<Schema>, clock: Clock, key: string): Promise<void> {
+  const row = await transaction
+    .selectFrom('engine_model')
+    .select('replaces')
+    .where('model', '=', 'Session')
+    .where('key', '=', key)
+    .executeTakeFirst()
+  if (!row?.replaces) return
+  await destroy(transaction, clock, 'Session', row.replaces)
+  await transaction
+    .updateTable('engine_model')
+    .set({ replaces: null })
+    .where('model', '=', 'Session')
+    .where('key', '=', key)
+    .execute()
 }
 
 /** What another person authorised in this browser before is none of the new person's. */
@@ -377,6 +417,7 @@ function toRow(row: ModelRow, now: number): EngineModelTable {
     user_code: row.userCode ?? null,
     account_id: row.accountId ?? null,
     client_id: row.clientId ?? null,
+    replaces: row.replaces ?? null,
     consumed_at: null,
     expires_at: row.expiresAt ?? null,
     written_at: now,
@@ -384,12 +425,13 @@ function toRow(row: ModelRow, now: number): EngineModelTable {
 }
 
 function toStored(
-  row: Pick<EngineModelTable, 'key' | 'payload' | 'consumed_at' | 'expires_at'>,
+  row: Pick<EngineModelTable, 'key' | 'payload' | 'consumed_at' | 'expires_at' | 'replaces'>,
 ): StoredModel {
   return {
     key: row.key,
     payload: JSON.parse(row.payload) as Record<string, unknown>,
     consumedAt: row.consumed_at ?? undefined,
     expiresAt: row.expires_at ?? undefined,
+    replaces: row.replaces ?? undefined,
   }
 }

@@ -45,6 +45,7 @@ export interface EngineModelTable {
   user_code: string | null
   account_id: string | null
   client_id: string | null
+  replaces: string | null
   consumed_at: number | null
   expires_at: number | null
   written_at: number

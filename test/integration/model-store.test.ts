@@ -236,6 +236,47 @@ describe('sessions', () => {
       expect(await models.findByUid('Session', 'u')).toMatchObject({ key: 'new' })
     }))
 
+  describe('that replace a key', () => {
+    const replacing = (accountId: string | undefined) =>
+      put('Session', 'new', { uid: 'u', accountId, payload: { accountId }, replaces: 'old' })
+    const before = (accountId: string | undefined) =>
+      put('Session', 'old', { uid: 'u', accountId, payload: { accountId } })
+
+    test('leave it until they are settled', () =>
+      withStores(async ({ models }, other) => {
+        await models.apply([before('alice')])
+        clock.advance(1)
+        await models.apply([replacing('alice')])
+        expect(await models.find('Session', 'old')).toBeDefined()
+        expect(await models.findByUid('Session', 'u')).toMatchObject({ key: 'new' })
+        const settle = { kind: 'settle', key: 'new' } as const
+        await Promise.all([models.apply([settle]), other.models.apply([settle])])
+        expect(await models.find('Session', 'new')).toMatchObject({ replaces: undefined })
+        await other.models.apply([before('alice')])
+        expect(await models.find('Session', 'old')).toBeUndefined()
+      }))
+
+    test.each([
+      ['an anonymous', undefined, 'alice'],
+      ["another person's", 'bob', 'alice'],
+      ["a person's, anonymously", 'alice', undefined],
+    ])('leave nothing of %s', async (_case, old, next) =>
+      withStores(async ({ models }) => {
+        await models.apply([before(old)])
+        await models.apply([replacing(next)])
+        expect(await models.find('Session', 'old')).toBeUndefined()
+      }),
+    )
+
+    test('end with it', () =>
+      withStores(async ({ models }) => {
+        await models.apply([before('alice')])
+        await models.apply([replacing('alice'), { kind: 'end-session', uid: 'u' }])
+        expect(await models.find('Session', 'old')).toBeUndefined()
+        expect(await models.find('Session', 'new')).toBeUndefined()
+      }))
+  })
+
   test('end with the account', () =>
     withStores(async ({ models, accounts }) => {
       await accounts.insert({

@@ -1,0 +1,76 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createBrowser, readForm, type Browser } from '../support/browser.ts'
+import { authorizationUrl, makePkce, signIn } from '../support/flow.ts'
+import { REDIRECT, startServer, type TestServer } from '../support/server.ts'
+
+let server: TestServer
+beforeAll(async () => {
+  server = await startServer()
+})
+afterAll(() => server[Symbol.asyncDispose]())
+
+/** The cookies that the browser would send to the URL. */
+const cookiesFor = (url: string, browser: Browser) =>
+  browser
+    .cookies()
+    .filter(({ path }) => new URL(url).pathname.startsWith(path))
+    .map(({ name, value }) => `${name}=${value}`)
+    .join('; ')
+
+async function send(url: string, cookie: string, body?: Record<string, string>) {
+  const response = await fetch(url, {
+    redirect: 'manual',
+    headers: { accept: 'text/html', cookie },
+    ...(body ? { method: 'POST', body: new URLSearchParams(body) } : {}),
+  })
+  const location = response.headers.get('location')
+  return {
+    text: await response.text(),
+    location: location === null ? '' : new URL(location, url).href,
+    session: response.headers
+      .getSetCookie()
+      .flatMap((line) => /^session(?:\.sig)?=[^;]+/.exec(line) ?? [])
+      .join('; '),
+  }
+}
+
+/** Which page a browser with these cookies gets that asks for authorization. */
+async function askAgain(cookie: string): Promise<string> {
+  const url = authorizationUrl(server.issuer, makePkce().challenge)
+  const response = await fetch(url, { redirect: 'manual', headers: { cookie } })
+  const location = new URL(response.headers.get('location') ?? '', url).href
+  if (location.startsWith(REDIRECT)) return 'the client'
+  const started = response.headers.getSetCookie().map((line) => line.split(';', 1)[0])
+  const { text } = await send(location, [cookie, ...started].join('; '))
+  return text.includes('/sign-in"') ? 'sign-in' : text.includes('/consent"') ? 'consent' : text
+}
+
+test('a browser that misses the answer with its new session stays signed in by the old one', async () => {
+  const browser = createBrowser(server.issuer)
+  const start = await browser.get(authorizationUrl(server.issuer, makePkce().challenge))
+  const page = await signIn(browser, start)
+  const form = readForm(page.text, '/consent')
+  const action = new URL(form.action, page.url).href
+  const consented = await send(action, cookiesFor(action, browser), { ...form.hidden })
+  const old = cookiesFor(consented.location, browser)
+  const missed = await send(consented.location, old)
+  expect(missed.location).toContain(REDIRECT)
+  expect(missed.session).not.toBe('')
+  // The consent was not answered for, the sign-in was.
+  expect(await askAgain(old)).toBe('consent')
+
+  // Once the new one has been seen, the old one is over.
+  expect(await askAgain(missed.session)).toBe('the client')
+  expect(await askAgain(old)).toBe('sign-in')
+  expect(await askAgain(missed.session)).toBe('the client')
+})
+
+test('a session that was anonymous before the sign-in is over with it', async () => {
+  const browser = createBrowser(server.issuer)
+  const url = authorizationUrl(server.issuer, makePkce().challenge)
+  const start = await browser.get(url)
+  const planted = cookiesFor(url, browser)
+  const page = await signIn(browser, start)
+  await browser.submit(page, '/consent')
+  expect(await askAgain(planted)).toBe('sign-in')
+})
