@@ -9,10 +9,7 @@ import { createSignIn } from './sign-in.ts'
 const MANY = { attempts: 1000, windowSeconds: 60 }
 const PASSWORD = 'a password of alice'
 
-async function start(
-  options = { concurrency: 2, queue: 16 },
-  accessEndedAt?: number,
-) {
+async function start(options = { concurrency: 2, queue: 16 }, accessEndedAt?: number) {
   await using cleanUp = new AsyncDisposableStack()
   const { accounts } = cleanUp.use(await openStores('sqlite::memory:', { now: () => 0 }))
   const real = createPasswordHasher(options)
