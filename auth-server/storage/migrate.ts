@@ -4,10 +4,11 @@ import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
 import { initial } from './migrations/0001-initial.ts'
 import { sessionHandover } from './migrations/0002-session-handover.ts'
+import { revocation } from './migrations/0003-revocation.ts'
 import type { Migration } from './migrations/migration.ts'
 import type { Schema } from './schema.ts'
 
-const MIGRATIONS: readonly Migration[] = [initial, sessionHandover]
+const MIGRATIONS: readonly Migration[] = [initial, sessionHandover, revocation]
 
 /**
  * Brings the database forward in one transaction that holds the write lock from its start, so that

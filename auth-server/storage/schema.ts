@@ -32,6 +32,14 @@ export interface Schema {
     purged_at: number | null
   }
   engine_model: EngineModelTable
+  revocation: {
+    sequence: number
+    kind: string
+    subject: string
+    reason: string
+    revoked_at: number
+    expires_at: number
+  }
   tombstone: { kind: string; key: string; expires_at: number }
   schema_migration: { name: string; checksum: string; applied_at: number }
 }

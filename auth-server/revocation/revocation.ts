@@ -1,0 +1,46 @@
+/**
+ * What access can be taken away from: one token (its `jti`), a grant (the claim `grant_id`), a client's
+ * session (`sid`), a person (the account id), a client (its id), or what one key has signed (its `kid`).
+ */
+export type RevokedKind = 'token' | 'grant' | 'session' | 'user' | 'client' | 'key'
+
+/** Why it was taken away, for operators. */
+export type RevocationReason =
+  | 'signed_out'
+  | 'session_deleted'
+  | 'consent_withdrawn'
+  | 'credential_reused'
+  | 'user_changed'
+  | 'user_removed'
+  | 'client_removed'
+  | 'key_withdrawn'
+
+export interface NewRevocation {
+  readonly kind: RevokedKind
+  readonly subject: string
+  readonly reason: RevocationReason
+  /** Milliseconds since the epoch: tokens issued until then are revoked. */
+  readonly revokedAt: number
+  /** Milliseconds since the epoch: when the longest-lived token that it may concern has expired. */
+  readonly expiresAt: number
+}
+
+export interface Revocation extends NewRevocation {
+  /** Its place in the log: 1, 2, 3 … in the order of the commits, the same on every instance. */
+  readonly sequence: number
+}
+
+/**
+ * What has been revoked, as an ordered log.
+ *
+ * Concurrency contract, which holds between processes as well: an entry gets its place when it is
+ * committed, so whoever has seen entry n will never meet an entry below n that is new.
+ */
+export interface RevocationStore {
+  append(entries: readonly NewRevocation[]): Promise<void>
+  /** At most `limit` entries that come after the place `after`, in order. */
+  list(after: number, limit: number): Promise<readonly Revocation[]>
+  isRevoked(kind: RevokedKind, subject: string): Promise<boolean>
+  /** Removes at most `limit` entries that expired before `before` (ms); answers how many. */
+  purge(before: number, limit: number): Promise<number>
+}
