@@ -171,12 +171,12 @@ type EngineParts = Pick<
 async function openEngine(services: Services, parts: EngineParts): Promise<EngineHost> {
   const { loaded, issuer, rootKey, stores, clock, log } = services
   const { config } = loaded
-  const { models, accounts, clients, keys } = stores
+  const { models, revocations, accounts, clients, keys } = stores
   const sealKey = deriveKey(rootKey, 'seal')
   await keys.insertIfNone(await createSigningKeys(algorithmsOf(config), sealKey, clock))
   return createEngineHost(async () => {
     const stored = await keys.list()
-    const collaborators = { ...parts, models, accounts, clients, log, clock }
+    const collaborators = { ...parts, models, revocations, accounts, clients, log, clock }
     return buildProvider(collaborators, {
       issuer,
       tokens: config.tokens,

@@ -1,3 +1,5 @@
+import type { RevocationReason } from '../revocation/revocation.ts'
+
 /** What the engine keeps under one identifier. */
 export interface ModelRow {
   readonly model: string
@@ -61,7 +63,13 @@ export type ModelWrite =
    * Ends every session row with this uid for good, and with them their `sid`s: what each client knows
    * the session by. `sids` names those of a row that is gone already.
    */
-  | { readonly kind: 'end-session'; readonly uid: string; readonly sids?: readonly string[] }
+  | {
+      readonly kind: 'end-session'
+      readonly uid: string
+      readonly sids?: readonly string[]
+      /** Default: the person has signed out. */
+      readonly reason?: RevocationReason
+    }
 
 /** A second use counts as a retry while the first is recent and its successor is unused. */
 export interface RetryWindow {
@@ -88,11 +96,6 @@ export interface ModelStore {
   findByUid(model: string, uid: string): Promise<StoredModel | undefined>
   findByUserCode(model: string, userCode: string): Promise<StoredModel | undefined>
   apply(writes: readonly ModelWrite[]): Promise<ApplyResult>
-  /**
-   * Whether the session was ended that a client knows by this `sid`. Answers so for as long as an
-   * access token may carry it; a session that only expired was not ended.
-   */
-  isEnded(sid: string): Promise<boolean>
   /** Removes at most `limit` rows that expired before `before` (ms); answers how many. */
   purge(before: number, limit: number): Promise<number>
 }

@@ -7,6 +7,7 @@ import type { Config } from '../config/schema.ts'
 import type { Events } from '../events.ts'
 import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
+import type { RevocationStore } from '../revocation/revocation.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import { createAccessTokenShaper } from './access-token.ts'
 import { createAdapterFactory } from './adapter.ts'
@@ -32,6 +33,7 @@ import { createUserinfoTokenReader } from './userinfo.ts'
 
 export interface EngineCollaborators {
   readonly models: ModelStore
+  readonly revocations: RevocationStore
   readonly clients: ClientStore
   readonly accounts: AccountStore
   readonly catalogue: Catalogue
@@ -94,7 +96,7 @@ export function buildProvider(
   acceptJwtsAtUserinfo(
     provider,
     currentContext,
-    createUserinfoTokenReader(collaborators.models, {
+    createUserinfoTokenReader(collaborators.revocations, {
       issuer: options.issuer,
       audience: userinfoAudience,
       keys: options.publicKeys,

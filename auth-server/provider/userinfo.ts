@@ -2,7 +2,7 @@ import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import { isOidcScope } from '../scopes/catalogue.ts'
 import type { PublicJwk } from '../keys/keyset.ts'
 import { reattach } from './identifiers.ts'
-import type { ModelStore } from './model-store.ts'
+import type { RevocationStore } from '../revocation/revocation.ts'
 
 export interface UserinfoOptions {
   readonly issuer: string
@@ -33,7 +33,7 @@ export interface UserinfoToken {
  * @see {@link https://www.rfc-editor.org/rfc/rfc9068.html#section-4 RFC 9068 §4}
  */
 export function createUserinfoTokenReader(
-  models: Pick<ModelStore, 'isEnded'>,
+  revocations: Pick<RevocationStore, 'isRevoked'>,
   options: UserinfoOptions,
 ): (token: string) => Promise<UserinfoToken | undefined> {
   const keys = createLocalJWKSet({ keys: options.keys.map((key) => ({ ...key })) })
@@ -58,7 +58,7 @@ export function createUserinfoTokenReader(
     if (!payload) return undefined
     const { sid } = payload
     // A token of an offline grant has none.
-    const ended = typeof sid === 'string' && (await models.isEnded(sid))
+    const ended = typeof sid === 'string' && (await revocations.isRevoked('session', sid))
     return ended ? undefined : toToken(payload)
   }
 }

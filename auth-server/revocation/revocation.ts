@@ -8,6 +8,7 @@ export type RevokedKind = 'token' | 'grant' | 'session' | 'user' | 'client' | 'k
 export type RevocationReason =
   | 'signed_out'
   | 'session_deleted'
+  | 'grant_revoked'
   | 'consent_withdrawn'
   | 'credential_reused'
   | 'user_changed'

@@ -2,40 +2,41 @@ import type { Kysely, Selectable } from 'kysely'
 import type { Account, AccountStore, Profile } from '../accounts/account.ts'
 import type { Clock } from '../clock.ts'
 import type { Owner } from '../config/schema.ts'
-import { revokeAllOf } from './models.ts'
+import type { RevocationReason } from '../revocation/revocation.ts'
+import { prepareRead, type Database } from './database.ts'
+import { revokeAllOf, revokeIssued, type Unit } from './models.ts'
 import type { Schema } from './schema.ts'
 
-export function createAccountStore(database: Kysely<Schema>, clock: Clock): AccountStore {
-  const select = () => database.selectFrom('account').selectAll()
+export function createAccountStore(database: Database, clock: Clock): AccountStore {
+  const { kysely } = database
+  const find = (column: 'id' | 'username') =>
+    prepareRead(database, (db) => db.selectFrom('account').selectAll().where(column, '=', ''))
+  const byId = find('id')
+  const byUsername = find('username')
   return {
-    async findById(id) {
-      const row = await select().where('id', '=', id).executeTakeFirst()
-      return row && toAccount(row)
-    },
-    async findByUsername(username) {
-      const row = await select().where('username', '=', username).executeTakeFirst()
-      return row && toAccount(row)
-    },
+    findById: async (id) => toFirst(await byId(id)),
+    findByUsername: async (username) => toFirst(await byUsername(username)),
     async list() {
-      return (await select().orderBy('username').execute()).map(toAccount)
+      const rows = await kysely.selectFrom('account').selectAll().orderBy('username').execute()
+      return rows.map(toAccount)
     },
     async insert(account) {
-      const { numInsertedOrUpdatedRows } = await database
+      const { numInsertedOrUpdatedRows } = await kysely
         .insertInto('account')
         .values(toRow(account))
         .onConflict((conflict) => conflict.doNothing())
         .executeTakeFirstOrThrow()
       return numInsertedOrUpdatedRows === 1n
     },
-    update: (account) => update(database, account),
+    update: (account) => update(kysely, account),
     updateAndEndAccess: (account) =>
-      database.transaction().execute(async (transaction) => {
-        await revokeAllOf(transaction, clock, 'account_id', account.id)
+      kysely.transaction().execute(async (transaction) => {
+        await endAccess({ database, transaction, clock }, account.id, 'user_changed')
         return update(transaction, { ...account, accessEndedAt: clock.now() })
       }),
     async remove(id) {
-      return database.transaction().execute(async (transaction) => {
-        await revokeAllOf(transaction, clock, 'account_id', id)
+      return kysely.transaction().execute(async (transaction) => {
+        await endAccess({ database, transaction, clock }, id, 'user_removed')
         const { numDeletedRows } = await transaction
           .deleteFrom('account')
           .where('id', '=', id)
@@ -44,6 +45,11 @@ export function createAccountStore(database: Kysely<Schema>, clock: Clock): Acco
       })
     },
   }
+}
+
+async function endAccess(unit: Unit, id: string, reason: RevocationReason): Promise<void> {
+  await revokeAllOf(unit, 'account_id', id, reason)
+  await revokeIssued(unit, 'user', id, reason)
 }
 
 async function update(database: Kysely<Schema>, account: Account): Promise<boolean> {
@@ -70,6 +76,10 @@ function toRow(account: Account): Schema['account'] {
     created_at: account.createdAt,
     updated_at: account.updatedAt,
   }
+}
+
+function toFirst([row]: Selectable<Schema['account']>[]): Account | undefined {
+  return row && toAccount(row)
 }
 
 function toAccount(row: Selectable<Schema['account']>): Account {

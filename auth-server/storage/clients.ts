@@ -1,22 +1,27 @@
-import type { Kysely, Selectable } from 'kysely'
+import type { Selectable } from 'kysely'
 import type { Client, ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import type { Owner } from '../config/schema.ts'
-import { revokeAllOf } from './models.ts'
+import { prepareRead, type Database } from './database.ts'
+import { revokeAllOf, revokeIssued } from './models.ts'
 import type { Schema } from './schema.ts'
 
-export function createClientStore(database: Kysely<Schema>, clock: Clock): ClientStore {
-  const select = () => database.selectFrom('client').selectAll()
+export function createClientStore(database: Database, clock: Clock): ClientStore {
+  const { kysely } = database
+  const byId = prepareRead(database, (db) =>
+    db.selectFrom('client').selectAll().where('id', '=', ''),
+  )
   return {
     async findById(id) {
-      const row = await select().where('id', '=', id).executeTakeFirst()
+      const [row] = await byId(id)
       return row && toClient(row)
     },
     async list() {
-      return (await select().orderBy('id').execute()).map(toClient)
+      const rows = await kysely.selectFrom('client').selectAll().orderBy('id').execute()
+      return rows.map(toClient)
     },
     async insert(client) {
-      const { numInsertedOrUpdatedRows } = await database
+      const { numInsertedOrUpdatedRows } = await kysely
         .insertInto('client')
         .values(toRow(client))
         .onConflict((conflict) => conflict.doNothing())
@@ -25,7 +30,7 @@ export function createClientStore(database: Kysely<Schema>, clock: Clock): Clien
     },
     async update(client) {
       const { id, ...rest } = toRow(client)
-      const { numUpdatedRows } = await database
+      const { numUpdatedRows } = await kysely
         .updateTable('client')
         .set(rest)
         .where('id', '=', id)
@@ -33,8 +38,10 @@ export function createClientStore(database: Kysely<Schema>, clock: Clock): Clien
       return numUpdatedRows === 1n
     },
     async remove(id) {
-      return database.transaction().execute(async (transaction) => {
-        await revokeAllOf(transaction, clock, 'client_id', id)
+      return kysely.transaction().execute(async (transaction) => {
+        const unit = { database, transaction, clock }
+        await revokeAllOf(unit, 'client_id', id, 'client_removed')
+        await revokeIssued(unit, 'client', id, 'client_removed')
         const { numDeletedRows } = await transaction
           .deleteFrom('client')
           .where('id', '=', id)

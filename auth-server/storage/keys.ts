@@ -1,9 +1,10 @@
-import type { Kysely, Selectable } from 'kysely'
+import type { Selectable } from 'kysely'
 import type { KeyStore, PublicJwk, StoredKey } from '../keys/keyset.ts'
 import type { SigningAlgorithm } from '../config/schema.ts'
+import type { Database } from './database.ts'
 import type { Schema } from './schema.ts'
 
-export function createKeyStore(database: Kysely<Schema>): KeyStore {
+export function createKeyStore({ kysely: database }: Database): KeyStore {
   return {
     async list() {
       const rows = await database

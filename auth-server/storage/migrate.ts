@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
-import { sql, type Kysely } from 'kysely'
+import { sql } from 'kysely'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
 import { initial } from './migrations/0001-initial.ts'
 import { sessionHandover } from './migrations/0002-session-handover.ts'
 import { revocation } from './migrations/0003-revocation.ts'
 import type { Migration } from './migrations/migration.ts'
-import type { Schema } from './schema.ts'
+import type { Database } from './database.ts'
 
 const MIGRATIONS: readonly Migration[] = [initial, sessionHandover, revocation]
 
@@ -16,8 +16,9 @@ const MIGRATIONS: readonly Migration[] = [initial, sessionHandover, revocation]
  *
  * Throws `misconfigured` if the database was made by a newer version, or by a step that differs.
  */
-export async function migrate(database: Kysely<Schema>, clock: Clock): Promise<void> {
-  await database.transaction().execute(async (transaction) => {
+export async function migrate(database: Database, clock: Clock): Promise<void> {
+  await database.kysely.transaction().execute(async (transaction) => {
+    await database.lock(transaction, async () => ['migration'])
     await sql`create table if not exists schema_migration (
       name text primary key, checksum text not null, applied_at bigint not null
     )`.execute(transaction)

@@ -1,4 +1,4 @@
-import type { Kysely, Transaction } from 'kysely'
+import type { Transaction } from 'kysely'
 import type { Clock } from '../clock.ts'
 import type {
   ApplyResult,
@@ -7,6 +7,9 @@ import type {
   ModelWrite,
   StoredModel,
 } from '../provider/model-store.ts'
+import type { RevocationReason } from '../revocation/revocation.ts'
+import { prepareRead, type Database } from './database.ts'
+import { appendRevocations, isRevoked } from './revocations.ts'
 import type { EngineModelTable, Schema } from './schema.ts'
 
 /**
@@ -15,123 +18,175 @@ import type { EngineModelTable, Schema } from './schema.ts'
  */
 const TOMBSTONE_MILLISECONDS = 2 * 86_400_000
 
+/** What every step of one change needs. */
+export interface Unit {
+  readonly database: Database
+  readonly transaction: Transaction<Schema>
+  readonly clock: Clock
+}
+
 type Put = Extract<ModelWrite, { kind: 'put' }>
 type Consume = Extract<ModelWrite, { kind: 'consume' }>
 
-export function createModelStore(database: Kysely<Schema>, clock: Clock): ModelStore {
-  const select = () =>
-    database
-      .selectFrom('engine_model')
-      .select(['key', 'payload', 'consumed_at', 'expires_at', 'replaces'])
+export function createModelStore(database: Database, clock: Clock): ModelStore {
+  const columns = ['key', 'payload', 'consumed_at', 'expires_at', 'replaces'] as const
+  const byKey = prepareRead(database, (db) =>
+    db.selectFrom('engine_model').select(columns).where('model', '=', '').where('key', '=', ''),
+  )
+  const newest = (column: 'uid' | 'user_code') =>
+    prepareRead(database, (db) =>
+      db
+        .selectFrom('engine_model')
+        .select(columns)
+        .where(column, '=', '')
+        .where('model', '=', '')
+        .orderBy('written_at', 'desc')
+        .limit(1),
+    )
+  const byUid = newest('uid')
+  const byUserCode = newest('user_code')
   return {
-    async find(model, key) {
-      const row = await select()
-        .where('model', '=', model)
-        .where('key', '=', key)
-        .executeTakeFirst()
-      return row && toStored(row)
-    },
-    async findByUid(model, uid) {
-      const row = await select()
-        .where('model', '=', model)
-        .where('uid', '=', uid)
-        .orderBy('written_at', 'desc')
-        .executeTakeFirst()
-      return row && toStored(row)
-    },
-    async findByUserCode(model, userCode) {
-      const row = await select()
-        .where('model', '=', model)
-        .where('user_code', '=', userCode)
-        .orderBy('written_at', 'desc')
-        .executeTakeFirst()
-      return row && toStored(row)
-    },
+    find: async (model, key) => toFirst(await byKey(model, key)),
+    findByUid: async (model, uid) => toFirst(await byUid(uid, model, 1)),
+    findByUserCode: async (model, userCode) => toFirst(await byUserCode(userCode, model, 1)),
     async apply(writes) {
       if (writes.length === 0) return { outcome: 'applied' }
-      return database.transaction().execute((transaction) => applyAll(transaction, clock, writes))
+      return database.kysely.transaction().execute(async (transaction) => {
+        await database.lock(transaction, () => listFamilies(transaction, writes))
+        return applyAll({ database, transaction, clock }, writes)
+      })
     },
-    isEnded: (sid) => isBuried(database, 'sid', sid),
     purge: (before, limit) => purgeExpired(database, before, limit),
   }
 }
 
+/** What the writes may change beyond their own rows: whole grants and sessions. */
+async function listFamilies(
+  transaction: Transaction<Schema>,
+  writes: readonly ModelWrite[],
+): Promise<readonly string[]> {
+  const named = writes.flatMap((write) => [
+    ...('grantId' in write && write.grantId !== undefined ? [nameGrant(write.grantId)] : []),
+    ...('uid' in write && write.uid !== undefined ? [nameSession(write.uid)] : []),
+    ...('key' in write ? [nameRow(write.key)] : []),
+  ])
+  const rows = writes.flatMap(readRow)
+  if (rows.length === 0) return named
+  const found = await transaction
+    .selectFrom('engine_model')
+    .select(['grant_id', 'uid'])
+    .where(({ and, or }) => or(rows.map((row) => and(row))))
+    .execute()
+  return [...named, ...found.flatMap(nameFamilies)]
+}
+
+/** The row of a write that does not name its family. */
+function readRow(write: ModelWrite): { model: string; key: string }[] {
+  switch (write.kind) {
+    case 'consume':
+    case 'destroy':
+      return [{ model: write.model, key: write.key }]
+    case 'settle':
+      return [{ model: 'Session', key: write.key }]
+    default:
+      return []
+  }
+}
+
+function nameFamilies(row: Pick<EngineModelTable, 'grant_id' | 'uid'>): string[] {
+  return [
+    ...(row.grant_id === null ? [] : [nameGrant(row.grant_id)]),
+    ...(row.uid === null ? [] : [nameSession(row.uid)]),
+  ]
+}
+
+const nameGrant = (grantId: string) => `grant ${grantId}`
+const nameSession = (uid: string) => `session ${uid}`
+const nameRow = (key: string) => `row ${key}`
+
 /** Ends everything of an account or a client: its sessions, its grants and all that hangs on them. */
 export async function revokeAllOf(
-  transaction: Transaction<Schema>,
-  clock: Clock,
+  unit: Unit,
   column: 'account_id' | 'client_id',
   id: string,
+  reason: RevocationReason,
 ): Promise<void> {
-  const rows = await transaction
-    .selectFrom('engine_model')
-    .select(['model', 'key', 'grant_id', 'uid'])
-    .where(column, '=', id)
-    .execute()
+  const { database, transaction } = unit
+  const select = () =>
+    transaction
+      .selectFrom('engine_model')
+      .select(['model', 'key', 'grant_id', 'uid'])
+      .where(column, '=', id)
+      .execute()
+  await database.lock(transaction, async () => (await select()).flatMap(nameFamilies))
+  const rows = await select()
   const grants = new Set(rows.flatMap(({ grant_id }) => grant_id ?? []))
-  for (const grantId of grants) await revokeGrant(transaction, clock, grantId)
+  for (const grantId of grants) await revokeGrant(unit, grantId, reason)
   for (const row of rows) {
-    if (row.model === 'Session' && row.uid !== null) await endSession(transaction, clock, row.uid)
-    else await destroy(transaction, clock, row.model, row.key)
+    if (row.model === 'Session' && row.uid !== null) await endSession(unit, row.uid, [], reason)
+    else await destroy(unit, row.model, row.key)
   }
+}
+
+/** Takes away what a person or a client was issued until now, wherever it hangs. */
+export async function revokeIssued(
+  { database, transaction, clock }: Unit,
+  kind: 'user' | 'client',
+  subject: string,
+  reason: RevocationReason,
+): Promise<void> {
+  const now = clock.now()
+  const entry = { kind, subject, reason, revokedAt: now, expiresAt: now + TOMBSTONE_MILLISECONDS }
+  await appendRevocations(database, transaction, [entry])
 }
 
 /**
  * Consumes come first: a batch that lost changes nothing but the family it gives away, although what
  * hangs on the consumption may stand before it.
  */
-async function applyAll(
-  transaction: Transaction<Schema>,
-  clock: Clock,
-  writes: readonly ModelWrite[],
-): Promise<ApplyResult> {
+async function applyAll(unit: Unit, writes: readonly ModelWrite[]): Promise<ApplyResult> {
   for (const write of writes) {
-    if (write.kind !== 'consume' || (await consume(transaction, clock, write))) continue
-    const grantId = await grantOf(transaction, write.model, write.key)
-    if (grantId !== undefined) await revokeGrant(transaction, clock, grantId)
+    if (write.kind !== 'consume' || (await consume(unit, write))) continue
+    const grantId = await grantOf(unit, write.model, write.key)
+    if (grantId !== undefined) await revokeGrant(unit, grantId, 'credential_reused')
     return { outcome: 'lost', write, grantId }
   }
   for (const write of writes) {
-    if (await applyOne(transaction, clock, write)) continue
+    if (await applyOne(unit, write)) continue
     // A batch may stand before this write: what it has put hangs on the same, revoked grant.
     const grantId = 'grantId' in write ? write.grantId : undefined
-    if (grantId !== undefined) await revokeGrant(transaction, clock, grantId)
+    if (grantId !== undefined) await revokeGrant(unit, grantId, 'grant_revoked')
     return { outcome: 'lost', write, grantId }
   }
   return { outcome: 'applied' }
 }
 
 /** Whether the write could be made. */
-async function applyOne(
-  transaction: Transaction<Schema>,
-  clock: Clock,
-  write: ModelWrite,
-): Promise<boolean> {
+async function applyOne(unit: Unit, write: ModelWrite): Promise<boolean> {
   switch (write.kind) {
     case 'consume':
       return true
     case 'put':
-      return put(transaction, clock, write)
+      return put(unit, write)
     case 'insert':
-      return insertOnce(transaction, clock, write)
+      return insertOnce(unit, write)
     case 'destroy':
-      await destroy(transaction, clock, write.model, write.key)
+      await destroy(unit, write.model, write.key)
       return true
     case 'settle':
-      await settle(transaction, clock, write.key)
+      await settle(unit, write.key)
       return true
     case 'revoke-grant':
-      await revokeGrant(transaction, clock, write.grantId)
+      await revokeGrant(unit, write.grantId, 'grant_revoked')
       return true
     case 'end-session':
-      await endSession(transaction, clock, write.uid, write.sids)
+      await endSession(unit, write.uid, write.sids ?? [], write.reason ?? 'signed_out')
       return true
   }
 }
 
 async function consume(
-  transaction: Transaction<Schema>,
-  clock: Clock,
+  { transaction, clock }: Unit,
   { model, key, retry }: Consume,
 ): Promise<boolean> {
   const now = clock.now()
@@ -160,9 +215,11 @@ async function consume(
   return successor !== undefined && successor.consumed_at === null
 }
 
-async function put(transaction: Transaction<Schema>, clock: Clock, row: Put): Promise<boolean> {
-  if (row.grantId !== undefined && (await isBuried(transaction, 'Grant', row.grantId))) return false
-  if (row.model === 'Session') return putSession(transaction, clock, row)
+async function put(unit: Unit, row: Put): Promise<boolean> {
+  const { transaction, clock } = unit
+  if (row.grantId !== undefined && (await isRevoked(unit.transaction, 'grant', row.grantId)))
+    return false
+  if (row.model === 'Session') return putSession(unit, row)
   const values = toRow(row, clock.now())
   const { model: _model, key: _key, consumed_at: _consumed, ...changes } = values
   await transaction
@@ -174,13 +231,13 @@ async function put(transaction: Transaction<Schema>, clock: Clock, row: Put): Pr
         : conflict.columns(['model', 'key']).doUpdateSet(changes),
     )
     .execute()
-  if (row.grantId !== undefined) await keepGrantFor(transaction, row.grantId, values.expires_at)
+  if (row.grantId !== undefined) await keepGrantFor(unit, row.grantId, values.expires_at)
   return true
 }
 
 /** A refresh token that is used again and again outlives the day when its grant was given. */
 async function keepGrantFor(
-  transaction: Transaction<Schema>,
+  { transaction }: Unit,
   grantId: string,
   expiresAt: number | null,
 ): Promise<void> {
@@ -198,14 +255,11 @@ async function keepGrantFor(
  * authorizations of every row of the session are merged. A session that was ended is not written:
  * a request that still held it must not raise it.
  */
-async function putSession(
-  transaction: Transaction<Schema>,
-  clock: Clock,
-  row: Put,
-): Promise<boolean> {
+async function putSession(unit: Unit, row: Put): Promise<boolean> {
+  const { transaction, clock } = unit
   const ended =
-    (await isBuried(transaction, 'Session', row.key)) ||
-    (row.uid !== undefined && (await isBuried(transaction, 'Session uid', row.uid)))
+    (await isBuried(unit, 'Session', row.key)) ||
+    (row.uid !== undefined && (await isBuried(unit, 'Session uid', row.uid)))
   if (ended) return true
   const siblings = await transaction
     .selectFrom('engine_model')
@@ -228,17 +282,13 @@ async function putSession(
     .values(values)
     .onConflict((conflict) => conflict.columns(['model', 'key']).doUpdateSet(changes))
     .execute()
-  if (row.replaces !== undefined) await replaceSession(transaction, clock, row, row.replaces)
+  if (row.replaces !== undefined) await replaceSession(unit, row, row.replaces)
   return true
 }
 
 /** An anonymous session was promised to nobody, and one of another person must not be left behind. */
-async function replaceSession(
-  transaction: Transaction<Schema>,
-  clock: Clock,
-  { accountId }: Put,
-  replaced: string,
-): Promise<void> {
+async function replaceSession(unit: Unit, { accountId }: Put, replaced: string): Promise<void> {
+  const { transaction } = unit
   const old = await transaction
     .selectFrom('engine_model')
     .select('account_id')
@@ -246,10 +296,11 @@ async function replaceSession(
     .where('key', '=', replaced)
     .executeTakeFirst()
   if (accountId !== undefined && old?.account_id === accountId) return
-  await destroy(transaction, clock, 'Session', replaced)
+  await destroy(unit, 'Session', replaced)
 }
 
-async function settle(transaction: Transaction<Schema>, clock: Clock, key: string): Promise<void> {
+async function settle(unit: Unit, key: string): Promise<void> {
+  const { transaction } = unit
   const row = await transaction
     .selectFrom('engine_model')
     .select('replaces')
@@ -257,7 +308,7 @@ async function settle(transaction: Transaction<Schema>, clock: Clock, key: strin
     .where('key', '=', key)
     .executeTakeFirst()
   if (!row?.replaces) return
-  await destroy(transaction, clock, 'Session', row.replaces)
+  await destroy(unit, 'Session', row.replaces)
   await transaction
     .updateTable('engine_model')
     .set({ replaces: null })
@@ -271,11 +322,7 @@ function readAuthorizations(payload: Record<string, unknown>, row: Put): unknown
   return payload['accountId'] === row.payload['accountId'] ? payload['authorizations'] : undefined
 }
 
-async function insertOnce(
-  transaction: Transaction<Schema>,
-  clock: Clock,
-  row: ModelRow,
-): Promise<boolean> {
+async function insertOnce({ transaction, clock }: Unit, row: ModelRow): Promise<boolean> {
   const { numInsertedOrUpdatedRows } = await transaction
     .insertInto('engine_model')
     .values(toRow(row, clock.now()))
@@ -284,39 +331,35 @@ async function insertOnce(
   return numInsertedOrUpdatedRows === 1n
 }
 
-async function destroy(
-  transaction: Transaction<Schema>,
-  clock: Clock,
-  model: string,
-  key: string,
-): Promise<void> {
+async function destroy(unit: Unit, model: string, key: string): Promise<void> {
+  const { transaction } = unit
   const row = await transaction
     .deleteFrom('engine_model')
     .where('model', '=', model)
     .where('key', '=', key)
     .returning(['expires_at'])
     .executeTakeFirst()
-  if (model === 'Grant') await revokeGrant(transaction, clock, key)
-  if (model === 'Session') await bury(transaction, clock, 'Session', key, row?.expires_at ?? 0)
+  if (model === 'Grant') await revokeGrant(unit, key, 'grant_revoked')
+  if (model === 'Session') await bury(unit, 'Session', key, row?.expires_at ?? 0)
 }
 
 async function endSession(
-  transaction: Transaction<Schema>,
-  clock: Clock,
+  unit: Unit,
   uid: string,
-  knownSids: readonly string[] = [],
-) {
-  const rows = await transaction
+  knownSids: readonly string[],
+  reason: RevocationReason,
+): Promise<void> {
+  const rows = await unit.transaction
     .deleteFrom('engine_model')
     .where('model', '=', 'Session')
     .where('uid', '=', uid)
     .returning(['expires_at', 'payload'])
     .execute()
   const last = Math.max(0, ...rows.map(({ expires_at }) => expires_at ?? 0))
-  await bury(transaction, clock, 'Session uid', uid, last)
+  await bury(unit, 'Session uid', uid, last)
   // Two tabs may have given one client two of them, each in the row of its tab.
   const sids = new Set([...knownSids, ...rows.flatMap(({ payload }) => readSids(payload))])
-  for (const sid of sids) await bury(transaction, clock, 'sid', sid, last)
+  await revoke(unit, 'session', [...sids], reason, last)
 }
 
 function readSids(payload: string): string[] {
@@ -326,20 +369,32 @@ function readSids(payload: string): string[] {
   return Object.values(authorizations).flatMap(({ sid }) => sid ?? [])
 }
 
-async function revokeGrant(transaction: Transaction<Schema>, clock: Clock, grantId: string) {
-  const rows = await transaction
+async function revokeGrant(unit: Unit, grantId: string, reason: RevocationReason): Promise<void> {
+  const rows = await unit.transaction
     .deleteFrom('engine_model')
     .where('grant_id', '=', grantId)
     .returning('expires_at')
     .execute()
   const last = Math.max(0, ...rows.map(({ expires_at }) => expires_at ?? 0))
-  await bury(transaction, clock, 'Grant', grantId, last)
+  await revoke(unit, 'grant', [grantId], reason, last)
+}
+
+async function revoke(
+  { database, transaction, clock }: Unit,
+  kind: 'grant' | 'session',
+  subjects: readonly string[],
+  reason: RevocationReason,
+  lastExpiry: number,
+): Promise<void> {
+  const now = clock.now()
+  const expiresAt = Math.max(lastExpiry, now) + TOMBSTONE_MILLISECONDS
+  const entries = subjects.map((subject) => ({ kind, subject, reason, revokedAt: now, expiresAt }))
+  await appendRevocations(database, transaction, entries)
 }
 
 async function bury(
-  transaction: Transaction<Schema>,
-  clock: Clock,
-  kind: string,
+  { transaction, clock }: Unit,
+  kind: 'Session' | 'Session uid',
   key: string,
   lastExpiry: number,
 ): Promise<void> {
@@ -351,8 +406,8 @@ async function bury(
     .execute()
 }
 
-async function isBuried(database: Kysely<Schema>, kind: string, key: string) {
-  const row = await database
+async function isBuried({ transaction }: Unit, kind: 'Session' | 'Session uid', key: string) {
+  const row = await transaction
     .selectFrom('tombstone')
     .select('key')
     .where('kind', '=', kind)
@@ -361,7 +416,7 @@ async function isBuried(database: Kysely<Schema>, kind: string, key: string) {
   return row !== undefined
 }
 
-async function grantOf(transaction: Transaction<Schema>, model: string, key: string) {
+async function grantOf({ transaction }: Unit, model: string, key: string) {
   const row = await transaction
     .selectFrom('engine_model')
     .select('grant_id')
@@ -371,8 +426,9 @@ async function grantOf(transaction: Transaction<Schema>, model: string, key: str
   return row?.grant_id ?? undefined
 }
 
-async function purgeExpired(database: Kysely<Schema>, before: number, limit: number) {
-  const rows = await database
+async function purgeExpired(database: Database, before: number, limit: number) {
+  const { kysely, skipsLocked } = database
+  const rows = await kysely
     .deleteFrom('engine_model')
     .where((where) =>
       where(
@@ -384,11 +440,12 @@ async function purgeExpired(database: Kysely<Schema>, before: number, limit: num
           .where('expires_at', '<', before)
           .orderBy('expires_at')
           .limit(limit)
+          .$if(skipsLocked, (expired) => expired.forUpdate().skipLocked())
           .$asTuple('model', 'key'),
       ),
     )
     .executeTakeFirstOrThrow()
-  const tombstones = await database
+  const tombstones = await kysely
     .deleteFrom('tombstone')
     .where((where) =>
       where(
@@ -400,6 +457,7 @@ async function purgeExpired(database: Kysely<Schema>, before: number, limit: num
           .where('expires_at', '<', before)
           .orderBy('expires_at')
           .limit(limit)
+          .$if(skipsLocked, (expired) => expired.forUpdate().skipLocked())
           .$asTuple('kind', 'key'),
       ),
     )
@@ -422,6 +480,10 @@ function toRow(row: ModelRow, now: number): EngineModelTable {
     expires_at: row.expiresAt ?? null,
     written_at: now,
   }
+}
+
+function toFirst([row]: Parameters<typeof toStored>[0][]): StoredModel | undefined {
+  return row && toStored(row)
 }
 
 function toStored(

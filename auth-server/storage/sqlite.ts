@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { setTimeout as wait } from 'node:timers/promises'
 import {
+  Kysely,
   SqliteDialect,
   type CompiledQuery,
   type DatabaseConnection,
@@ -12,16 +13,50 @@ import {
   type SqliteStatement,
 } from 'kysely'
 import { PortreeveError } from '../errors.ts'
+import type { Database } from './database.ts'
+import type { Schema } from './schema.ts'
 
 /** Opening may meet a migration of another process; after that no call blocks the event loop. */
 const OPEN_TIMEOUT_MS = 5000
 /** How long a statement waits for the lock of another process before it fails. */
 const LOCK_TIMEOUT_MS = 5000
 const LONGEST_PAUSE_MS = 20
+const MEMORY = ':memory:'
 const SQLITE_BUSY = 5
+/** SQLITE_IOERR, SQLITE_FULL. */
+const DISK_FAILURES = new Set([10, 13])
 
-/** A SQLite file (or `:memory:`) as a Kysely dialect: WAL, every commit on disk before it is answered. */
-export function createSqliteDialect(path: string): Dialect {
+/**
+ * A SQLite file, or `:memory:`. WAL, and every commit on the disk before it is answered.
+ *
+ * Reads have a connection of their own: they neither see what a transaction of this process has not
+ * committed yet, nor wait behind one that waits for the lock of another process.
+ */
+export function openSqlite(path: string): Database {
+  const kysely = new Kysely<Schema>({ dialect: createDialect(path) })
+  let reader: SqliteDatabase | undefined
+  return {
+    kysely,
+    async read<R>(query: CompiledQuery<R>, parameters: readonly unknown[]) {
+      if (path === MEMORY) return (await kysely.executeQuery<R>({ ...query, parameters })).rows
+      reader ??= openReader(path)
+      try {
+        return reader.prepare(query.sql).all(parameters) as R[]
+      } catch (error) {
+        throw describeFailure(error) ?? error
+      }
+    },
+    // Every transaction takes the one write lock at its start.
+    lock: async () => {},
+    skipsLocked: false,
+    async [Symbol.asyncDispose]() {
+      reader?.close()
+      await kysely.destroy()
+    },
+  }
+}
+
+function createDialect(path: string): Dialect {
   const dialect = new SqliteDialect({ database: async () => openDatabase(path) })
   return {
     createAdapter: () => dialect.createAdapter(),
@@ -32,12 +67,20 @@ export function createSqliteDialect(path: string): Dialect {
 }
 
 function openDatabase(path: string): SqliteDatabase {
-  if (path !== ':memory:') claimFile(path)
+  if (path !== MEMORY) claimFile(path)
   const database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS })
   database.exec('pragma journal_mode = wal')
   database.exec('pragma synchronous = full')
   database.exec('pragma foreign_keys = on')
   database.exec('pragma busy_timeout = 0')
+  return keepStatements(database)
+}
+
+function openReader(path: string): SqliteDatabase {
+  return keepStatements(new DatabaseSync(path, { readOnly: true, timeout: 0 }))
+}
+
+function keepStatements(database: DatabaseSync): SqliteDatabase {
   const statements = new Map<string, SqliteStatement>()
   return {
     close: () => database.close(),
@@ -112,8 +155,8 @@ function waitOnConnection(connection: DatabaseConnection, lock: Lock): DatabaseC
           if (!query.sql.startsWith('select')) lock.waitedMilliseconds = 0
           return result
         } catch (error) {
-          if (!isBusy(error)) throw error
-          if (lock.waitedMilliseconds >= LOCK_TIMEOUT_MS) throw describeLock(error)
+          if (primaryCode(error) !== SQLITE_BUSY) throw describeFailure(error) ?? error
+          if (lock.waitedMilliseconds >= LOCK_TIMEOUT_MS) throw describeFailure(error)
         }
         await wait(pause)
         lock.waitedMilliseconds += pause
@@ -122,10 +165,17 @@ function waitOnConnection(connection: DatabaseConnection, lock: Lock): DatabaseC
   }
 }
 
-function describeLock(cause: unknown): PortreeveError {
-  return new PortreeveError('busy', 'The database is locked by another program.', { cause })
+/** What is no fault of the statement, and may be over by the next request. */
+function describeFailure(cause: unknown): PortreeveError | undefined {
+  const code = primaryCode(cause)
+  if (code === SQLITE_BUSY) {
+    return new PortreeveError('busy', 'The database is locked by another program.', { cause })
+  }
+  if (!DISK_FAILURES.has(code)) return undefined
+  return new PortreeveError('busy', 'The database cannot be written: is the disk full?', { cause })
 }
 
-function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
+/** Extended result codes carry the primary one in their lowest byte. */
+function primaryCode(error: unknown): number {
+  return error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : 0
 }

@@ -1,17 +1,19 @@
-import { Kysely, type Dialect } from 'kysely'
 import type { AccountStore } from '../accounts/account.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
 import type { KeyStore } from '../keys/keyset.ts'
 import type { ModelStore } from '../provider/model-store.ts'
+import type { RevocationStore } from '../revocation/revocation.ts'
 import { createAccountStore } from './accounts.ts'
 import { createClientStore } from './clients.ts'
+import { prepareRead, type Database } from './database.ts'
 import { createKeyStore } from './keys.ts'
 import { migrate } from './migrate.ts'
 import { createModelStore } from './models.ts'
-import type { Schema } from './schema.ts'
-import { createSqliteDialect } from './sqlite.ts'
+import { openPostgres } from './postgres.ts'
+import { createRevocationStore } from './revocations.ts'
+import { openSqlite } from './sqlite.ts'
 
 /** Every store of one database, opened together and closed together. */
 export interface Stores extends AsyncDisposable {
@@ -19,6 +21,7 @@ export interface Stores extends AsyncDisposable {
   readonly clients: ClientStore
   readonly keys: KeyStore
   readonly models: ModelStore
+  readonly revocations: RevocationStore
   /** Resolves if the database answers. */
   ping(): Promise<void>
 }
@@ -26,38 +29,54 @@ export interface Stores extends AsyncDisposable {
 /**
  * Opens the database and brings its schema forward.
  *
- * `url`: `sqlite:PATH` (an absolute path, or one relative to the working directory) or
- * `sqlite::memory:`. Throws `misconfigured` for anything else and for a database of a newer version,
- * `storage_failed` where the database cannot be opened.
+ * `url`: `sqlite:PATH` (an absolute path, or one relative to the working directory),
+ * `sqlite::memory:`, or `postgres://…`. Throws `misconfigured` for anything else and for a database of
+ * a newer version, `storage_failed` where the database cannot be opened.
  */
 export async function openStores(url: string, clock: Clock): Promise<Stores> {
-  const database = new Kysely<Schema>({ dialect: chooseDialect(url) })
+  const database = openDatabase(url)
   try {
     await migrate(database, clock)
   } catch (cause) {
-    await database.destroy()
-    if (cause instanceof PortreeveError) throw cause
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new PortreeveError('storage_failed', `Cannot open the database ${url}: ${reason}`, {
-      cause,
-    })
+    await database[Symbol.asyncDispose]()
+    throw describeOpening(url, cause)
   }
+  const anything = prepareRead(database, (db) =>
+    db.selectFrom('schema_migration').select('name').limit(1),
+  )
   return {
     accounts: createAccountStore(database, clock),
     clients: createClientStore(database, clock),
     keys: createKeyStore(database),
     models: createModelStore(database, clock),
+    revocations: createRevocationStore(database),
     async ping() {
-      await database.selectFrom('schema_migration').select('name').limit(1).execute()
+      await anything(1)
     },
-    [Symbol.asyncDispose]: () => database.destroy(),
+    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
   }
 }
 
-function chooseDialect(url: string): Dialect {
-  if (url.startsWith('sqlite:')) return createSqliteDialect(url.slice('sqlite:'.length))
+function openDatabase(url: string): Database {
+  if (url.startsWith('sqlite:')) return openSqlite(url.slice('sqlite:'.length))
+  if (/^postgres(?:ql)?:/.test(url)) return openPostgres(url)
   throw new PortreeveError(
     'misconfigured',
-    `The database URL must be sqlite:PATH or sqlite::memory:, not ${url.split(':', 1)[0]}:…`,
+    `The database URL must be sqlite:PATH, sqlite::memory: or postgres://…, not ${url.split(':', 1)[0]}:…`,
   )
+}
+
+/** The URL of a database server may hold a password. */
+function describeOpening(url: string, cause: unknown): PortreeveError {
+  if (cause instanceof PortreeveError && cause.code === 'misconfigured') return cause
+  const root = cause instanceof PortreeveError ? cause.cause : cause
+  const reason = root instanceof Error ? root.message || root.name : String(root)
+  const where = url.startsWith('sqlite:') ? url : hidePassword(url)
+  return new PortreeveError('storage_failed', `Cannot open the database ${where}: ${reason}`, {
+    cause,
+  })
+}
+
+function hidePassword(url: string): string {
+  return URL.canParse(url) ? `${new URL(url).host}${new URL(url).pathname}` : 'of the configuration'
 }

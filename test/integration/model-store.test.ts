@@ -210,29 +210,31 @@ describe('sessions', () => {
       accountId: 'alice',
       payload: { accountId: 'alice', uid, authorizations: { web: { sid } } },
     })
-  const endedOf = async (models: Stores['models'], sids: readonly string[]) => {
-    const ended = await Promise.all(sids.map((sid) => models.isEnded(sid)))
+  const endedOf = async ({ revocations }: Stores, sids: readonly string[]) => {
+    const ended = await Promise.all(sids.map((sid) => revocations.isRevoked('session', sid)))
     return sids.filter((_sid, index) => ended[index])
   }
 
   test('end under every name that clients have for them, for as long as a token may live', () =>
-    withStores(async ({ models }, other) => {
+    withStores(async (stores, other) => {
+      const { models } = stores
       await models.apply([known('first', 's'), known('second', 'second-tab')])
       await models.apply([known('other', 'o', 'another')])
       const sids = ['first', 'second', 'told', 'other', '']
-      expect(await endedOf(models, sids)).toEqual([])
+      expect(await endedOf(stores, sids)).toEqual([])
       await models.apply([{ kind: 'end-session', uid: 'u', sids: ['told'] }])
       clock.advance(24 * HOUR)
       await models.purge(clock.now(), 100)
-      expect(await endedOf(other.models, sids)).toEqual(['first', 'second', 'told'])
+      expect(await endedOf(other, sids)).toEqual(['first', 'second', 'told'])
     }))
 
   test('go on when their key changes', () =>
-    withStores(async ({ models }) => {
+    withStores(async (stores) => {
+      const { models } = stores
       await models.apply([known('sid', 'old')])
       await models.apply([{ kind: 'destroy', model: 'Session', key: 'old' }])
       await models.apply([known('sid', 'new')])
-      expect(await endedOf(models, ['sid'])).toEqual([])
+      expect(await endedOf(stores, ['sid'])).toEqual([])
       expect(await models.findByUid('Session', 'u')).toMatchObject({ key: 'new' })
     }))
 
@@ -278,7 +280,8 @@ describe('sessions', () => {
   })
 
   test('end with the account', () =>
-    withStores(async ({ models, accounts }) => {
+    withStores(async (stores) => {
+      const { models, accounts } = stores
       await accounts.insert({
         id: 'alice',
         username: 'alice',
@@ -294,7 +297,7 @@ describe('sessions', () => {
       })
       await models.apply([known('sid', 's')])
       await accounts.remove('alice')
-      expect(await endedOf(models, ['sid'])).toEqual(['sid'])
+      expect(await endedOf(stores, ['sid'])).toEqual(['sid'])
     }))
 })
 

@@ -11,6 +11,16 @@ export const revocation: Migration = {
       revoked_at bigint not null,
       expires_at bigint not null
     )`,
+    `insert into revocation (sequence, kind, subject, reason, revoked_at, expires_at)
+      select
+        row_number() over (order by expires_at, kind, key),
+        case kind when 'Grant' then 'grant' else 'session' end,
+        key,
+        case kind when 'Grant' then 'grant_revoked' else 'signed_out' end,
+        expires_at - 172800000,
+        expires_at
+      from tombstone where kind in ('Grant', 'sid')`,
+    `delete from tombstone where kind in ('Grant', 'sid')`,
     `create index revocation_subject on revocation (kind, subject)`,
     `create index revocation_expiry on revocation (expires_at)`,
   ],

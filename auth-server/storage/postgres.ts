@@ -1,0 +1,133 @@
+import { createHash } from 'node:crypto'
+import { Kysely, PostgresDialect, sql, type CompiledQuery, type PostgresPoolClient } from 'kysely'
+import { DatabaseError, Pool, types, type PoolClient } from 'pg'
+import { PortreeveError } from '../errors.ts'
+import { createBreaker, type Breaker } from './breaker.ts'
+import type { Database } from './database.ts'
+import type { Schema } from './schema.ts'
+
+const MAX_CONNECTIONS = 20
+/** With both, a request is refused within five seconds of an outage, whatever kind of it. */
+const CONNECT_TIMEOUT_MS = 2000
+const QUERY_TIMEOUT_MS = 4000
+const IDLE_TRANSACTION_TIMEOUT_MS = 10_000
+/** Queries of varying length, such as lists of keys, would fill a connection with statements. */
+const MAX_STATEMENTS = 500
+
+/**
+ * A PostgreSQL database (15 or later), by its URL. Pooled; every statement is prepared once on each
+ * connection. Transactions are READ COMMITTED: what must not be done twice at once takes `lock`.
+ */
+export function openPostgres(url: string): Database {
+  const pool = new Pool({
+    connectionString: url,
+    max: MAX_CONNECTIONS,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: QUERY_TIMEOUT_MS,
+    statement_timeout: QUERY_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: IDLE_TRANSACTION_TIMEOUT_MS,
+    keepAlive: true,
+    application_name: 'portreeve',
+    types: { getTypeParser: getTypeParser as typeof types.getTypeParser },
+  })
+  // A connection that is lost while nobody uses it: the pool has dropped it, and makes another.
+  pool.on('error', () => {})
+  const breaker = createBreaker(describeOutage)
+  const name = createStatementNames()
+  const connect = () => breaker.run(async () => wrapClient(await pool.connect(), breaker, name))
+  const kysely = new Kysely<Schema>({
+    dialect: new PostgresDialect({ pool: { connect, end: () => pool.end(), options: {} } }),
+  })
+  return {
+    kysely,
+    async read<R>(query: CompiledQuery<R>, parameters: readonly unknown[]) {
+      const { rows } = await breaker.run(() => pool.query(name(query.sql, parameters)))
+      return rows as R[]
+    },
+    async lock(transaction, listNames) {
+      const names = [...new Set(await listNames())].toSorted()
+      if (names.length === 0) return
+      // In one order everywhere, or two transactions could wait for each other.
+      await sql`select pg_advisory_xact_lock(hashtextextended(name, 0))
+        from unnest(${names}::text[]) as name`.execute(transaction)
+    },
+    skipsLocked: true,
+    [Symbol.asyncDispose]: () => kysely.destroy(),
+  }
+}
+
+const INT8: number = types.builtins.INT8
+
+/** Times and counts are bigint; those of ours are safe integers. */
+function getTypeParser(type: number, format: 'text') {
+  return type === INT8 ? Number : types.getTypeParser(type, format)
+}
+
+type NamedQuery = { text: string; values: unknown[]; name?: string }
+
+function createStatementNames() {
+  const names = new Map<string, string>()
+  return (text: string, parameters: readonly unknown[]): NamedQuery => {
+    const query = { text, values: [...parameters] }
+    const known = names.get(text)
+    if (known !== undefined) return { ...query, name: known }
+    if (names.size >= MAX_STATEMENTS) return query
+    const name = createHash('sha256').update(text).digest('base64url')
+    names.set(text, name)
+    return { ...query, name }
+  }
+}
+
+function wrapClient(
+  client: PoolClient,
+  breaker: Breaker,
+  name: ReturnType<typeof createStatementNames>,
+): PostgresPoolClient {
+  let isLost = false
+  const query = async (text: string, parameters: readonly unknown[]) => {
+    const { command, rowCount, rows } = await breaker
+      .run(() => client.query(name(text, parameters)))
+      .catch((error: unknown) => {
+        // An answer may still be on its way: whoever had the connection next would take it for theirs.
+        isLost ||= error instanceof PortreeveError
+        throw describeCollision(error) ?? error
+      })
+    return { command, rowCount: rowCount ?? 0, rows }
+  }
+  return { query, release: () => client.release(isLost) } as PostgresPoolClient
+}
+
+/** SQLSTATE classes: connection exception, insufficient resources, operator intervention. */
+const OUTAGES = /^(?:08|53|57)/
+/** Serialization failure, deadlock, lock not available. */
+const COLLISIONS = new Set(['40001', '40P01', '55P03'])
+const NETWORK_FAILURES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOENT',
+])
+/** pg has no codes for these. */
+const DRIVER_FAILURES = /timeout|Connection terminated|not queryable|client was closed/i
+
+function describeOutage(cause: unknown): PortreeveError | undefined {
+  if (!(cause instanceof Error)) return undefined
+  const code = 'code' in cause ? String(cause.code) : ''
+  const isOutage =
+    OUTAGES.test(code) ||
+    NETWORK_FAILURES.has(code) ||
+    (code === '' && DRIVER_FAILURES.test(cause.message))
+  if (!isOutage) return undefined
+  return new PortreeveError('busy', 'The database does not answer.', { cause })
+}
+
+/** The transaction was not done, and may be tried again. */
+function describeCollision(cause: unknown): PortreeveError | undefined {
+  if (!(cause instanceof DatabaseError) || !COLLISIONS.has(cause.code ?? '')) return undefined
+  return new PortreeveError('busy', 'Another request was in the way.', { cause })
+}

@@ -1,0 +1,116 @@
+import type { Selectable, Transaction } from 'kysely'
+import type {
+  NewRevocation,
+  Revocation,
+  RevocationReason,
+  RevocationStore,
+  RevokedKind,
+} from '../revocation/revocation.ts'
+import { lockLog, prepareRead, type Database } from './database.ts'
+import type { Schema } from './schema.ts'
+
+export function createRevocationStore(database: Database): RevocationStore {
+  const { kysely } = database
+  const bySubject = prepareRead(database, (db) =>
+    db
+      .selectFrom('revocation')
+      .select('sequence')
+      .where('kind', '=', '')
+      .where('subject', '=', '')
+      .limit(1),
+  )
+  const after = prepareRead(database, (db) =>
+    db.selectFrom('revocation').selectAll().where('sequence', '>', 0).orderBy('sequence').limit(1),
+  )
+  return {
+    append: (entries) =>
+      kysely
+        .transaction()
+        .execute((transaction) => appendRevocations(database, transaction, entries)),
+    list: async (place, limit) => (await after(place, limit)).map(toRevocation),
+    isRevoked: async (kind, subject) => (await bySubject(kind, subject, 1)).length > 0,
+    purge: async (before, limit) => {
+      const { numDeletedRows } = await kysely
+        .deleteFrom('revocation')
+        .where('sequence', 'in', (where) => {
+          const expired = where
+            .selectFrom('revocation')
+            .select('sequence')
+            .where('expires_at', '<', before)
+            // The newest says which place comes next.
+            .where(
+              'sequence',
+              '<',
+              where.selectFrom('revocation').select(({ fn }) => fn.max('sequence').as('newest')),
+            )
+            .orderBy('expires_at')
+            .limit(limit)
+          return database.skipsLocked ? expired.forUpdate().skipLocked() : expired
+        })
+        .executeTakeFirstOrThrow()
+      return Number(numDeletedRows)
+    },
+  }
+}
+
+/**
+ * Writes entries at the end of the log. What ends once (a token, a grant, a session, a key) is written
+ * once; access of a person or a client may be taken away again and again.
+ */
+export async function appendRevocations(
+  database: Database,
+  transaction: Transaction<Schema>,
+  entries: readonly NewRevocation[],
+): Promise<void> {
+  if (entries.length === 0) return
+  await lockLog(database, transaction, 'revocation')
+  const { newest } = await transaction
+    .selectFrom('revocation')
+    .select(({ fn }) => fn.max('sequence').as('newest'))
+    .executeTakeFirstOrThrow()
+  let sequence = newest ?? 0
+  for (const entry of entries) {
+    const { kind, subject } = entry
+    const repeats = kind === 'user' || kind === 'client'
+    if (!repeats && (await isRevoked(transaction, kind, subject))) continue
+    sequence += 1
+    await transaction
+      .insertInto('revocation')
+      .values({
+        sequence,
+        kind,
+        subject,
+        reason: entry.reason,
+        revoked_at: entry.revokedAt,
+        expires_at: entry.expiresAt,
+      })
+      .execute()
+  }
+}
+
+/** Inside of a transaction, which may have written the entry itself. */
+export async function isRevoked(
+  transaction: Transaction<Schema>,
+  kind: RevokedKind,
+  subject: string,
+): Promise<boolean> {
+  const row = await transaction
+    .selectFrom('revocation')
+    .select('sequence')
+    .where('kind', '=', kind)
+    .where('subject', '=', subject)
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+function toRevocation(row: Selectable<Schema['revocation']>): Revocation {
+  return {
+    sequence: row.sequence,
+    kind: row.kind as RevokedKind,
+    subject: row.subject,
+    reason: row.reason as RevocationReason,
+    revokedAt: row.revoked_at,
+    expiresAt: row.expires_at,
+  }
+}
