@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { Command } from 'commander'
 import { createPasswordHasher } from '../accounts/password.ts'
 import { createOperations } from '../admin/operations.ts'
-import { databaseFile, loadConfig, type LoadedConfig } from '../config/load.ts'
+import { loadConfig, locateDatabase, type LoadedConfig } from '../config/load.ts'
 import { PortreeveError } from '../errors.ts'
 import { createEvents } from '../events.ts'
 import { createLog } from '../log.ts'
@@ -72,15 +72,15 @@ function createProgram(world: World, asJson: boolean): Command {
 
 /** Reading from a wrong folder would otherwise make an empty database there, and find nothing. */
 function requireDatabase({ config, file }: LoadedConfig): void {
-  const database = databaseFile(config)
-  if (database === undefined || existsSync(database)) return
+  const database = locateDatabase(config)
+  if (database.kind !== 'file' || existsSync(database.file)) return
   const hint = file === undefined ? ', or name the configuration with --config' : ''
-  const message = `There is no database at ${database} yet. Start the server or add something first${hint}.`
+  const message = `There is no database at ${database.file} yet. Start the server or add something first${hint}.`
   throw new PortreeveError('not_found', message)
 }
 
 async function openStores({ openStores: open, clock }: World, { config }: LoadedConfig) {
-  if (databaseFile(config) === undefined) {
+  if (locateDatabase(config).kind === 'memory') {
     const message =
       'The database is in the memory of the server, where no other program reaches it.'
     throw new PortreeveError('misconfigured', message)

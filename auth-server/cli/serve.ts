@@ -1,6 +1,11 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { databaseFile, loadConfig, type LoadedConfig } from '../config/load.ts'
+import {
+  loadConfig,
+  locateDatabase,
+  type DatabasePlace,
+  type LoadedConfig,
+} from '../config/load.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import { printReport, type Report } from './report.ts'
 import { formatFields, type Style } from './style.ts'
@@ -13,9 +18,8 @@ export function addServeCommand(program: Command, { world }: Cli): void {
     const { environment, stderr } = world
     const stopped = world.waitForStop()
     const loaded = await loadConfig({ file: options.config, environment, checkSecrets: true })
-    const database = databaseFile(loaded.config)
-    // A database in memory is out of reach of other programs.
-    const isFirst = database !== undefined && !existsSync(database)
+    const database = locateDatabase(loaded.config)
+    const isFirst = database.kind === 'file' && !existsSync(database.file)
     const start = { isFirst, namedFile: options.config && loaded.file }
     await using server = await world.createAuthServer(loaded)
     printReport(world, reportServer(server, loaded, start), options.json === true)
@@ -36,9 +40,9 @@ interface Start {
 function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start): Report {
   const { issuer, url } = server
   const { config, file, warnings } = loaded
-  const database = databaseFile(config)
+  const database = locateDatabase(config)
   return {
-    json: { issuer, url, database: database ?? null, config: file ?? null },
+    json: { issuer, url, database: nameDatabase(database) ?? null, config: file ?? null },
     warnings,
     text: (style) =>
       [
@@ -48,7 +52,7 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
             ['issuer', issuer],
             ['discovery', `${issuer}/.well-known/openid-configuration`],
             ['configuration', file ?? 'no file: the defaults'],
-            ['database', database ?? 'in memory: it ends with the server'],
+            ['database', nameDatabase(database) ?? 'in memory: it ends with the server'],
           ],
           style,
         ),
@@ -56,6 +60,11 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
         'Stop it with Ctrl+C.',
       ].join('\n\n'),
   }
+}
+
+function nameDatabase(place: DatabasePlace): string | undefined {
+  if (place.kind === 'memory') return undefined
+  return place.kind === 'file' ? place.file : place.name
 }
 
 function listNextSteps(

@@ -100,12 +100,16 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     accepted: [
       { database: { url: 'sqlite:/var/lib/p.sqlite' } },
       { database: { url: 'sqlite::memory:' } },
+      { database: { url: 'postgres://u:p@localhost/d' } },
+      { database: { url: 'postgresql://[::1]:5433/d' } },
+      { database: { url: 'postgres:///d?host=/run/postgresql' } },
     ],
     refused: [
       'sqlite:',
       'sqlite:///p',
-      'postgres://u:p@h/d',
-      'postgresql://h/d',
+      'postgres://u:p@h',
+      'postgresql:///d',
+      'postgres:d',
       'p.sqlite',
       '',
     ].map((url) => ['database.url', { database: { url } }]),
@@ -121,6 +125,16 @@ const CASES: Readonly<Record<RuleId, Case>> = {
   PR107: {
     accepted: [https, {}],
     refused: [['trustedProxies', { issuer: 'https://id.example' }]],
+  },
+  PR109: {
+    accepted: [
+      { database: { url: 'postgres://u@127.0.0.1/d' } },
+      { database: { url: 'postgres://u@db.example/d?sslmode=verify-full' } },
+    ],
+    refused: ['', '?sslmode=disable', '?sslmode=require'].map((query) => [
+      'database.url',
+      { database: { url: `postgres://u@db.example/d${query}` } },
+    ]),
   },
   PR108: {
     accepted: [{ tokens: { sessionTtlSeconds: 7_776_000 } }],
@@ -376,6 +390,7 @@ test('refuses what is unsafe and warns of what is worth a look', () => {
     'PR106',
     'PR107',
     'PR108',
+    'PR109',
     'PR206',
     'PR207',
     'PR350',

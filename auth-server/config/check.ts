@@ -120,12 +120,25 @@ function isAddressRange(text: string): boolean {
 function checkDatabase(url: string, report: Report): void {
   const path: Path = ['database', 'url']
   if (/^postgres(?:ql)?:/i.test(url)) {
-    report('PR105', path, 'PostgreSQL comes with a later version: use sqlite:PATH until then')
+    checkDatabaseServer(url, path, report)
     return
   }
   if (/^sqlite:(?!$|\/\/)[^\p{C}]+$/u.test(url)) return
   const hint = url.startsWith('sqlite://') ? ' (a path of its own follows sqlite: at once)' : ''
-  report('PR105', path, `expected sqlite:PATH or sqlite::memory:${hint}`)
+  const expected = 'sqlite:PATH, sqlite::memory: or postgres://USER@HOST/DATABASE'
+  report('PR105', path, `expected ${expected}${hint}`)
+}
+
+function checkDatabaseServer(text: string, path: Path, report: Report): void {
+  const url = URL.parse(text)
+  const isSocket = url?.searchParams.get('host')?.startsWith('/') === true
+  if (!url || (url.hostname === '' && !isSocket) || url.pathname.length < 2) {
+    report('PR105', path, 'expected postgres://USER@HOST:PORT/DATABASE')
+    return
+  }
+  if (isSocket || isLoopback(url.hostname) || url.searchParams.get('sslmode') === 'verify-full')
+    return
+  report('PR109', path, 'add ?sslmode=verify-full, or whoever is in between reads and changes it')
 }
 
 function checkLives(tokens: Config['tokens'], report: Report): void {

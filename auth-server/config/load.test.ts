@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { PortreeveError } from '../errors.ts'
-import { databaseFile, loadConfig, prepareConfig, type LoadOptions } from './load.ts'
+import { loadConfig, locateDatabase, prepareConfig, type LoadOptions } from './load.ts'
 
 /** A folder with the given files, removed in the end. */
 async function makeFolder(files: Readonly<Record<string, string>> = {}) {
@@ -100,7 +100,14 @@ test('puts the environment above the file, and the file above the defaults', asy
   expect(config.listen).toEqual({ host: '127.0.0.2', port: 5000 })
   expect(config.issuer).toBe('https://other.example')
   expect(config.database.url).toBe('sqlite::memory:')
-  expect(databaseFile(config)).toBeUndefined()
+  expect(locateDatabase(config)).toEqual({ kind: 'memory' })
+})
+
+test('names a database server without who may use it', async () => {
+  await using place = await makeFolder()
+  const environment = { DATABASE_URL: 'postgres://ann:hunter2@127.0.0.1:5433/portreeve' }
+  const { config } = await place.load({ environment })
+  expect(locateDatabase(config)).toEqual({ kind: 'server', name: '127.0.0.1:5433/portreeve' })
 })
 
 test('counts an empty variable as not set', async () => {
@@ -130,14 +137,14 @@ test('names the variable that a mistake came from', async () => {
   const environment = {
     PORT: '70000',
     ISSUER: 'nowhere',
-    DATABASE_URL: 'postgres://u:hunter2@h/d',
+    DATABASE_URL: 'postgres://u:hunter2@h',
     REDIS_URL: 'redis://:hunter2@h',
   }
   expect(await mistakesOf(place.load({ environment }))).toEqual([
     'REDIS_URL: Redis comes with a later version: unset this variable until then',
     'PORT (listen.port): expected a whole number from 0 to 65535, got 70000',
     'ISSUER (issuer): PR101: expected an origin such as https://id.example.org, without a slash at the end, got "nowhere"',
-    'DATABASE_URL (database.url): PR105: PostgreSQL comes with a later version: use sqlite:PATH until then',
+    'DATABASE_URL (database.url): PR105: expected postgres://USER@HOST:PORT/DATABASE',
   ])
 })
 
@@ -153,13 +160,16 @@ test('takes relative paths of the file from its folder, those of DATABASE_URL fr
   const file = path.join(place.folder, 'p.json')
   const { config, folder } = await here.load({ file })
   expect(folder).toBe(place.folder)
-  expect(databaseFile(config)).toBe(`${place.folder}/data/p.sqlite`)
+  expect(locateDatabase(config)).toEqual({ kind: 'file', file: `${place.folder}/data/p.sqlite` })
   expect(config.rootKey).toEqual({ file: `${place.folder}/root.key` })
   expect(config.clients[0]?.secret).toEqual({ file: `${place.folder}/s` })
   expect(config.users[0]?.password).toEqual({ file: '/run/p' })
   const environment = { DATABASE_URL: 'sqlite:x.sqlite' }
   const overridden = await here.load({ file, environment })
-  expect(databaseFile(overridden.config)).toBe(`${here.folder}/x.sqlite`)
+  expect(locateDatabase(overridden.config)).toEqual({
+    kind: 'file',
+    file: `${here.folder}/x.sqlite`,
+  })
 })
 
 test('reports every mistake at once: of values, of rules, and of secrets', async () => {
@@ -285,6 +295,6 @@ test('prepares what a program holds, and overrides nothing of it', () => {
   const { config } = prepareConfig({ listen: { port: 0 } }, { environment, folder: '/srv' })
   expect(config.listen.port).toBe(0)
   expect(config.issuer).toBe('http://localhost:0')
-  expect(databaseFile(config)).toBe('/srv/portreeve.sqlite')
+  expect(locateDatabase(config)).toEqual({ kind: 'file', file: '/srv/portreeve.sqlite' })
   expect(() => prepareConfig({ listen: { port: -1 } })).toThrow(PortreeveError)
 })

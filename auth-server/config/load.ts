@@ -239,10 +239,20 @@ function makeAbsolute(config: Config, folder: string): Config {
   }
 }
 
-/** The file of a SQLite database, or `undefined` for one in memory. */
-export function databaseFile({ database }: Pick<Config, 'database'>): string | undefined {
-  const file = database.url.replace(/^sqlite:/, '')
-  return file === ':memory:' ? undefined : file
+export type DatabasePlace =
+  | { readonly kind: 'file'; readonly file: string }
+  /** It ends with the server, and no other program reaches it. */
+  | { readonly kind: 'memory' }
+  /** `name`: host, port and database, without who may use it. */
+  | { readonly kind: 'server'; readonly name: string }
+
+export function locateDatabase({ database }: Pick<Config, 'database'>): DatabasePlace {
+  const { url } = database
+  if (url === 'sqlite::memory:') return { kind: 'memory' }
+  const file = /^sqlite:(.+)$/s.exec(url)?.[1]
+  if (file !== undefined) return { kind: 'file', file }
+  const { host, pathname } = new URL(url)
+  return { kind: 'server', name: `${host}${pathname}` }
 }
 
 function resolveDatabase(url: string, folder: string): string {

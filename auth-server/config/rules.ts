@@ -15,10 +15,11 @@ export const RULES = {
   PR102: refused('The issuer is https, unless its host is a loopback one.'),
   PR103: refused('A server with an http issuer listens on loopback only.'),
   PR104: refused('A trusted proxy is an address or a CIDR range.'),
-  PR105: refused('The database is sqlite:PATH or sqlite::memory:.'),
+  PR105: refused('The database is sqlite:PATH, sqlite::memory: or postgres://….'),
   PR106: warning('The port of a loopback issuer is the port that the server listens on.'),
   PR107: warning('An https issuer needs a trusted proxy, because the server itself speaks http.'),
   PR108: warning('Refresh tokens and sessions of more than 90 days outlive most reasons for them.'),
+  PR109: warning('A database on another machine is reached by TLS that names it.'),
 
   PR201: refused('No two resources have one identifier.'),
   PR202: refused('No two resources have one audience, nor one the identifier of the other.'),

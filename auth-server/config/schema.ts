@@ -209,7 +209,9 @@ export const configSchema = z.strictObject({
       url: z
         .string()
         .default('sqlite:portreeve.sqlite')
-        .describe('`sqlite:PATH`, or `sqlite::memory:` for one that ends with the server.'),
+        .describe(
+          '`sqlite:PATH`, `sqlite::memory:` for one that ends with the server, or `postgres://USER@HOST/DATABASE` (15 or later). A password belongs into `DATABASE_URL`, not into the file.',
+        ),
     })
     .prefault({})
     .describe('Where everything is kept.'),
