@@ -3,7 +3,6 @@ import type { Clock } from '../clock.ts'
 import type { Client, ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
 import { toMetadata } from './clients.ts'
-import { toEngineError } from './errors.ts'
 import { isForged, reattach, type Identifiers } from './identifiers.ts'
 import type { ModelPayload, ModelRow, ModelStore, ModelWrite, StoredModel } from './model-store.ts'
 import { write } from './unit-of-work.ts'
@@ -66,9 +65,7 @@ function createModelAdapter(
 ): Adapter {
   const windowMilliseconds = refreshRetryWindowSeconds * 1000
   const change = async (wanted: ModelWrite) => {
-    const result = await write(models, wanted).catch((error: unknown) => {
-      throw toEngineError(error, () => {})
-    })
+    const result = await write(models, wanted)
     if (result.outcome === 'lost') throw describeLoss(wanted, result.grantId, events)
   }
   const successorKey = (id: string) => identifiers.key('RefreshToken', identifiers.successor(id))

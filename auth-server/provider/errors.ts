@@ -13,9 +13,12 @@ class TooManyAttempts extends errors.OIDCProviderError {
 
 /** A bound of this server was reached, or its storage does not answer. */
 class TemporarilyUnavailable extends errors.OIDCProviderError {
-  constructor(description: string) {
+  /** `cause` is for the operator: the client is told that it may try again. */
+  constructor(cause: PortreeveError) {
     super(503, 'temporarily_unavailable')
-    this.error_description = description
+    this.error_description = 'the server is busy, try again'
+    const root = cause.cause instanceof Error ? ` (${cause.cause.message})` : ''
+    this.error_detail = cause.message + root
     this.expose = true
   }
 }
@@ -30,7 +33,23 @@ export function toEngineError(error: unknown, retryAfter: (seconds: number) => v
   }
   if (error.code !== 'busy') return error
   retryAfter(1)
-  return new TemporarilyUnavailable('the server is busy, try again')
+  return new TemporarilyUnavailable(error)
+}
+
+/** The same port, whose refusals the engine takes for its own. It answers any other error with 500. */
+export function speakToEngine<Port extends object>(port: Port): Port {
+  const methods = Object.entries(port as Record<string, (...args: unknown[]) => unknown>)
+  const translated = methods.map(([name, method]) => [
+    name,
+    async (...args: unknown[]) => {
+      try {
+        return await method(...args)
+      } catch (error) {
+        throw toEngineError(error, () => {})
+      }
+    },
+  ])
+  return Object.fromEntries(translated) as Port
 }
 
 /** Renders an error of the engine as a page: what the client may know, and the id to quote. */

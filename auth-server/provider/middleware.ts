@@ -73,7 +73,8 @@ function createFailureAnswer(collaborators: EngineMiddlewareCollaborators): Engi
       const known = toEngineError(error, () => {})
       if (known instanceof errors.OIDCProviderError && known.expose) {
         const { status, error: code, error_description: description = '' } = known
-        events.requestRefused({ endpoint: ctx.path, error: code, detail: description })
+        const detail = known.error_detail ?? description
+        events.requestRefused({ endpoint: ctx.path, error: code, detail })
         refuse(collaborators, ctx, status, code, description)
       } else {
         log.error({ event: 'server_error', err: error })

@@ -14,7 +14,7 @@ import { createAdapterFactory } from './adapter.ts'
 import { createAccountLookup } from './claims.ts'
 import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
-import { toEngineError } from './errors.ts'
+import { speakToEngine, toEngineError } from './errors.ts'
 import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
 import type { EnginePages } from './interaction.ts'
 import {
@@ -59,11 +59,15 @@ export interface EngineOptions {
 const currentContext = () => Provider.ctx
 
 /** Builds one engine, whole: everything that hangs on it is registered here. */
-export function buildProvider(
-  collaborators: EngineCollaborators,
-  options: EngineOptions,
-): Provider {
+export function buildProvider(given: EngineCollaborators, options: EngineOptions): Provider {
   assertEngineVersion()
+  const collaborators = {
+    ...given,
+    models: speakToEngine(given.models),
+    clients: speakToEngine(given.clients),
+    accounts: speakToEngine(given.accounts),
+    revocations: speakToEngine(given.revocations),
+  }
   const { catalogue, accounts, pages, requestId } = collaborators
   const identifiers = createIdentifiers(options.identifierKeys)
   const findAccount = createAccountLookup(accounts)
