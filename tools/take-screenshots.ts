@@ -41,6 +41,8 @@ async function main(folder: string): Promise<void> {
 
 /** Through every page once, as a person would come by them. */
 async function walk(page: Page, world: World, take: Take): Promise<void> {
+  await page.goto(world.server.issuer)
+  await take('home')
   await page.goto(world.authorizationUrl())
   await take('error')
   await page.goto(world.authorizationUrl({ redirect_uri: REDIRECT }))
