@@ -69,6 +69,7 @@ async function listFamilies(
     ...('grantId' in write && write.grantId !== undefined ? [nameGrant(write.grantId)] : []),
     ...('uid' in write && write.uid !== undefined ? [nameSession(write.uid)] : []),
     ...('key' in write ? [nameRow(write.key)] : []),
+    ...(write.kind === 'destroy' && write.model === 'Grant' ? [nameGrant(write.key)] : []),
   ])
   const rows = writes.flatMap(readRow)
   if (rows.length === 0) return named
