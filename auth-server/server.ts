@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { connect, type AddressInfo } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { createPasswordHasher } from './accounts/password.ts'
 import { createSignIn } from './accounts/sign-in.ts'
@@ -48,6 +48,7 @@ const KEEP_ALIVE_TIMEOUT_MS = 5000
 const TIMEOUT_CHECK_MS = 1000
 const OTHERS_MAY_READ = 0o044
 const DRAIN_TIMEOUT_MS = 10_000
+const PROBE_TIMEOUT_MS = 1000
 /** ES256 for access tokens and RS256 for ID tokens are always there. */
 const ALWAYS: readonly SigningAlgorithm[] = ['ES256', 'RS256']
 
@@ -70,17 +71,20 @@ export async function createAuthServer(
   const stores = cleanUp.use(await openStores(config.database.url, clock))
   const server = createHttpServer()
   answerMalformedRequests(server, log)
-  // The issuer may have the port that is found out by listening: requests can come before the rooms are.
   server.on('request', refuseWhileStarting)
   cleanUp.defer(() => stop(server))
-  const { port } = await listen(server, config.listen)
-  const issuer = withPort(config.issuer, port)
+  // A proxy sends its share of the requests to whatever takes connections: so listening comes last,
+  // unless the issuer has the port that is found out by it.
+  const early = takesPort(config.issuer) ? await listen(server, config.listen) : undefined
+  if (!early) await refuseTakenPort(config.listen)
+  const issuer = early ? withPort(config.issuer, early.port) : new URL(config.issuer).origin
   const services = { loaded, issuer, rootKey, stores, clock, log }
   const draining = { now: false }
   const app = await compose(services, () => draining.now)
   cleanUp.use(startPurge(stores.models, clock, log))
   server.off('request', refuseWhileStarting)
   server.on('request', app)
+  const { port } = early ?? (await listen(server, config.listen))
   const url = `http://${formatHost(config.listen.host)}:${port}`
   log.info({ event: 'started', issuer, url })
   const running = cleanUp.move()
@@ -236,14 +240,28 @@ async function listen(server: Server, { host, port }: Config['listen']): Promise
   return server.address() as AddressInfo
 }
 
+/** Before anything is changed: listening itself comes when all is ready. */
+async function refuseTakenPort({ host, port }: Config['listen']): Promise<void> {
+  if (port === 0) return
+  const probe = connect({ host, port, timeout: PROBE_TIMEOUT_MS })
+  const isTaken = await new Promise<boolean>((resolve) => {
+    probe.once('connect', () => resolve(true))
+    probe.once('timeout', () => resolve(false))
+    probe.once('error', () => resolve(false))
+  })
+  probe.destroy()
+  if (isTaken) throw describeTakenPort(host, port)
+}
+
+function describeTakenPort(host: string, port: number, cause?: Error): PortreeveError {
+  const message = `Port ${port} on ${host} is taken by another program. Stop it, or choose another port with PORT or listen.port (and the issuer with ISSUER or issuer).`
+  return new PortreeveError('misconfigured', message, { cause })
+}
+
 function describeListenError(cause: NodeJS.ErrnoException, host: string, port: number): Error {
-  const where = `Port ${port} on ${host}`
-  if (cause.code === 'EADDRINUSE') {
-    const message = `${where} is taken by another program. Stop it, or choose another port with PORT or listen.port (and the issuer with ISSUER or issuer).`
-    return new PortreeveError('misconfigured', message, { cause })
-  }
+  if (cause.code === 'EADDRINUSE') return describeTakenPort(host, port, cause)
   if (cause.code === 'EACCES') {
-    const message = `${where} may not be used by this user. Choose a port from 1024 up with PORT or listen.port.`
+    const message = `Port ${port} on ${host} may not be used by this user. Choose a port from 1024 up with PORT or listen.port.`
     return new PortreeveError('misconfigured', message, { cause })
   }
   if (cause.code === 'EADDRNOTAVAIL' || cause.code === 'ENOTFOUND') {
@@ -265,9 +283,13 @@ async function stop(server: Server): Promise<void> {
   server.closeAllConnections()
 }
 
+function takesPort(issuer: string): boolean {
+  return new URL(issuer).port === '0'
+}
+
 function withPort(issuer: string, port: number): string {
-  const url = new URL(issuer)
-  return url.port === '0' ? `${url.protocol}//${url.hostname}:${port}` : url.origin
+  const { protocol, hostname } = new URL(issuer)
+  return `${protocol}//${hostname}:${port}`
 }
 
 function formatHost(host: string): string {

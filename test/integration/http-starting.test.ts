@@ -5,7 +5,7 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { prepareConfig } from '../../auth-server/config/load.ts'
 import { createLog } from '../../auth-server/log.ts'
-import { createAuthServer } from '../../auth-server/server.ts'
+import { createAuthServer, type AuthServer } from '../../auth-server/server.ts'
 import { makeFolder } from '../support/folder.ts'
 import { ENVIRONMENT, startServer } from '../support/server.ts'
 
@@ -19,22 +19,21 @@ async function findFreePort(): Promise<number> {
 }
 
 describe('a server that is starting', () => {
-  test('answers at once that it is not ready yet, and serves when it is', async () => {
+  test('takes no connection before it can serve, so that a proxy goes elsewhere', async () => {
     using folder = makeFolder()
     const port = await findFreePort()
-    const issuer = `http://127.0.0.1:${port}`
-    // Each password is hashed before the server is ready, one after the other.
-    const users = Array.from({ length: 40 }, (_, index) => ({
-      username: `user-${index}`,
-      password: { env: 'ALICE' },
-    }))
-    const loaded = prepareConfig(
-      { issuer, listen: { host: '127.0.0.1', port }, users },
-      { folder: folder.path, environment: ENVIRONMENT },
-    )
-    const log = createLog('silent')
-    const starting = createAuthServer(loaded, { log })
-    const answer = await firstAnswer(`${issuer}/.well-known/openid-configuration`)
+    const starting = startSlowly(folder.path, `http://127.0.0.1:${port}`, port)
+    const answer = await firstAnswer(`http://127.0.0.1:${port}/.well-known/openid-configuration`)
+    expect(answer.status).toBe(200)
+    await using server = await starting
+    expect(server.url).toBe(`http://127.0.0.1:${port}`)
+  })
+
+  test('answers at once that it is not ready yet where it has to listen to know its issuer', async () => {
+    using folder = makeFolder()
+    const port = await findFreePort()
+    const starting = startSlowly(folder.path, 'http://127.0.0.1:0', port)
+    const answer = await firstAnswer(`http://127.0.0.1:${port}/.well-known/openid-configuration`)
     expect(answer.status).toBe(503)
     expect(Object.fromEntries(answer.headers)).toMatchObject({
       'retry-after': '1',
@@ -49,6 +48,19 @@ describe('a server that is starting', () => {
     expect((await fetch(`${server.issuer}/.well-known/openid-configuration`)).status).toBe(200)
   })
 })
+
+/** Each password is hashed before the server is ready, one after the other. */
+function startSlowly(folder: string, issuer: string, port: number): Promise<AuthServer> {
+  const users = Array.from({ length: 40 }, (_, index) => ({
+    username: `user-${index}`,
+    password: { env: 'ALICE' },
+  }))
+  const loaded = prepareConfig(
+    { issuer, listen: { host: '127.0.0.1', port }, users },
+    { folder, environment: ENVIRONMENT },
+  )
+  return createAuthServer(loaded, { log: createLog('silent') })
+}
 
 /** Knocks until somebody listens. */
 async function firstAnswer(url: string): Promise<Response> {

@@ -130,7 +130,7 @@ describe('portreeve serve', PATIENCE, () => {
     await request.isRefusing()
     request.finish()
     expect(await request.answer).toMatch(/^HTTP\/1\.1 200 .*"access_token"/s)
-    expect(await server.ended).toEqual({ code: 0, signal: null })
+    expect(await server.ended).toMatchObject({ code: 0, signal: null })
     expect(server.logged()).toContain('"event":"stopped"')
   })
 
@@ -162,7 +162,7 @@ describe('portreeve serve', PATIENCE, () => {
     server.signal('SIGINT')
     await request.isRefusing()
     server.signal('SIGINT')
-    expect(await server.ended).toEqual({ code: 1, signal: null })
+    expect(await server.ended).toMatchObject({ code: 1, signal: null })
     expect(await request.answer).toBe('')
   })
 
