@@ -10,6 +10,8 @@ const MAX_CONNECTIONS = 20
 /** With both, a request is refused within five seconds of an outage, whatever kind of it. */
 const CONNECT_TIMEOUT_MS = 2000
 const QUERY_TIMEOUT_MS = 4000
+/** Sooner than ours, so that a lock which is not had is not taken for a database that is gone. */
+const STATEMENT_TIMEOUT_MS = 3500
 const IDLE_TRANSACTION_TIMEOUT_MS = 10_000
 /** Queries of varying length, such as lists of keys, would fill a connection with statements. */
 const MAX_STATEMENTS = 500
@@ -24,7 +26,7 @@ export function openPostgres(url: string): Database {
     max: MAX_CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     query_timeout: QUERY_TIMEOUT_MS,
-    statement_timeout: QUERY_TIMEOUT_MS,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
     idle_in_transaction_session_timeout: IDLE_TRANSACTION_TIMEOUT_MS,
     keepAlive: true,
     application_name: 'portreeve',
@@ -32,6 +34,8 @@ export function openPostgres(url: string): Database {
   })
   // A connection that is lost while nobody uses it: the pool has dropped it, and makes another.
   pool.on('error', () => {})
+  // One that is lost between two statements of a transaction: the next statement fails.
+  pool.on('connect', (client) => client.on('error', () => {}))
   const breaker = createBreaker(describeOutage)
   const name = createStatementNames()
   const connect = () => breaker.run(async () => wrapClient(await pool.connect(), breaker, name))
@@ -41,8 +45,12 @@ export function openPostgres(url: string): Database {
   return {
     kysely,
     async read<R>(query: CompiledQuery<R>, parameters: readonly unknown[]) {
-      const { rows } = await breaker.run(() => pool.query(name(query.sql, parameters)))
-      return rows as R[]
+      try {
+        const { rows } = await breaker.run(() => pool.query(name(query.sql, parameters)))
+        return rows as R[]
+      } catch (error) {
+        throw describeCollision(error) ?? error
+      }
     },
     async lock(transaction, listNames) {
       const names = [...new Set(await listNames())].toSorted()
@@ -83,24 +91,26 @@ function wrapClient(
   breaker: Breaker,
   name: ReturnType<typeof createStatementNames>,
 ): PostgresPoolClient {
-  let isLost = false
+  let lost: PortreeveError | undefined
   const query = async (text: string, parameters: readonly unknown[]) => {
-    const { command, rowCount, rows } = await breaker
-      .run(() => client.query(name(text, parameters)))
-      .catch((error: unknown) => {
-        // An answer may still be on its way: whoever had the connection next would take it for theirs.
-        isLost ||= error instanceof PortreeveError
-        throw describeCollision(error) ?? error
-      })
-    return { command, rowCount: rowCount ?? 0, rows }
+    // Nothing is left to roll back, and waiting for it would double the time of the refusal.
+    if (lost) throw lost
+    try {
+      const result = await breaker.run(() => client.query(name(text, parameters)))
+      return { command: result.command, rowCount: result.rowCount ?? 0, rows: result.rows }
+    } catch (error) {
+      // An answer may still be on its way: whoever had the connection next would take it for theirs.
+      if (error instanceof PortreeveError) lost = error
+      throw describeCollision(error) ?? error
+    }
   }
-  return { query, release: () => client.release(isLost) } as PostgresPoolClient
+  return { query, release: () => client.release(lost !== undefined) } as PostgresPoolClient
 }
 
-/** SQLSTATE classes: connection exception, insufficient resources, operator intervention. */
-const OUTAGES = /^(?:08|53|57)/
-/** Serialization failure, deadlock, lock not available. */
-const COLLISIONS = new Set(['40001', '40P01', '55P03'])
+/** SQLSTATE: connection exceptions, insufficient resources, the server shuts down or starts. */
+const OUTAGES = /^(?:08|53|57P)/
+/** Serialization failure, deadlock, lock not available, the statement took too long. */
+const COLLISIONS = new Set(['40001', '40P01', '55P03', '57014'])
 const NETWORK_FAILURES = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
