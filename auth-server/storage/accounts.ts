@@ -2,9 +2,8 @@ import type { Kysely, Selectable } from 'kysely'
 import type { Account, AccountStore, Profile } from '../accounts/account.ts'
 import type { Clock } from '../clock.ts'
 import type { Owner } from '../config/schema.ts'
-import type { RevocationReason } from '../revocation/revocation.ts'
-import { prepareRead, type Database } from './database.ts'
-import { revokeAllOf, revokeIssued, type Unit } from './models.ts'
+import { prepareRead, refuseUnstorable, type Database } from './database.ts'
+import { endAccess } from './end-access.ts'
 import type { Schema } from './schema.ts'
 
 export function createAccountStore(database: Database, clock: Clock): AccountStore {
@@ -17,8 +16,9 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
     findById: async (id) => toFirst(await byId(id)),
     findByUsername: async (username) => toFirst(await byUsername(username)),
     async list() {
-      const rows = await kysely.selectFrom('account').selectAll().orderBy('username').execute()
-      return rows.map(toAccount)
+      const rows = await kysely.selectFrom('account').selectAll().execute()
+      // Each database would order them by rules of its own.
+      return rows.map(toAccount).toSorted((one, two) => (one.username < two.username ? -1 : 1))
     },
     async insert(account) {
       const { numInsertedOrUpdatedRows } = await kysely
@@ -31,12 +31,12 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
     update: (account) => update(kysely, account),
     updateAndEndAccess: (account) =>
       kysely.transaction().execute(async (transaction) => {
-        await endAccess({ database, transaction, clock }, account.id, 'user_changed')
+        await endAccess({ database, transaction, clock }, 'user', account.id, 'user_changed')
         return update(transaction, { ...account, accessEndedAt: clock.now() })
       }),
     async remove(id) {
       return kysely.transaction().execute(async (transaction) => {
-        await endAccess({ database, transaction, clock }, id, 'user_removed')
+        await endAccess({ database, transaction, clock }, 'user', id, 'user_removed')
         const { numDeletedRows } = await transaction
           .deleteFrom('account')
           .where('id', '=', id)
@@ -45,11 +45,6 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
       })
     },
   }
-}
-
-async function endAccess(unit: Unit, id: string, reason: RevocationReason): Promise<void> {
-  await revokeAllOf(unit, 'account_id', id, reason)
-  await revokeIssued(unit, 'user', id, reason)
 }
 
 async function update(database: Kysely<Schema>, account: Account): Promise<boolean> {
@@ -63,7 +58,7 @@ async function update(database: Kysely<Schema>, account: Account): Promise<boole
 }
 
 function toRow(account: Account): Schema['account'] {
-  return {
+  const row = {
     id: account.id,
     username: account.username,
     password_hash: account.passwordHash ?? null,
@@ -76,6 +71,8 @@ function toRow(account: Account): Schema['account'] {
     created_at: account.createdAt,
     updated_at: account.updatedAt,
   }
+  refuseUnstorable([row])
+  return row
 }
 
 function toFirst([row]: Selectable<Schema['account']>[]): Account | undefined {

@@ -2,8 +2,8 @@ import type { Selectable } from 'kysely'
 import type { Client, ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import type { Owner } from '../config/schema.ts'
-import { prepareRead, type Database } from './database.ts'
-import { revokeAllOf, revokeIssued } from './models.ts'
+import { prepareRead, refuseUnstorable, type Database } from './database.ts'
+import { endAccess } from './end-access.ts'
 import type { Schema } from './schema.ts'
 
 export function createClientStore(database: Database, clock: Clock): ClientStore {
@@ -17,8 +17,9 @@ export function createClientStore(database: Database, clock: Clock): ClientStore
       return row && toClient(row)
     },
     async list() {
-      const rows = await kysely.selectFrom('client').selectAll().orderBy('id').execute()
-      return rows.map(toClient)
+      const rows = await kysely.selectFrom('client').selectAll().execute()
+      // Each database would order them by rules of its own.
+      return rows.map(toClient).toSorted((one, two) => (one.id < two.id ? -1 : 1))
     },
     async insert(client) {
       const { numInsertedOrUpdatedRows } = await kysely
@@ -40,8 +41,7 @@ export function createClientStore(database: Database, clock: Clock): ClientStore
     async remove(id) {
       return kysely.transaction().execute(async (transaction) => {
         const unit = { database, transaction, clock }
-        await revokeAllOf(unit, 'client_id', id, 'client_removed')
-        await revokeIssued(unit, 'client', id, 'client_removed')
+        await endAccess(unit, 'client', id, 'client_removed')
         const { numDeletedRows } = await transaction
           .deleteFrom('client')
           .where('id', '=', id)
@@ -54,7 +54,7 @@ export function createClientStore(database: Database, clock: Clock): ClientStore
 
 function toRow(client: Client): Schema['client'] {
   const { id, disabled, owner, createdAt, updatedAt, ...settings } = client
-  return {
+  const row = {
     id,
     settings: JSON.stringify(settings),
     disabled: disabled ? 1 : 0,
@@ -62,6 +62,8 @@ function toRow(client: Client): Schema['client'] {
     created_at: createdAt,
     updated_at: updatedAt,
   }
+  refuseUnstorable([row])
+  return row
 }
 
 type Settings = Omit<Client, 'id' | 'disabled' | 'owner' | 'createdAt' | 'updatedAt'>

@@ -1,4 +1,5 @@
 import type { Compilable, CompiledQuery, Kysely, Transaction } from 'kysely'
+import { PortreeveError } from '../errors.ts'
 import type { Schema } from './schema.ts'
 
 /** One SQL database. What the stores need of it beyond Kysely, each engine does in its own way. */
@@ -7,12 +8,18 @@ export interface Database extends AsyncDisposable {
   /** Runs a read outside of any transaction. It sees what is committed. */
   read<R>(query: CompiledQuery<R>, parameters: readonly unknown[]): Promise<R[]>
   /**
-   * Lets no other transaction that names one of the same things go on until this one ends. Not even
-   * asked for names where a transaction has the database for itself.
+   * Lets no other transaction that names one of the same things go on until this one ends, unless both
+   * only share it. Not even asked for names where a transaction has the database for itself.
    */
-  lock(transaction: Transaction<Schema>, listNames: () => Promise<readonly string[]>): Promise<void>
+  lock(transaction: Transaction<Schema>, listNames: () => Promise<LockNames>): Promise<void>
   /** Whether rows that other transactions hold have to be passed over by a purge. */
   readonly skipsLocked: boolean
+}
+
+/** Those that are shared are waited for first, each kind in the order of the alphabet. */
+export interface LockNames {
+  readonly shared?: readonly string[]
+  readonly exclusive: readonly string[]
 }
 
 export type PreparedRead<R> = (...parameters: readonly unknown[]) => Promise<R[]>
@@ -26,7 +33,22 @@ export function prepareRead<R>(
   build: (kysely: Kysely<Schema>) => Compilable<R>,
 ): PreparedRead<R> {
   const query = build(database.kysely).compile()
-  return (...parameters) => database.read(query, parameters)
+  return async (...parameters) =>
+    parameters.every(isStorable) ? database.read(query, parameters) : []
+}
+
+/**
+ * PostgreSQL keeps no U+0000, and neither engine keeps half a surrogate pair: it would come back as
+ * another letter.
+ */
+function isStorable(value: unknown): boolean {
+  return typeof value !== 'string' || (value.isWellFormed() && !value.includes('\0'))
+}
+
+/** Throws `invalid_input` where a member of one of these could not be kept as it is. */
+export function refuseUnstorable(rows: readonly object[]): void {
+  if (rows.every((row) => Object.values(row).every(isStorable))) return
+  throw new PortreeveError('invalid_input', 'A text holds a character that cannot be kept.')
 }
 
 /** Entries of a log get their places one after the other, whichever process appends. */
@@ -35,5 +57,5 @@ export async function lockLog(
   transaction: Transaction<Schema>,
   log: 'revocation' | 'audit_entry',
 ): Promise<void> {
-  await database.lock(transaction, async () => [`log ${log}`])
+  await database.lock(transaction, async () => ({ exclusive: [`log ${log}`] }))
 }

@@ -4,10 +4,11 @@ import type { SigningAlgorithm } from '../config/schema.ts'
 import type { Database } from './database.ts'
 import type { Schema } from './schema.ts'
 
-export function createKeyStore({ kysely: database }: Database): KeyStore {
+export function createKeyStore(database: Database): KeyStore {
+  const { kysely } = database
   return {
     async list() {
-      const rows = await database
+      const rows = await kysely
         .selectFrom('signing_key')
         .selectAll()
         .orderBy('active_at', 'desc')
@@ -16,7 +17,8 @@ export function createKeyStore({ kysely: database }: Database): KeyStore {
       return rows.map(toKey)
     },
     async insertIfNone(keys) {
-      await database.transaction().execute(async (transaction) => {
+      await kysely.transaction().execute(async (transaction) => {
+        await database.lock(transaction, async () => ({ exclusive: ['keys'] }))
         const present = await transaction.selectFrom('signing_key').select('algorithm').execute()
         const known = new Set(present.map(({ algorithm }) => algorithm))
         const missing = keys.filter(({ algorithm }) => !known.has(algorithm))

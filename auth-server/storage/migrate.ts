@@ -18,7 +18,7 @@ const MIGRATIONS: readonly Migration[] = [initial, sessionHandover, revocation]
  */
 export async function migrate(database: Database, clock: Clock): Promise<void> {
   await database.kysely.transaction().execute(async (transaction) => {
-    await database.lock(transaction, async () => ['migration'])
+    await database.lock(transaction, async () => ({ exclusive: ['migration'] }))
     await sql`create table if not exists schema_migration (
       name text primary key, checksum text not null, applied_at bigint not null
     )`.execute(transaction)

@@ -8,7 +8,8 @@ import type {
   StoredModel,
 } from '../provider/model-store.ts'
 import type { RevocationReason } from '../revocation/revocation.ts'
-import { prepareRead, type Database } from './database.ts'
+import { prepareRead, refuseUnstorable, type Database } from './database.ts'
+import { listLocks } from './locks.ts'
 import { appendRevocations, isRevoked } from './revocations.ts'
 import type { EngineModelTable, Schema } from './schema.ts'
 
@@ -16,7 +17,7 @@ import type { EngineModelTable, Schema } from './schema.ts'
  * A revoked grant is remembered at least this long after the last of its rows would have expired: no
  * access token lives longer (the bound of `accessTokenTtlSeconds`).
  */
-const TOMBSTONE_MILLISECONDS = 2 * 86_400_000
+export const TOMBSTONE_MILLISECONDS = 2 * 86_400_000
 
 /** What every step of one change needs. */
 export interface Unit {
@@ -51,94 +52,14 @@ export function createModelStore(database: Database, clock: Clock): ModelStore {
     findByUserCode: async (model, userCode) => toFirst(await byUserCode(userCode, model, 1)),
     async apply(writes) {
       if (writes.length === 0) return { outcome: 'applied' }
+      refuseUnstorable(writes)
       return database.kysely.transaction().execute(async (transaction) => {
-        await database.lock(transaction, () => listFamilies(transaction, writes))
+        await database.lock(transaction, () => listLocks(transaction, writes))
         return applyAll({ database, transaction, clock }, writes)
       })
     },
     purge: (before, limit) => purgeExpired(database, before, limit),
   }
-}
-
-/** What the writes may change beyond their own rows: whole grants and sessions. */
-async function listFamilies(
-  transaction: Transaction<Schema>,
-  writes: readonly ModelWrite[],
-): Promise<readonly string[]> {
-  const named = writes.flatMap((write) => [
-    ...('grantId' in write && write.grantId !== undefined ? [nameGrant(write.grantId)] : []),
-    ...('uid' in write && write.uid !== undefined ? [nameSession(write.uid)] : []),
-    ...('key' in write ? [nameRow(write.key)] : []),
-    ...(write.kind === 'destroy' && write.model === 'Grant' ? [nameGrant(write.key)] : []),
-  ])
-  const rows = writes.flatMap(readRow)
-  if (rows.length === 0) return named
-  const found = await transaction
-    .selectFrom('engine_model')
-    .select(['grant_id', 'uid'])
-    .where(({ and, or }) => or(rows.map((row) => and(row))))
-    .execute()
-  return [...named, ...found.flatMap(nameFamilies)]
-}
-
-/** The row of a write that does not name its family. */
-function readRow(write: ModelWrite): { model: string; key: string }[] {
-  switch (write.kind) {
-    case 'consume':
-    case 'destroy':
-      return [{ model: write.model, key: write.key }]
-    case 'settle':
-      return [{ model: 'Session', key: write.key }]
-    default:
-      return []
-  }
-}
-
-function nameFamilies(row: Pick<EngineModelTable, 'grant_id' | 'uid'>): string[] {
-  return [
-    ...(row.grant_id === null ? [] : [nameGrant(row.grant_id)]),
-    ...(row.uid === null ? [] : [nameSession(row.uid)]),
-  ]
-}
-
-const nameGrant = (grantId: string) => `grant ${grantId}`
-const nameSession = (uid: string) => `session ${uid}`
-const nameRow = (key: string) => `row ${key}`
-
-/** Ends everything of an account or a client: its sessions, its grants and all that hangs on them. */
-export async function revokeAllOf(
-  unit: Unit,
-  column: 'account_id' | 'client_id',
-  id: string,
-  reason: RevocationReason,
-): Promise<void> {
-  const { database, transaction } = unit
-  const select = () =>
-    transaction
-      .selectFrom('engine_model')
-      .select(['model', 'key', 'grant_id', 'uid'])
-      .where(column, '=', id)
-      .execute()
-  await database.lock(transaction, async () => (await select()).flatMap(nameFamilies))
-  const rows = await select()
-  const grants = new Set(rows.flatMap(({ grant_id }) => grant_id ?? []))
-  for (const grantId of grants) await revokeGrant(unit, grantId, reason)
-  for (const row of rows) {
-    if (row.model === 'Session' && row.uid !== null) await endSession(unit, row.uid, [], reason)
-    else await destroy(unit, row.model, row.key)
-  }
-}
-
-/** Takes away what a person or a client was issued until now, wherever it hangs. */
-export async function revokeIssued(
-  { database, transaction, clock }: Unit,
-  kind: 'user' | 'client',
-  subject: string,
-  reason: RevocationReason,
-): Promise<void> {
-  const now = clock.now()
-  const entry = { kind, subject, reason, revokedAt: now, expiresAt: now + TOMBSTONE_MILLISECONDS }
-  await appendRevocations(database, transaction, [entry])
 }
 
 /**
@@ -218,8 +139,7 @@ async function consume(
 
 async function put(unit: Unit, row: Put): Promise<boolean> {
   const { transaction, clock } = unit
-  if (row.grantId !== undefined && (await isRevoked(unit.transaction, 'grant', row.grantId)))
-    return false
+  if (await isOfRevokedGrant(unit, row)) return false
   if (row.model === 'Session') return putSession(unit, row)
   const values = toRow(row, clock.now())
   const { model: _model, key: _key, consumed_at: _consumed, ...changes } = values
@@ -264,7 +184,7 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
   if (ended) return true
   const siblings = await transaction
     .selectFrom('engine_model')
-    .select('payload')
+    .select(['payload', 'written_at'])
     .where('model', '=', 'Session')
     .where((where) => where.or([where('uid', '=', row.uid ?? ''), where('key', '=', row.key)]))
     .orderBy('written_at')
@@ -276,7 +196,9 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
   ) as Record<string, unknown>
   const payload =
     Object.keys(authorizations).length > 0 ? { ...row.payload, authorizations } : row.payload
-  const values = toRow({ ...row, payload }, clock.now())
+  // The newest row knows most, and it is the one to be found: whatever the clock of its writer says.
+  const last = siblings.at(-1)?.written_at ?? 0
+  const values = toRow({ ...row, payload }, Math.max(clock.now(), last + 1))
   const { model: _model, key: _key, ...changes } = values
   await transaction
     .insertInto('engine_model')
@@ -323,16 +245,21 @@ function readAuthorizations(payload: Record<string, unknown>, row: Put): unknown
   return payload['accountId'] === row.payload['accountId'] ? payload['authorizations'] : undefined
 }
 
-async function insertOnce({ transaction, clock }: Unit, row: ModelRow): Promise<boolean> {
-  const { numInsertedOrUpdatedRows } = await transaction
+async function insertOnce(unit: Unit, row: ModelRow): Promise<boolean> {
+  if (await isOfRevokedGrant(unit, row)) return false
+  const { numInsertedOrUpdatedRows } = await unit.transaction
     .insertInto('engine_model')
-    .values(toRow(row, clock.now()))
+    .values(toRow(row, unit.clock.now()))
     .onConflict((conflict) => conflict.columns(['model', 'key']).doNothing())
     .executeTakeFirstOrThrow()
   return numInsertedOrUpdatedRows === 1n
 }
 
-async function destroy(unit: Unit, model: string, key: string): Promise<void> {
+async function isOfRevokedGrant({ transaction }: Unit, { grantId }: ModelRow): Promise<boolean> {
+  return grantId !== undefined && isRevoked(transaction, 'grant', grantId)
+}
+
+export async function destroy(unit: Unit, model: string, key: string): Promise<void> {
   const { transaction } = unit
   const row = await transaction
     .deleteFrom('engine_model')
@@ -344,7 +271,7 @@ async function destroy(unit: Unit, model: string, key: string): Promise<void> {
   if (model === 'Session') await bury(unit, 'Session', key, row?.expires_at ?? 0)
 }
 
-async function endSession(
+export async function endSession(
   unit: Unit,
   uid: string,
   knownSids: readonly string[],

@@ -53,15 +53,23 @@ export function openPostgres(url: string): Database {
       }
     },
     async lock(transaction, listNames) {
-      const names = [...new Set(await listNames())].toSorted()
-      if (names.length === 0) return
+      const names = await listNames()
+      const shared = sortNames(names.shared ?? [])
+      const exclusive = sortNames(names.exclusive)
+      if (shared.length + exclusive.length === 0) return
       // In one order everywhere, or two transactions could wait for each other.
-      await sql`select pg_advisory_xact_lock(hashtextextended(name, 0))
-        from unnest(${names}::text[]) as name`.execute(transaction)
+      await sql`select pg_advisory_xact_lock_shared(hashtextextended(name, 0))
+        from unnest(${shared}::text[]) as name
+        union all select pg_advisory_xact_lock(hashtextextended(name, 0))
+        from unnest(${exclusive}::text[]) as name`.execute(transaction)
     },
     skipsLocked: true,
     [Symbol.asyncDispose]: () => kysely.destroy(),
   }
+}
+
+function sortNames(names: readonly string[]): string[] {
+  return [...new Set(names)].toSorted()
 }
 
 const INT8: number = types.builtins.INT8

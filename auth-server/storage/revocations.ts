@@ -6,7 +6,7 @@ import type {
   RevocationStore,
   RevokedKind,
 } from '../revocation/revocation.ts'
-import { lockLog, prepareRead, type Database } from './database.ts'
+import { lockLog, prepareRead, refuseUnstorable, type Database } from './database.ts'
 import type { Schema } from './schema.ts'
 
 export function createRevocationStore(database: Database): RevocationStore {
@@ -63,12 +63,9 @@ export async function appendRevocations(
   entries: readonly NewRevocation[],
 ): Promise<void> {
   if (entries.length === 0) return
+  refuseUnstorable(entries)
   await lockLog(database, transaction, 'revocation')
-  const { newest } = await transaction
-    .selectFrom('revocation')
-    .select(({ fn }) => fn.max('sequence').as('newest'))
-    .executeTakeFirstOrThrow()
-  let sequence = newest ?? 0
+  let sequence = await readNewestPlace(transaction)
   for (const entry of entries) {
     const { kind, subject } = entry
     const repeats = kind === 'user' || kind === 'client'
@@ -86,6 +83,15 @@ export async function appendRevocations(
       })
       .execute()
   }
+}
+
+/** Inside of a transaction that has locked the log. */
+export async function readNewestPlace(transaction: Transaction<Schema>): Promise<number> {
+  const { newest } = await transaction
+    .selectFrom('revocation')
+    .select(({ fn }) => fn.max('sequence').as('newest'))
+    .executeTakeFirstOrThrow()
+  return newest ?? 0
 }
 
 /** Inside of a transaction, which may have written the entry itself. */

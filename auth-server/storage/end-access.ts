@@ -1,0 +1,87 @@
+import { sql } from 'kysely'
+import type { RevocationReason } from '../revocation/revocation.ts'
+import { lockLog, refuseUnstorable } from './database.ts'
+import { nameAccount, nameClient, nameSession } from './locks.ts'
+import { destroy, endSession, TOMBSTONE_MILLISECONDS, type Unit } from './models.ts'
+import { appendRevocations, readNewestPlace } from './revocations.ts'
+
+/** A statement that ended more at once could take longer than it may. */
+const GRANTS_AT_ONCE = 5000
+
+/**
+ * Ends everything that a person or a client was issued until now, wherever it hangs: its sessions, its
+ * grants and all that hangs on them, and what nobody looks up.
+ */
+export async function endAccess(
+  unit: Unit,
+  kind: 'user' | 'client',
+  id: string,
+  reason: RevocationReason,
+): Promise<void> {
+  const { database, transaction, clock } = unit
+  const column = kind === 'user' ? 'account_id' : 'client_id'
+  const owner = kind === 'user' ? nameAccount(id) : nameClient(id)
+  refuseUnstorable([{ id }])
+  await database.lock(transaction, async () => ({ exclusive: [owner] }))
+  const sessions = await transaction
+    .selectFrom('engine_model')
+    .select(['key', 'uid'])
+    .where(column, '=', id)
+    .where('model', '=', 'Session')
+    .execute()
+  // Another person may be signing in to one of them in the same browser.
+  const uids = [...new Set(sessions.flatMap(({ uid }) => uid ?? []))]
+  await database.lock(transaction, async () => ({ exclusive: uids.map(nameSession) }))
+  // From here on it is alone with all others of its kind, which may end the same grants.
+  await lockLog(database, transaction, 'revocation')
+  await revokeGrantsOf(unit, column, id, reason)
+  for (const uid of uids) await endSession(unit, uid, [], reason)
+  for (const { key, uid } of sessions) if (uid === null) await destroy(unit, 'Session', key)
+  await transaction.deleteFrom('engine_model').where(column, '=', id).execute()
+  const now = clock.now()
+  const entry = { kind, subject: id, reason, revokedAt: now }
+  const expiresAt = now + TOMBSTONE_MILLISECONDS
+  await appendRevocations(database, transaction, [{ ...entry, expiresAt }])
+}
+
+/** There may be very many of them: a statement for each would hold up everybody else. */
+async function revokeGrantsOf(
+  { transaction, clock }: Unit,
+  column: 'account_id' | 'client_id',
+  id: string,
+  reason: RevocationReason,
+): Promise<void> {
+  const now = clock.now()
+  for (let count = GRANTS_AT_ONCE; count === GRANTS_AT_ONCE;) {
+    const place = await readNewestPlace(transaction)
+    const { numAffectedRows } = await sql`
+      insert into revocation (sequence, kind, subject, reason, revoked_at, expires_at)
+      select
+        cast(${place} as bigint) + row_number() over (order by grant_id),
+        'grant',
+        grant_id,
+        cast(${reason} as text),
+        cast(${now} as bigint),
+        case when last > ${now} then last else ${now} end + ${TOMBSTONE_MILLISECONDS}
+      from (
+        select grant_id, max(expires_at) as last
+        from engine_model
+        where grant_id in (select grant_id from engine_model where ${sql.ref(column)} = ${id})
+          and not exists (select 1 from revocation where kind = 'grant' and subject = grant_id)
+        group by grant_id
+        order by grant_id
+        limit ${GRANTS_AT_ONCE}
+      ) as granted`.execute(transaction)
+    await transaction
+      .deleteFrom('engine_model')
+      .where('grant_id', 'in', (where) =>
+        where
+          .selectFrom('revocation')
+          .select('subject')
+          .where('kind', '=', 'grant')
+          .where('sequence', '>', place),
+      )
+      .execute()
+    count = Number(numAffectedRows)
+  }
+}
