@@ -5,10 +5,11 @@ import { PortreeveError } from '../errors.ts'
 import { initial } from './migrations/0001-initial.ts'
 import { sessionHandover } from './migrations/0002-session-handover.ts'
 import { revocation } from './migrations/0003-revocation.ts'
+import { audit } from './migrations/0004-audit.ts'
 import type { Migration } from './migrations/migration.ts'
 import type { Database } from './database.ts'
 
-const MIGRATIONS: readonly Migration[] = [initial, sessionHandover, revocation]
+const MIGRATIONS: readonly Migration[] = [initial, sessionHandover, revocation, audit]
 
 /**
  * Brings the database forward in one transaction that holds the write lock from its start, so that

@@ -40,6 +40,18 @@ export interface Schema {
     revoked_at: number
     expires_at: number
   }
+  audit_entry: {
+    sequence: number
+    happened_at: number
+    event: string
+    actor: string
+    account_id: string | null
+    client_id: string | null
+    request_id: string | null
+    facts: string
+    previous: string
+    hash: string
+  }
   tombstone: { kind: string; key: string; expires_at: number }
   schema_migration: { name: string; checksum: string; applied_at: number }
 }

@@ -1,4 +1,5 @@
 import type { AccountStore } from '../accounts/account.ts'
+import type { AuditStore } from '../audit/audit.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
@@ -6,6 +7,7 @@ import type { KeyStore } from '../keys/keyset.ts'
 import type { ModelStore } from '../provider/model-store.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import { createAccountStore } from './accounts.ts'
+import { createAuditStore } from './audit.ts'
 import { createClientStore } from './clients.ts'
 import { prepareRead, type Database } from './database.ts'
 import { createKeyStore } from './keys.ts'
@@ -18,6 +20,7 @@ import { openSqlite } from './sqlite.ts'
 /** Every store of one database, opened together and closed together. */
 export interface Stores extends AsyncDisposable {
   readonly accounts: AccountStore
+  readonly audit: AuditStore
   readonly clients: ClientStore
   readonly keys: KeyStore
   readonly models: ModelStore
@@ -46,6 +49,7 @@ export async function openStores(url: string, clock: Clock): Promise<Stores> {
   )
   return {
     accounts: createAccountStore(database, clock),
+    audit: createAuditStore(database),
     clients: createClientStore(database, clock),
     keys: createKeyStore(database),
     models: createModelStore(database, clock),
