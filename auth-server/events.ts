@@ -1,4 +1,7 @@
+import type { AuditEvent } from './audit/audit.ts'
+import type { AuditRecorder } from './audit/recorder.ts'
 import type { Logger } from './log.ts'
+import { classifyRoute } from './metrics/routes.ts'
 
 /**
  * Everything of business worth knowing, one function each. Whoever causes an event calls its
@@ -25,7 +28,12 @@ export interface Events {
     detail?: string | undefined
   }): void
   clientAuthenticationRefused(facts: { clientId: string; reason: string }): void
-  credentialReused(facts: { kind: string; grantId?: string | undefined }): void
+  credentialReused(facts: {
+    kind: string
+    grantId?: string | undefined
+    clientId?: string | undefined
+    accountId?: string | undefined
+  }): void
   objectChanged(facts: {
     kind: 'user' | 'client' | 'key'
     action: string
@@ -34,20 +42,218 @@ export interface Events {
   }): void
 }
 
-/** Writes every event as one log line whose `event` member names it. */
-export function createEvents(log: Logger): Events {
-  const info = (event: string) => (facts: object) => log.info({ event, ...facts })
-  const warn = (event: string) => (facts: object) => log.warn({ event, ...facts })
+export type EventName = keyof Events
+type FactsOf<Name extends EventName> = Parameters<Events[Name]>[0]
+
+/** What becomes of an event. */
+interface Treatment<Facts> {
+  /** Its name, in the log and in the audit log. */
+  readonly event: string
+  readonly level: 'info' | 'warn'
+  /** The labels of its metric. Each takes few values, whatever strangers send. */
+  readonly labels: Readonly<Record<string, (facts: Facts) => string>>
+  /**
+   * Who did what or was allowed what; `undefined` where that is nobody, or a stranger has proven
+   * nothing and was told nothing.
+   */
+  readonly audit: (facts: Facts) => Omit<AuditEvent, 'event'> | undefined
+}
+
+type Treatments = { readonly [Name in EventName]: Treatment<FactsOf<Name>> }
+
+const GRANT_TYPES = [
+  'authorization_code',
+  'refresh_token',
+  'client_credentials',
+  'urn:ietf:params:oauth:grant-type:device_code',
+  'urn:ietf:params:oauth:grant-type:jwt-bearer',
+  'urn:ietf:params:oauth:grant-type:token-exchange',
+]
+const ENDPOINTS = [
+  'token',
+  'authorization',
+  'userinfo',
+  'end_session',
+  'end_session_confirm',
+  'resume',
+]
+const CREDENTIALS = [
+  'AuthorizationCode',
+  'RefreshToken',
+  'DeviceCode',
+  'PushedAuthorizationRequest',
+  'ReplayDetection',
+]
+/** Of RFC 6749, RFC 6750, RFC 8628, RFC 8707, RFC 9449 and OpenID Connect. */
+const ERRORS = [
+  'access_denied',
+  'account_selection_required',
+  'authorization_pending',
+  'consent_required',
+  'expired_token',
+  'insufficient_scope',
+  'interaction_required',
+  'invalid_client',
+  'invalid_dpop_proof',
+  'invalid_grant',
+  'invalid_redirect_uri',
+  'invalid_request',
+  'invalid_request_object',
+  'invalid_request_uri',
+  'invalid_scope',
+  'invalid_target',
+  'invalid_token',
+  'login_required',
+  'server_error',
+  'slow_down',
+  'temporarily_unavailable',
+  'unauthorized_client',
+  'unsupported_grant_type',
+  'unsupported_response_type',
+  'use_dpop_nonce',
+]
+
+function oneOf(values: readonly string[], value: string): string {
+  return values.includes(value) ? value : 'other'
+}
+
+/** The one place that decides which event goes where. */
+export const TREATMENTS: Treatments = {
+  signedIn: {
+    event: 'signed_in',
+    level: 'info',
+    labels: {},
+    audit: ({ accountId, clientId }) => ({ by: 'user', accountId, clientId }),
+  },
+  signInRefused: {
+    event: 'sign_in_refused',
+    level: 'warn',
+    labels: {
+      reason: ({ reason }) =>
+        oneOf(['throttled', 'busy', 'unknown_user', 'wrong_password', 'disabled'], reason),
+    },
+    // Guesses at a known account, which the throttle bounds. What it refuses was not looked at, and
+    // what is busy is not counted by it.
+    audit: ({ reason, accountId }) =>
+      accountId === undefined || reason === 'throttled' || reason === 'busy'
+        ? undefined
+        : { by: 'stranger', accountId, facts: { reason } },
+  },
+  signedOut: {
+    event: 'signed_out',
+    level: 'info',
+    labels: {},
+    audit: ({ accountId, clientId }) =>
+      accountId === undefined ? undefined : { by: 'user', accountId, clientId },
+  },
+  consentGiven: {
+    event: 'consent_given',
+    level: 'info',
+    labels: {},
+    audit: ({ accountId, clientId, scopes }) => ({
+      by: 'user',
+      accountId,
+      clientId,
+      facts: { scopes },
+    }),
+  },
+  consentRefused: {
+    event: 'consent_refused',
+    level: 'info',
+    labels: {},
+    audit: ({ accountId, clientId }) =>
+      accountId === undefined ? undefined : { by: 'user', accountId, clientId },
+  },
+  tokenIssued: {
+    event: 'token_issued',
+    level: 'info',
+    labels: { grant_type: ({ grantType }) => oneOf(GRANT_TYPES, grantType) },
+    audit: ({ grantType, clientId, accountId, scope }) => ({
+      by: 'client',
+      accountId,
+      clientId,
+      facts: { grantType, scope },
+    }),
+  },
+  requestRefused: {
+    event: 'request_refused',
+    level: 'warn',
+    labels: {
+      endpoint: ({ endpoint }) =>
+        endpoint.startsWith('/') ? classifyRoute(endpoint) : oneOf(ENDPOINTS, endpoint),
+      error: ({ error }) => oneOf(ERRORS, error),
+    },
+    audit: () => undefined,
+  },
+  clientAuthenticationRefused: {
+    event: 'client_authentication_refused',
+    level: 'warn',
+    labels: { reason: ({ reason }) => oneOf(['throttled', 'wrong_secret'], reason) },
+    audit: ({ clientId, reason }) =>
+      reason === 'throttled' ? undefined : { by: 'stranger', clientId, facts: { reason } },
+  },
+  credentialReused: {
+    event: 'credential_reused',
+    level: 'warn',
+    labels: { kind: ({ kind }) => oneOf(CREDENTIALS, kind) },
+    audit: ({ kind, grantId, clientId, accountId }) => ({
+      by: 'client',
+      accountId,
+      clientId,
+      facts: { kind, grantId },
+    }),
+  },
+  objectChanged: {
+    event: 'object_changed',
+    level: 'info',
+    labels: { kind: ({ kind }) => kind, by: ({ by }) => by },
+    audit: ({ kind, action, id, by }) => ({
+      by,
+      accountId: kind === 'user' ? id : undefined,
+      clientId: kind === 'client' ? id : undefined,
+      facts: { kind, action, id },
+    }),
+  },
+}
+
+/** Where events go beside the log. */
+export interface EventSinks {
+  readonly metrics?: EventCounter | undefined
+  readonly audit?: Pick<AuditRecorder, 'record'> | undefined
+}
+
+/** Counts an event. `labels` has exactly those of its treatment. */
+export interface EventCounter {
+  count(name: EventName, labels: Readonly<Record<string, string>>): void
+}
+
+/**
+ * Writes every event as one log line whose `event` member names it, counts it, and records it for the
+ * audit where it belongs there. None of this makes the caller wait, or throws.
+ */
+export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): Events {
+  const announce = <Name extends EventName>(name: Name) => {
+    const { event, level, labels, audit: judge }: Treatment<FactsOf<Name>> = TREATMENTS[name]
+    return (facts: FactsOf<Name>): void => {
+      log[level]({ event, ...facts })
+      const chosen = Object.entries(labels).map(
+        ([label, choose]) => [label, choose(facts)] as const,
+      )
+      metrics?.count(name, Object.fromEntries(chosen))
+      const record = judge(facts)
+      if (record) audit?.record({ event, ...record })
+    }
+  }
   return {
-    signedIn: info('signed_in'),
-    signInRefused: warn('sign_in_refused'),
-    signedOut: info('signed_out'),
-    consentGiven: info('consent_given'),
-    consentRefused: info('consent_refused'),
-    tokenIssued: info('token_issued'),
-    requestRefused: warn('request_refused'),
-    clientAuthenticationRefused: warn('client_authentication_refused'),
-    credentialReused: warn('credential_reused'),
-    objectChanged: info('object_changed'),
+    signedIn: announce('signedIn'),
+    signInRefused: announce('signInRefused'),
+    signedOut: announce('signedOut'),
+    consentGiven: announce('consentGiven'),
+    consentRefused: announce('consentRefused'),
+    tokenIssued: announce('tokenIssued'),
+    requestRefused: announce('requestRefused'),
+    clientAuthenticationRefused: announce('clientAuthenticationRefused'),
+    credentialReused: announce('credentialReused'),
+    objectChanged: announce('objectChanged'),
   }
 }

@@ -306,6 +306,23 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe('Lines of JSON on standard error.'),
+  metrics: z
+    .strictObject({
+      host: text(/^[^\s\p{C}]{1,255}$/u, 'an address or a host name')
+        .default('127.0.0.1')
+        .describe(
+          'The address where Prometheus gets `/metrics`, apart from everything else. Nothing is counted where `metrics` is absent; `{}` takes the defaults.',
+        ),
+      port: z
+        .number()
+        .int()
+        .min(0)
+        .max(65_535)
+        .default(9464)
+        .describe('The port there. 0 takes a free one.'),
+    })
+    .optional()
+    .describe('Where Prometheus gets `/metrics`. Absent, there are none.'),
 })
 
 /** What an operator writes. */

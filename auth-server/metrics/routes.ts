@@ -1,0 +1,30 @@
+/** What a request is for, for metrics: a closed set, whatever is asked. */
+export type RouteClass =
+  | 'authorization'
+  | 'token'
+  | 'userinfo'
+  | 'jwks'
+  | 'discovery'
+  | 'end_session'
+  | 'interaction'
+  | 'asset'
+  | 'probe'
+  | 'other'
+
+const ROUTES: readonly (readonly [RegExp, RouteClass])[] = [
+  [/^\/auth(?:\/[^/]+)?$/, 'authorization'],
+  [/^\/token$/, 'token'],
+  [/^\/userinfo$/, 'userinfo'],
+  [/^\/jwks$/, 'jwks'],
+  [/^\/\.well-known\/(?:openid-configuration|oauth-authorization-server)$/, 'discovery'],
+  [/^\/session\/end(?:\/[^/]+)?$/, 'end_session'],
+  [/^\/interaction\//, 'interaction'],
+  [/^\/assets\//, 'asset'],
+  [/^\/(?:livez|readyz)$/, 'probe'],
+]
+
+/** `path` may have a query. */
+export function classifyRoute(path: string): RouteClass {
+  const [plain = ''] = path.split('?', 1)
+  return ROUTES.find(([pattern]) => pattern.test(plain))?.[1] ?? 'other'
+}
