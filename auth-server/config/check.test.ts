@@ -143,6 +143,13 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       ['tokens.refreshTokenTtlSeconds', { tokens: { refreshTokenTtlSeconds: 7_776_001 } }],
     ],
   },
+  PR110: {
+    accepted: [{}, { metrics: {} }, { listen: { port: 0 }, metrics: { port: 0 } }],
+    refused: [
+      ['metrics.port', { metrics: { port: 3000 } }],
+      ['metrics.port', { listen: { port: 9464 }, metrics: { host: '10.0.0.1' } }],
+    ],
+  },
   PR201: {
     accepted: [withResources({}, { identifier: 'urn:b' })],
     refused: [['resources.1.identifier', withResources({}, { audience: 'other' })]],

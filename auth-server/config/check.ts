@@ -30,6 +30,7 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
   if (issuer && knows('listen')) checkListen(config, issuer, report)
   if (issuer && knows('trustedProxies')) checkProxyIsTrusted(config, issuer, report)
   if (knows('trustedProxies')) checkProxies(config.trustedProxies, report)
+  if (knows('listen', 'metrics')) checkMetrics(config, report)
   if (knows('database')) checkDatabase(config.database.url, report)
   if (knows('tokens')) checkLives(config.tokens, report)
   if (knows('resources')) checkResources(config.resources, issuer?.origin, report)
@@ -92,6 +93,12 @@ function checkListen({ listen, trustedProxies }: Config, issuer: URL, report: Re
     const message = `the issuer says port ${port}, but the server listens on ${listen.port}`
     report('PR106', ['issuer'], message)
   }
+}
+
+function checkMetrics({ listen, metrics }: Config, report: Report): void {
+  if (!metrics || metrics.port === 0 || metrics.port !== listen.port) return
+  const message = `the server itself listens on ${listen.port}: the metrics are not for its clients`
+  report('PR110', ['metrics', 'port'], message)
 }
 
 function checkProxyIsTrusted({ trustedProxies }: Config, issuer: URL, report: Report): void {

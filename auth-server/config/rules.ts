@@ -20,6 +20,7 @@ export const RULES = {
   PR107: warning('An https issuer needs a trusted proxy, because the server itself speaks http.'),
   PR108: warning('Refresh tokens and sessions of more than 90 days outlive most reasons for them.'),
   PR109: warning('A database on another machine is reached by TLS that names it.'),
+  PR110: refused('The metrics have a port of their own.'),
 
   PR201: refused('No two resources have one identifier.'),
   PR202: refused('No two resources have one audience, nor one the identifier of the other.'),
