@@ -5,7 +5,7 @@ import type { Events } from '../events.ts'
 import { toMetadata } from './clients.ts'
 import { isForged, reattach, type Identifiers } from './identifiers.ts'
 import type { ModelPayload, ModelRow, ModelStore, ModelWrite, StoredModel } from './model-store.ts'
-import { write } from './unit-of-work.ts'
+import { write, writeLate } from './unit-of-work.ts'
 
 /** No identifier that this server makes is longer. */
 const MAX_ID_LENGTH = 512
@@ -121,7 +121,9 @@ function createModelAdapter(
     async destroy(id) {
       // The store does this together with writing the session that replaces it.
       if (model === 'Session' && id === replacedSession()) return
-      await change({ kind: 'destroy', model, key: identifiers.key(model, id) })
+      const wanted = { kind: 'destroy', model, key: identifiers.key(model, id) } as const
+      if (model === 'Interaction') await writeLate(models, wanted)
+      else await change(wanted)
     },
     async revokeByGrantId(id) {
       await change({ kind: 'revoke-grant', grantId: identifiers.grantId(id) })

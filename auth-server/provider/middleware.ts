@@ -8,7 +8,7 @@ import type { EnginePages } from './interaction.ts'
 import { readEndedSession } from './internals.ts'
 import type { ModelStore, ModelWrite } from './model-store.ts'
 import { forgetInteraction, isOwnInteraction, rememberInteraction } from './own-interactions.ts'
-import { collectWrites } from './unit-of-work.ts'
+import { collectLateWrites, collectWrites } from './unit-of-work.ts'
 
 type Next = () => Promise<unknown>
 type EngineMiddleware = (ctx: KoaContextWithOIDC, next: Next) => Promise<void>
@@ -52,6 +52,7 @@ export function createEngineMiddleware(
     createNotFound(collaborators),
     takeExactPathsOnly,
     createResumeGuard(collaborators),
+    createResumeEnd(collaborators),
     createInteractionMemory(collaborators),
     cachePublicDocuments,
     takeEmptyBasicPassword,
@@ -146,6 +147,27 @@ function createResumeGuard(collaborators: EngineMiddlewareCollaborators): Engine
     const detail = 'the interaction is over, or another browser has started it'
     collaborators.events.requestRefused({ endpoint: 'resume', error, detail })
     refuse(collaborators, ctx, 400, error, detail)
+  }
+}
+
+/**
+ * The interaction that a browser goes on with ends when the answer has gone out. If this process or a
+ * connection breaks before, the browser or a proxy sends the request again, and finds it as it was.
+ */
+function createResumeEnd({ models, log }: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    if (!ctx.path.startsWith('/auth/')) {
+      await next()
+      return
+    }
+    const ends = await collectLateWrites(next)
+    // A person who is told to try again has to find something to try.
+    if (ctx.status >= 500) return
+    ctx.res.once('finish', () => {
+      models.apply(ends).catch((error: unknown) => {
+        log.warn({ event: 'interaction_not_ended', err: error })
+      })
+    })
   }
 }
 
@@ -249,13 +271,24 @@ function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
   })
 }
 
-/** Signing out ends every row of the session: two tabs may have made two of them. */
+/**
+ * Signing out ends every row of the session: two tabs may have made two of them. All of it is one
+ * commit: where it is cut off, the session is still there to sign out of.
+ */
 function createSignOut({ models, events }: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {
-    await next()
+    if (ctx.path !== '/session/end/confirm') {
+      await next()
+      return
+    }
+    const writes = await collectWrites(async () => {
+      await next()
+    })
+    if (ctx.status >= 500) return
     const ended = readEndedSession(ctx)
-    if (ctx.oidc?.route !== 'end_session_confirm' || ended === undefined) return
-    await models.apply([{ kind: 'end-session', ...ended }])
+    const end = ended === undefined ? [] : [{ kind: 'end-session', ...ended } as const]
+    await models.apply([...writes, ...end])
+    if (ended === undefined) return
     events.signedOut({
       accountId: ctx.oidc.session?.accountId,
       clientId: ctx.oidc.client?.clientId,

@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { createBrowser, readForm, type Browser } from '../support/browser.ts'
 import { authorizationUrl, makePkce, signIn } from '../support/flow.ts'
 import { REDIRECT, startServer, type TestServer } from '../support/server.ts'
@@ -73,4 +75,54 @@ test('a session that was anonymous before the sign-in is over with it', async ()
   const page = await signIn(browser, start)
   await browser.submit(page, '/consent')
   expect(await askAgain(planted)).toBe('sign-in')
+})
+
+/** Signs in and agrees, up to the address that the browser goes on at, without going there. */
+async function agree(): Promise<{ url: string; cookie: string }> {
+  const browser = createBrowser(server.issuer)
+  const start = await browser.get(authorizationUrl(server.issuer, makePkce().challenge))
+  const page = await signIn(browser, start)
+  const form = readForm(page.text, '/consent')
+  const action = new URL(form.action, page.url).href
+  const { location } = await send(action, cookiesFor(action, browser), { ...form.hidden })
+  return { url: location, cookie: cookiesFor(location, browser) }
+}
+
+/** Sends a request whose answer nobody is there to take. */
+async function sendAndLeave(url: string, cookie: string): Promise<void> {
+  const { hostname, port, pathname, host } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  await once(socket, 'connect')
+  const head = [
+    `GET ${pathname} HTTP/1.1`,
+    `Host: ${host}`,
+    `Cookie: ${cookie}`,
+    'Accept: text/html',
+  ]
+  await new Promise((resolve) => socket.write(`${head.join('\r\n')}\r\n\r\n`, resolve))
+  socket.resetAndDestroy()
+}
+
+const countAnswers = () => server.logged().match(/"path":"\/auth\/:uid"/g)?.length ?? 0
+
+test('what a browser goes on with is still there if the answer did not reach it', async () => {
+  const { url, cookie } = await agree()
+  const before = countAnswers()
+  await sendAndLeave(url, cookie)
+  await vi.waitFor(() => expect(countAnswers()).toBe(before + 1))
+  const again = await send(url, cookie)
+  expect(new URL(again.location).searchParams.get('code')).toEqual(expect.any(String))
+})
+
+test('what a browser has gone on with is over', async () => {
+  const { url, cookie } = await agree()
+  const { location } = await send(url, cookie)
+  expect(location).toContain(REDIRECT)
+  await vi.waitFor(async () => {
+    const again = await send(url, cookie)
+    expect([again.location, again.text]).toEqual([
+      '',
+      expect.stringContaining('interaction session not found'),
+    ])
+  })
 })
