@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { RevocationReason } from '../revocation/revocation.ts'
 import { lockLog, refuseUnstorable } from './database.ts'
-import { nameAccount, nameClient, nameSession } from './locks.ts'
+import { lockModels } from './locks.ts'
 import { destroy, endSession, TOMBSTONE_MILLISECONDS, type Unit } from './models.ts'
 import { appendRevocations, readNewestPlace } from './revocations.ts'
 
@@ -18,24 +18,21 @@ export async function endAccess(
   id: string,
   reason: RevocationReason,
 ): Promise<void> {
+  refuseUnstorable([{ id }])
   const { database, transaction, clock } = unit
   const column = kind === 'user' ? 'account_id' : 'client_id'
-  const owner = kind === 'user' ? nameAccount(id) : nameClient(id)
-  refuseUnstorable([{ id }])
-  await database.lock(transaction, async () => ({ exclusive: [owner] }))
+  await database.lock(transaction, async () => lockModels)
+  await lockLog(database, transaction, 'revocation')
+  await revokeGrantsOf(unit, column, id, reason)
   const sessions = await transaction
     .selectFrom('engine_model')
     .select(['key', 'uid'])
     .where(column, '=', id)
     .where('model', '=', 'Session')
     .execute()
-  // Another person may be signing in to one of them in the same browser.
-  const uids = [...new Set(sessions.flatMap(({ uid }) => uid ?? []))]
-  await database.lock(transaction, async () => ({ exclusive: uids.map(nameSession) }))
-  // From here on it is alone with all others of its kind, which may end the same grants.
-  await lockLog(database, transaction, 'revocation')
-  await revokeGrantsOf(unit, column, id, reason)
-  for (const uid of uids) await endSession(unit, uid, [], reason)
+  for (const uid of new Set(sessions.flatMap((session) => session.uid ?? []))) {
+    await endSession(unit, uid, [], reason)
+  }
   for (const { key, uid } of sessions) if (uid === null) await destroy(unit, 'Session', key)
   await transaction.deleteFrom('engine_model').where(column, '=', id).execute()
   const now = clock.now()
