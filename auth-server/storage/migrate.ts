@@ -7,38 +7,76 @@ import { sessionHandover } from './migrations/0002-session-handover.ts'
 import { revocation } from './migrations/0003-revocation.ts'
 import { audit } from './migrations/0004-audit.ts'
 import type { Migration } from './migrations/migration.ts'
-import type { Database } from './database.ts'
+import { prepareRead, type Database } from './database.ts'
+import type { Schema } from './schema.ts'
 
-const MIGRATIONS: readonly Migration[] = [initial, sessionHandover, revocation, audit]
+export const MIGRATIONS: readonly Migration[] = [initial, sessionHandover, revocation, audit]
+
+type AppliedStep = Pick<Schema['schema_migration'], 'name' | 'checksum'>
 
 /**
- * Brings the database forward in one transaction that holds the write lock from its start, so that
- * two servers starting at once do it once.
+ * Brings the database forward in one transaction that holds the write lock from its start, so that of
+ * servers starting at once one does it, and the others wait. A database that is up to date is read and
+ * no more.
  *
- * Throws `misconfigured` if the database was made by a newer version, or by a step that differs.
+ * `steps`: those of another version, for tests. Throws `misconfigured` if the database was made by a
+ * newer version, or by a step that differs.
  */
-export async function migrate(database: Database, clock: Clock): Promise<void> {
+export async function migrate(database: Database, clock: Clock, steps = MIGRATIONS): Promise<void> {
+  if (await isCurrent(database, steps)) return
   await database.kysely.transaction().execute(async (transaction) => {
     await database.lock(transaction, async () => ({ exclusive: ['migration'] }))
     await sql`create table if not exists schema_migration (
       name text primary key, checksum text not null, applied_at bigint not null
     )`.execute(transaction)
     const applied = await transaction.selectFrom('schema_migration').selectAll().execute()
-    refuseUnknown(applied.map(({ name }) => name))
-    for (const migration of MIGRATIONS) {
-      const sum = checksum(migration)
-      const known = applied.find(({ name }) => name === migration.name)
-      if (known) {
-        refuseChanged(migration.name, known.checksum, sum)
-        continue
-      }
+    checkSteps(applied, 'The database', steps)
+    for (const migration of listMissing(applied, steps)) {
       for (const statement of migration.statements) await sql.raw(statement).execute(transaction)
       await transaction
         .insertInto('schema_migration')
-        .values({ name: migration.name, checksum: sum, applied_at: clock.now() })
+        .values({
+          name: migration.name,
+          checksum: checksum(migration),
+          applied_at: clock.now(),
+        })
         .execute()
     }
   })
+}
+
+async function isCurrent(database: Database, steps: readonly Migration[]): Promise<boolean> {
+  const read = prepareRead(database, (db) =>
+    db.selectFrom('schema_migration').select(['name', 'checksum']),
+  )
+  const applied = await read().catch((error: unknown): AppliedStep[] => {
+    if (error instanceof PortreeveError) throw error
+    // A new database has no such table; whatever else is the matter, the transaction meets it, too.
+    return []
+  })
+  checkSteps(applied, 'The database', steps)
+  return listMissing(applied, steps).length === 0
+}
+
+function listMissing(applied: readonly AppliedStep[], steps: readonly Migration[]): Migration[] {
+  return steps.filter((step) => applied.every(({ name }) => name !== step.name))
+}
+
+/**
+ * Throws `misconfigured` unless this version knows every step that was `applied`, as it was applied.
+ * `what` is what they were applied to.
+ */
+export function checkSteps(
+  applied: readonly AppliedStep[],
+  what: string,
+  steps: readonly Migration[] = MIGRATIONS,
+): void {
+  const unknown = applied.filter(({ name }) => steps.every((step) => step.name !== name))
+  if (unknown.length > 0) throw refuseNewer(unknown, what)
+  for (const step of steps) {
+    const known = applied.find(({ name }) => name === step.name)
+    if (known) refuseChanged(step.name, known.checksum, checksum(step), what)
+  }
 }
 
 function checksum({ statements }: Migration): string {
@@ -46,20 +84,19 @@ function checksum({ statements }: Migration): string {
   return createHash('sha256').update(canonical).digest('base64url')
 }
 
-function refuseUnknown(applied: readonly string[]): void {
-  const unknown = applied.filter((name) => MIGRATIONS.every((step) => step.name !== name))
-  if (unknown.length === 0) return
-  throw new PortreeveError(
+function refuseNewer(unknown: readonly AppliedStep[], what: string): PortreeveError {
+  const names = unknown.map(({ name }) => name).join(', ')
+  return new PortreeveError(
     'misconfigured',
-    `The database was made by a newer version of Portreeve (it has ${unknown.join(', ')}). Run that version, or point at another database.`,
+    `${what} was made by a newer version of Portreeve (it has ${names}). Run that version, or point at another database.`,
   )
 }
 
-function refuseChanged(name: string, expected: string, actual: string): void {
+function refuseChanged(name: string, expected: string, actual: string, what: string): void {
   if (expected === actual) return
   throw new PortreeveError(
     'misconfigured',
-    `The database step ${name} differs from the one this database was made with. Run the version that made it.`,
+    `${what} was made by another version of Portreeve: its step ${name} differs. Run the version that made it.`,
     { cause: { expected, actual } },
   )
 }

@@ -10,8 +10,8 @@ const MAX_CONNECTIONS = 20
 /** With both, a request is refused within five seconds of an outage, whatever kind of it. */
 const CONNECT_TIMEOUT_MS = 2000
 const QUERY_TIMEOUT_MS = 4000
-/** Sooner than ours, so that a lock which is not had is not taken for a database that is gone. */
-const STATEMENT_TIMEOUT_MS = 3500
+/** It ends that much sooner, so that a lock which is not had is not taken for a database that is gone. */
+const STATEMENT_MARGIN_MS = 500
 const IDLE_TRANSACTION_TIMEOUT_MS = 10_000
 /** Queries of varying length, such as lists of keys, would fill a connection with statements. */
 const MAX_STATEMENTS = 500
@@ -20,13 +20,13 @@ const MAX_STATEMENTS = 500
  * A PostgreSQL database (15 or later), by its URL. Pooled; every statement is prepared once on each
  * connection. Transactions are READ COMMITTED: what must not be done twice at once takes `lock`.
  */
-export function openPostgres(url: string): Database {
+export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT_MS): Database {
   const pool = new Pool({
     connectionString: url,
     max: MAX_CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    query_timeout: QUERY_TIMEOUT_MS,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: queryTimeoutMs,
+    statement_timeout: queryTimeoutMs - STATEMENT_MARGIN_MS,
     idle_in_transaction_session_timeout: IDLE_TRANSACTION_TIMEOUT_MS,
     keepAlive: true,
     application_name: 'portreeve',

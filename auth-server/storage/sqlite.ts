@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { setTimeout as wait } from 'node:timers/promises'
 import {
@@ -32,8 +32,8 @@ const DISK_FAILURES = new Set([10, 13])
  * Reads have a connection of their own: they neither see what a transaction of this process has not
  * committed yet, nor wait behind one that waits for the lock of another process.
  */
-export function openSqlite(path: string): Database {
-  const kysely = new Kysely<Schema>({ dialect: createDialect(path) })
+export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS): Database {
+  const kysely = new Kysely<Schema>({ dialect: createDialect(path, lockTimeoutMs) })
   let reader: SqliteDatabase | undefined
   return {
     kysely,
@@ -56,13 +56,13 @@ export function openSqlite(path: string): Database {
   }
 }
 
-function createDialect(path: string): Dialect {
+function createDialect(path: string, lockTimeoutMs: number): Dialect {
   const dialect = new SqliteDialect({ database: async () => openDatabase(path) })
   return {
     createAdapter: () => dialect.createAdapter(),
     createIntrospector: (database) => dialect.createIntrospector(database),
     createQueryCompiler: () => dialect.createQueryCompiler(),
-    createDriver: () => waitForLocks(dialect.createDriver()),
+    createDriver: () => waitForLocks(dialect.createDriver(), lockTimeoutMs),
   }
 }
 
@@ -94,9 +94,13 @@ function keepStatements(database: DatabaseSync): SqliteDatabase {
   }
 }
 
-/** A new file is for its owner alone; SQLite gives those beside it (the log) the same mode. */
+/**
+ * A new file is for its owner alone; SQLite gives those beside it (the log) the same mode. One that is
+ * there is not touched: closing it would give up every lock that this process has on it
+ * (https://www.sqlite.org/howtocorrupt.html, 2.2).
+ */
 function claimFile(path: string): void {
-  closeSync(openSync(path, 'a', 0o600))
+  if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
 }
 
 /**
@@ -126,8 +130,8 @@ function wrapStatement(statement: StatementSync): SqliteStatement {
  * Whoever comes after somebody who waited in vain fails at once, until a lock is had again: they stand
  * in one queue, and would otherwise wait one time-out after the other.
  */
-function waitForLocks(driver: Driver): Driver {
-  const lock: Lock = { waitedMilliseconds: 0 }
+function waitForLocks(driver: Driver, timeoutMilliseconds: number): Driver {
+  const lock: Lock = { waitedMilliseconds: 0, timeoutMilliseconds }
   return {
     init: () => driver.init(),
     acquireConnection: async () => waitOnConnection(await driver.acquireConnection(), lock),
@@ -141,6 +145,7 @@ function waitForLocks(driver: Driver): Driver {
 
 /** How long the lock has been waited for since it was last had. */
 interface Lock {
+  readonly timeoutMilliseconds: number
   waitedMilliseconds: number
 }
 
@@ -156,7 +161,7 @@ function waitOnConnection(connection: DatabaseConnection, lock: Lock): DatabaseC
           return result
         } catch (error) {
           if (primaryCode(error) !== SQLITE_BUSY) throw describeFailure(error) ?? error
-          if (lock.waitedMilliseconds >= LOCK_TIMEOUT_MS) throw describeFailure(error)
+          if (lock.waitedMilliseconds >= lock.timeoutMilliseconds) throw describeFailure(error)
         }
         await wait(pause)
         lock.waitedMilliseconds += pause

@@ -17,6 +17,9 @@ import { openPostgres } from './postgres.ts'
 import { createRevocationStore } from './revocations.ts'
 import { openSqlite } from './sqlite.ts'
 
+const MEMORY_URL = 'sqlite::memory:'
+const MIGRATION_TIMEOUT_MS = 300_000
+
 /** Every store of one database, opened together and closed together. */
 export interface Stores extends AsyncDisposable {
   readonly accounts: AccountStore
@@ -37,13 +40,9 @@ export interface Stores extends AsyncDisposable {
  * a newer version, `storage_failed` where the database cannot be opened.
  */
 export async function openStores(url: string, clock: Clock): Promise<Stores> {
-  const database = openDatabase(url)
-  try {
-    await migrate(database, clock)
-  } catch (cause) {
-    await database[Symbol.asyncDispose]()
+  const database = await openCurrent(url, clock).catch((cause: unknown) => {
     throw describeOpening(url, cause)
-  }
+  })
   const anything = prepareRead(database, (db) =>
     db.selectFrom('schema_migration').select('name').limit(1),
   )
@@ -61,9 +60,20 @@ export async function openStores(url: string, clock: Clock): Promise<Stores> {
   }
 }
 
-function openDatabase(url: string): Database {
-  if (url.startsWith('sqlite:')) return openSqlite(url.slice('sqlite:'.length))
-  if (/^postgres(?:ql)?:/.test(url)) return openPostgres(url)
+/** Steps may take longer than a request may, and so does waiting for another server that does them. */
+async function openCurrent(url: string, clock: Clock): Promise<Database> {
+  await using cleanUp = new AsyncDisposableStack()
+  const patient = cleanUp.use(openDatabase(url, MIGRATION_TIMEOUT_MS))
+  await migrate(patient, clock)
+  if (url !== MEMORY_URL) return openDatabase(url)
+  cleanUp.move()
+  return patient
+}
+
+/** Does not connect yet. `timeoutMs`: how long one statement may take, or wait for a lock. */
+export function openDatabase(url: string, timeoutMs?: number): Database {
+  if (url.startsWith('sqlite:')) return openSqlite(url.slice('sqlite:'.length), timeoutMs)
+  if (/^postgres(?:ql)?:/.test(url)) return openPostgres(url, timeoutMs)
   throw new PortreeveError(
     'misconfigured',
     `The database URL must be sqlite:PATH, sqlite::memory: or postgres://…, not ${url.split(':', 1)[0]}:…`,
