@@ -1,10 +1,10 @@
-import { stat } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { createPasswordHasher } from './accounts/password.ts'
 import { createSignIn } from './accounts/sign-in.ts'
 import { reconcile } from './admin/reconcile.ts'
+import { createAuditRecorder, type AuditRecorder } from './audit/recorder.ts'
 import { createSecretVerifier } from './clients/authenticate.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { LoadedConfig } from './config/load.ts'
@@ -13,14 +13,17 @@ import { PortreeveError } from './errors.ts'
 import { createEvents } from './events.ts'
 import { createApp } from './http/app.ts'
 import { answerMalformedRequests } from './http/malformed.ts'
+import { refuseWhileBehind } from './http/pressure.ts'
 import { refuseWhileStarting } from './http/starting.ts'
 import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
 import { createCsrf } from './interactions/csrf.ts'
 import { createPages } from './interactions/pages.ts'
 import { createInteractionRoutes } from './interactions/routes.ts'
 import { createSigningKeys, openSigningKeys, listPublicKeys } from './keys/keyset.ts'
-import { deriveKey, parseRootKey, readOrCreateRootKeyFile } from './keys/seal.ts'
+import { readRootKey } from './keys/root-key.ts'
+import { deriveKey } from './keys/seal.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
+import type { Metrics } from './metrics/metrics.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
 import { createInteractions } from './provider/pending.ts'
 import { buildProvider } from './provider/provider.ts'
@@ -34,6 +37,8 @@ export interface AuthServer extends AsyncDisposable {
   readonly issuer: string
   /** Where it listens, as a URL; behind a proxy this is not the issuer. */
   readonly url: string
+  /** Where Prometheus gets the metrics, if they are wanted. */
+  readonly metricsUrl: string | undefined
 }
 
 /** What a test may replace. */
@@ -46,7 +51,6 @@ const REQUEST_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_TIMEOUT_MS = 5000
 /** Time-outs are noticed this late; by default it would be half a minute. */
 const TIMEOUT_CHECK_MS = 1000
-const OTHERS_MAY_READ = 0o044
 const DRAIN_TIMEOUT_MS = 10_000
 const PROBE_TIMEOUT_MS = 1000
 /** ES256 for access tokens and RS256 for ID tokens are always there. */
@@ -68,8 +72,19 @@ export async function createAuthServer(
   const log = overrides.log ?? createLog(config.log.level)
   await using cleanUp = new AsyncDisposableStack()
   const rootKey = await readRootKey(loaded, log)
+  const metrics = cleanUp.use(await openMetrics(config.metrics, log))
   const stores = cleanUp.use(await openStores(config.database.url, clock))
+  const audit = cleanUp.use(
+    createAuditRecorder({
+      store: stores.audit,
+      key: deriveKey(rootKey, 'audit'),
+      clock,
+      log,
+      meter: metrics?.metrics.audit,
+    }),
+  )
   const server = createHttpServer()
+  metrics?.measure(server)
   answerMalformedRequests(server, log)
   server.on('request', refuseWhileStarting)
   cleanUp.defer(() => stop(server))
@@ -78,7 +93,7 @@ export async function createAuthServer(
   const early = takesPort(config.issuer) ? await listen(server, config.listen) : undefined
   if (!early) await refuseTakenPort(config.listen)
   const issuer = early ? withPort(config.issuer, early.port) : new URL(config.issuer).origin
-  const services = { loaded, issuer, rootKey, stores, clock, log }
+  const services = { loaded, issuer, rootKey, stores, audit, metrics: metrics?.metrics, clock, log }
   const draining = { now: false }
   const app = await compose(services, () => draining.now)
   cleanUp.use(startPurge(stores.models, clock, log))
@@ -86,11 +101,13 @@ export async function createAuthServer(
   server.on('request', app)
   const { port } = early ?? (await listen(server, config.listen))
   const url = `http://${formatHost(config.listen.host)}:${port}`
-  log.info({ event: 'started', issuer, url })
+  const metricsUrl = metrics?.url
+  log.info({ event: 'started', issuer, url, metricsUrl })
   const running = cleanUp.move()
   return {
     issuer,
     url,
+    metricsUrl,
     async [Symbol.asyncDispose]() {
       draining.now = true
       await running.disposeAsync()
@@ -104,6 +121,8 @@ interface Services {
   readonly issuer: string
   readonly rootKey: Buffer
   readonly stores: Stores
+  readonly audit: AuditRecorder
+  readonly metrics: Metrics | undefined
   readonly clock: Clock
   readonly log: Logger
 }
@@ -112,15 +131,14 @@ const requestId = () => currentRequest.getStore()?.requestId ?? ''
 
 /** Puts the rooms together: the one place that knows them all. */
 async function compose(services: Services, isDraining: () => boolean) {
-  const { loaded, issuer, rootKey, stores, clock, log } = services
+  const { loaded, issuer, rootKey, stores, audit, metrics, clock, log } = services
   const { config } = loaded
   const { accounts, clients } = stores
-  const events = createEvents(log)
+  const events = createEvents(log, { metrics, audit })
   const hasher = createPasswordHasher({
     concurrency: config.signIn.hashConcurrency,
     queue: config.signIn.hashQueue,
   })
-  await reconcile(loaded, { accounts, clients, hasher, clock, events })
   const catalogue = createCatalogue(config)
   const assets = loadAssets()
   const pages = createPages(assets)
@@ -136,6 +154,8 @@ async function compose(services: Services, isDraining: () => boolean) {
       events,
     }),
   })
+  // After the signing keys were opened: a server with another root key changes nothing.
+  await reconcile(loaded, { accounts, clients, hasher, clock, events })
   const interactions = createInteractionRoutes(
     {
       interactions: createInteractions({ host, accounts, clients, catalogue, events }),
@@ -159,7 +179,7 @@ async function compose(services: Services, isDraining: () => boolean) {
       health: { ping: stores.ping, isDraining },
       log,
       clock,
-      pages: [createAssetRoutes(assets), interactions],
+      pages: [refuseWhileBehind(audit.isBehind), createAssetRoutes(assets), interactions],
       renderError: pages.error,
     },
     { issuer, trustedProxies: config.trustedProxies },
@@ -200,20 +220,32 @@ function algorithmsOf({ resources }: Config): readonly SigningAlgorithm[] {
   return [...new Set([...ALWAYS, ...resources.map(({ algorithm }) => algorithm)])]
 }
 
-async function readRootKey({ config, readSecret }: LoadedConfig, log: Logger): Promise<Buffer> {
-  if ('file' in config.rootKey) {
-    const { file } = config.rootKey
-    const key = await readOrCreateRootKeyFile(file)
-    const { mode } = await stat(file)
-    if ((mode & OTHERS_MAY_READ) !== 0) {
-      const remedy = `Others than its owner may read the root key. Keep them out: chmod 600 ${file}`
-      log.warn({ event: 'root_key_readable', file, remedy })
-    }
-    return key
+interface MetricsServer extends AsyncDisposable {
+  readonly metrics: Metrics
+  readonly url: string
+  /** Counts the requests of a server. */
+  measure(server: Server): void
+}
+
+/** Nothing of it is even loaded where nobody wants it. */
+async function openMetrics(
+  place: Config['metrics'],
+  log: Logger,
+): Promise<MetricsServer | undefined> {
+  if (!place) return undefined
+  const [{ createMetrics }, { createMetricsServer, measureRequests }] = await Promise.all([
+    import('./metrics/metrics.ts'),
+    import('./metrics/listener.ts'),
+  ])
+  const metrics = createMetrics()
+  const server = createMetricsServer(metrics, log)
+  const { port } = await listen(server, place, METRICS_SETTINGS)
+  return {
+    metrics,
+    url: `http://${formatHost(place.host)}:${port}/metrics`,
+    measure: (measured) => measureRequests(measured, metrics),
+    [Symbol.asyncDispose]: () => stop(server),
   }
-  const text = await readSecret(config.rootKey, ['rootKey'])
-  if (text.ok) return parseRootKey(text.value)
-  throw new PortreeveError('misconfigured', `rootKey: ${text.reason.message}`)
 }
 
 function createHttpServer(): Server {
@@ -227,7 +259,26 @@ function createHttpServer(): Server {
   return server
 }
 
-async function listen(server: Server, { host, port }: Config['listen']): Promise<AddressInfo> {
+/** What an operator changes, in words, if a place to listen cannot be had. */
+interface ListenSettings {
+  readonly host: string
+  readonly port: string
+  /** What has to follow a changed port. */
+  readonly follow: string
+}
+
+const PUBLIC_SETTINGS: ListenSettings = {
+  host: 'listen.host',
+  port: 'PORT or listen.port',
+  follow: ' (and the issuer with ISSUER or issuer)',
+}
+const METRICS_SETTINGS: ListenSettings = { host: 'metrics.host', port: 'metrics.port', follow: '' }
+
+async function listen(
+  server: Server,
+  { host, port }: Config['listen'],
+  settings = PUBLIC_SETTINGS,
+): Promise<AddressInfo> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, host, () => {
@@ -235,7 +286,7 @@ async function listen(server: Server, { host, port }: Config['listen']): Promise
       resolve()
     })
   }).catch((cause: NodeJS.ErrnoException) => {
-    throw describeListenError(cause, host, port)
+    throw describeListenError(cause, { host, port }, settings)
   })
   return server.address() as AddressInfo
 }
@@ -250,22 +301,30 @@ async function refuseTakenPort({ host, port }: Config['listen']): Promise<void> 
     probe.once('error', () => resolve(false))
   })
   probe.destroy()
-  if (isTaken) throw describeTakenPort(host, port)
+  if (isTaken) throw describeTakenPort({ host, port }, PUBLIC_SETTINGS)
 }
 
-function describeTakenPort(host: string, port: number, cause?: Error): PortreeveError {
-  const message = `Port ${port} on ${host} is taken by another program. Stop it, or choose another port with PORT or listen.port (and the issuer with ISSUER or issuer).`
+function describeTakenPort(
+  { host, port }: Config['listen'],
+  settings: ListenSettings,
+  cause?: Error,
+): PortreeveError {
+  const message = `Port ${port} on ${host} is taken by another program. Stop it, or choose another port with ${settings.port}${settings.follow}.`
   return new PortreeveError('misconfigured', message, { cause })
 }
 
-function describeListenError(cause: NodeJS.ErrnoException, host: string, port: number): Error {
-  if (cause.code === 'EADDRINUSE') return describeTakenPort(host, port, cause)
+function describeListenError(
+  cause: NodeJS.ErrnoException,
+  { host, port }: Config['listen'],
+  settings: ListenSettings,
+): Error {
+  if (cause.code === 'EADDRINUSE') return describeTakenPort({ host, port }, settings, cause)
   if (cause.code === 'EACCES') {
-    const message = `Port ${port} on ${host} may not be used by this user. Choose a port from 1024 up with PORT or listen.port.`
+    const message = `Port ${port} on ${host} may not be used by this user. Choose a port from 1024 up with ${settings.port}.`
     return new PortreeveError('misconfigured', message, { cause })
   }
   if (cause.code === 'EADDRNOTAVAIL' || cause.code === 'ENOTFOUND') {
-    const message = `This machine has no address ${host}. Change listen.host.`
+    const message = `This machine has no address ${host}. Change ${settings.host}.`
     return new PortreeveError('misconfigured', message, { cause })
   }
   return cause

@@ -15,6 +15,7 @@ export type KeyPurpose =
   | 'grant-id'
   | 'user-code'
   | 'csrf'
+  | 'audit'
 
 /** Expects 32 bytes in base64url. Throws `misconfigured`, without the text. */
 export function parseRootKey(text: string): Buffer {
