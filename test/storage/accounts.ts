@@ -1,0 +1,140 @@
+import { describe, expect, test } from 'vitest'
+import type { Account } from '../../auth-server/accounts/account.ts'
+import { account } from './records.ts'
+import { createRows, type WithWorld } from './world.ts'
+
+const hanging = ({ put, grant, session }: ReturnType<typeof createRows>, accountId: string) => [
+  grant(`grant of ${accountId}`, { accountId, clientId: 'web' }),
+  put('RefreshToken', `token of ${accountId}`, { accountId, grantId: `grant of ${accountId}` }),
+  // Tokens of an older version name their account in the payload alone.
+  put('AccessToken', `token of ${accountId}`, { grantId: `grant of ${accountId}` }),
+  put('Interaction', `interaction of ${accountId}`, { accountId }),
+  session(`session of ${accountId}`, `client of ${accountId}`, { uid: accountId, accountId }),
+]
+
+export function testAccounts(withWorld: WithWorld): void {
+  describe('the account store', () => {
+    const full: Account = account({
+      passwordHash: '$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA',
+      roles: ['editor', 'reader'],
+      groups: ['staff'],
+      profile: { name: 'Älice 🦉', email: 'alice@example.com', emailVerified: true },
+      disabled: true,
+      accessEndedAt: 5,
+      owner: 'file',
+      createdAt: 1_750_000_000_001,
+      updatedAt: 1_750_000_000_002,
+    })
+
+    test('answers an account as it was given, by id and by username', () =>
+      withWorld(async ({ stores, other }) => {
+        const bare = account({ id: 'acc_2', username: 'bob' })
+        expect(await stores.accounts.insert(full)).toBe(true)
+        expect(await stores.accounts.insert(bare)).toBe(true)
+        expect(await other.accounts.findById('alice')).toEqual(full)
+        expect(await other.accounts.findByUsername('bob')).toEqual(bare)
+        expect(await other.accounts.list()).toEqual([full, bare])
+        expect(await stores.accounts.findById('bob')).toBeUndefined()
+        expect(await stores.accounts.findByUsername('acc_2')).toBeUndefined()
+      }))
+
+    test.each([
+      ['id', account({ username: 'other' })],
+      ['username', account({ id: 'other' })],
+    ])('refuses a second account with the same %s, and leaves the first', (_what, second) =>
+      withWorld(async ({ stores, other }) => {
+        await stores.accounts.insert(full)
+        expect(await other.accounts.insert(second)).toBe(false)
+        expect(await stores.accounts.list()).toEqual([full])
+      }),
+    )
+
+    test('lists by username, in one order everywhere', () =>
+      withWorld(async ({ stores: { accounts } }) => {
+        const names = ['b', 'a-c', 'ab', 'a_c', 'a', 'a.b', 'ä', 'z', 'a b', 'B', '🦉', 'a1', 'a10']
+        for (const username of names) await accounts.insert(account({ id: username, username }))
+        const listed = await accounts.list()
+        expect(listed.map(({ username }) => username)).toEqual(names.toSorted())
+      }))
+
+    test('replaces an account that is there, and makes none that is not', () =>
+      withWorld(async ({ stores, other }) => {
+        await stores.accounts.insert(full)
+        const changed = account({ username: 'alicia', updatedAt: 9 })
+        expect(await other.accounts.update(changed)).toBe(true)
+        expect(await stores.accounts.list()).toEqual([changed])
+        expect(await stores.accounts.findByUsername('alice')).toBeUndefined()
+        expect(await other.accounts.update(account({ id: 'gone', username: 'x' }))).toBe(false)
+        expect(await stores.accounts.findById('gone')).toBeUndefined()
+      }))
+
+    test.each([
+      ['is changed so that its access ends', 'user_changed'],
+      ['is removed', 'user_removed'],
+    ] as const)('ends everything of an account that %s, and nothing of another', (_how, reason) =>
+      withWorld(async ({ stores, other, clock }) => {
+        const rows = createRows(clock)
+        for (const id of ['alice', 'bob']) {
+          await stores.accounts.insert(account({ id, username: id }))
+          await stores.models.apply(hanging(rows, id))
+        }
+        clock.advance(1000)
+        const result =
+          reason === 'user_removed'
+            ? await other.accounts.remove('alice')
+            : await other.accounts.updateAndEndAccess(account({ roles: ['new'] }))
+        expect(result).toBe(true)
+        for (const { model, key } of hanging(rows, 'alice')) {
+          expect(await stores.models.find(model, key)).toBeUndefined()
+        }
+        for (const { model, key } of hanging(rows, 'bob')) {
+          expect(await stores.models.find(model, key)).toBeDefined()
+        }
+        const log = await stores.revocations.list(0, 10)
+        const named = log.map((one) => [one.kind, one.subject, one.reason, one.revokedAt])
+        expect(named).toEqual([
+          ['grant', 'grant of alice', reason, clock.now()],
+          ['session', 'sid of client of alice', reason, clock.now()],
+          ['user', 'alice', reason, clock.now()],
+        ])
+        expect(await stores.accounts.findById('alice')).toEqual(
+          reason === 'user_removed'
+            ? undefined
+            : account({ roles: ['new'], accessEndedAt: clock.now() }),
+        )
+        const again = await stores.models.apply([rows.grant('grant of alice')])
+        expect(again).toMatchObject({ outcome: 'lost' })
+        await stores.models.apply([rows.session('session of alice', 'x', { uid: 'alice' })])
+        expect(await stores.models.findByUid('Session', 'alice')).toBeUndefined()
+      }),
+    )
+
+    test('says where there is nothing to change or remove', () =>
+      withWorld(async ({ stores: { accounts } }) => {
+        expect(await accounts.updateAndEndAccess(account())).toBe(false)
+        expect(await accounts.remove('alice')).toBe(false)
+        expect(await accounts.list()).toEqual([])
+      }))
+
+    test('ends thousands of grants of one account in one go', { timeout: 60_000 }, () =>
+      withWorld(async ({ stores, clock }) => {
+        const { grant, put } = createRows(clock)
+        await stores.accounts.insert(account())
+        const grants = 10_000
+        for (let first = 0; first < grants; first += 500) {
+          const names = Array.from({ length: 500 }, (_, index) => `g${first + index}`)
+          await stores.models.apply(
+            names.map((grantId) => grant(grantId, { accountId: 'alice', clientId: 'web' })),
+          )
+        }
+        await stores.models.apply([put('RefreshToken', 'r', { grantId: 'g7', accountId: 'alice' })])
+        expect(await stores.accounts.updateAndEndAccess(account())).toBe(true)
+        expect(await stores.models.find('RefreshToken', 'r')).toBeUndefined()
+        expect(await stores.models.find('Grant', 'g9999')).toBeUndefined()
+        expect(await stores.revocations.isRevoked('grant', 'g0')).toBe(true)
+        const last = await stores.revocations.list(grants - 1, 10)
+        expect(last.map(({ sequence }) => sequence)).toEqual([grants, grants + 1])
+      }),
+    )
+  })
+}

@@ -1,0 +1,25 @@
+import { describe } from 'vitest'
+import { testAccounts } from './accounts.ts'
+import { testClients } from './clients.ts'
+import { testHunt } from './hunt.ts'
+import { testModels } from './models.ts'
+import { testRaces } from './races.ts'
+import { testRevocations } from './revocations.ts'
+import { testSessions } from './sessions.ts'
+import { testTexts } from './texts.ts'
+import { createWithWorld, type StorageEngine } from './world.ts'
+
+/** What every storage has to keep to, through its ports alone. */
+export function testStorage(engine: StorageEngine): void {
+  describe(`storage on ${engine.name}`, () => {
+    const withWorld = createWithWorld(engine)
+    testModels(withWorld)
+    testSessions(withWorld)
+    testRaces(withWorld)
+    testRevocations(withWorld)
+    testAccounts(withWorld)
+    testClients(withWorld)
+    testTexts(withWorld)
+    testHunt(withWorld)
+  })
+}
