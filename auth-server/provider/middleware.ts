@@ -234,13 +234,14 @@ function createUnitOfWork({ models, events }: EngineMiddlewareCollaborators): En
     })
     const result = await models.apply(keepWrites(writes, ctx.status))
     if (result.outcome === 'lost') {
-      events.credentialReused({
-        kind: 'model' in result.write ? result.write.model : result.write.kind,
-        grantId: result.grantId,
-      })
+      const kind = 'model' in result.write ? result.write.model : result.write.kind
+      announceReuse(ctx, events, kind, result.grantId)
       answerInvalidGrant(ctx)
       return
     }
+    // Of its own accord the engine revokes here only what hangs on a credential that comes again.
+    const revoked = writes.find((one) => one.kind === 'revoke-grant')
+    if (revoked) announceReuse(ctx, events, nameCredential(ctx), revoked.grantId)
     if (ctx.status === 200) announceToken(ctx, events)
   }
 }
@@ -258,6 +259,21 @@ function answerInvalidGrant(ctx: KoaContextWithOIDC): void {
   const { error, error_description, status } = new errors.InvalidGrant('used already')
   ctx.status = status
   ctx.body = { error, error_description }
+}
+
+function announceReuse(
+  ctx: KoaContextWithOIDC,
+  events: Events,
+  kind: string,
+  grantId: string | undefined,
+): void {
+  const { client, account } = ctx.oidc
+  const facts = { clientId: client?.clientId, accountId: account?.accountId }
+  events.credentialReused({ kind, grantId, ...facts })
+}
+
+function nameCredential({ oidc }: KoaContextWithOIDC): string {
+  return oidc.params?.['grant_type'] === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode'
 }
 
 function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
