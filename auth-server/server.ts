@@ -1,9 +1,9 @@
 import { createServer, type Server } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
-import { setTimeout as wait } from 'node:timers/promises'
 import { createPasswordHasher } from './accounts/password.ts'
 import { createSignIn } from './accounts/sign-in.ts'
 import { reconcile } from './admin/reconcile.ts'
+import { createAuditKey, requireSameKey } from './audit/audit.ts'
 import { createAuditRecorder, type AuditRecorder } from './audit/recorder.ts'
 import { createSecretVerifier } from './clients/authenticate.ts'
 import { systemClock, type Clock } from './clock.ts'
@@ -12,6 +12,7 @@ import type { Config, SigningAlgorithm } from './config/schema.ts'
 import { PortreeveError } from './errors.ts'
 import { createEvents } from './events.ts'
 import { createApp } from './http/app.ts'
+import { drainOnDisposal } from './http/drain.ts'
 import { answerMalformedRequests } from './http/malformed.ts'
 import { refuseWhileBehind } from './http/pressure.ts'
 import { refuseWhileStarting } from './http/starting.ts'
@@ -51,7 +52,6 @@ const REQUEST_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_TIMEOUT_MS = 5000
 /** Time-outs are noticed this late; by default it would be half a minute. */
 const TIMEOUT_CHECK_MS = 1000
-const DRAIN_TIMEOUT_MS = 10_000
 const PROBE_TIMEOUT_MS = 1000
 /** ES256 for access tokens and RS256 for ID tokens are always there. */
 const ALWAYS: readonly SigningAlgorithm[] = ['ES256', 'RS256']
@@ -74,20 +74,15 @@ export async function createAuthServer(
   const rootKey = await readRootKey(loaded, log)
   const metrics = cleanUp.use(await openMetrics(config.metrics, log))
   const stores = cleanUp.use(await openStores(config.database.url, clock))
-  const audit = cleanUp.use(
-    createAuditRecorder({
-      store: stores.audit,
-      key: deriveKey(rootKey, 'audit'),
-      clock,
-      log,
-      meter: metrics?.metrics.audit,
-    }),
-  )
+  const key = createAuditKey(deriveKey(rootKey, 'audit'))
+  await requireSameKey(stores.audit, key)
+  const meter = metrics?.metrics.audit
+  const audit = cleanUp.use(createAuditRecorder({ store: stores.audit, key, clock, log, meter }))
   const server = createHttpServer()
+  cleanUp.use(drainOnDisposal(server))
   metrics?.measure(server)
   answerMalformedRequests(server, log)
   server.on('request', refuseWhileStarting)
-  cleanUp.defer(() => stop(server))
   // A proxy sends its share of the requests to whatever takes connections: so listening comes last,
   // unless the issuer has the port that is found out by it.
   const early = takesPort(config.issuer) ? await listen(server, config.listen) : undefined
@@ -239,12 +234,13 @@ async function openMetrics(
   ])
   const metrics = createMetrics()
   const server = createMetricsServer(metrics, log)
+  const drain = drainOnDisposal(server)
   const { port } = await listen(server, place, METRICS_SETTINGS)
   return {
     metrics,
     url: `http://${formatHost(place.host)}:${port}/metrics`,
     measure: (measured) => measureRequests(measured, metrics),
-    [Symbol.asyncDispose]: () => stop(server),
+    [Symbol.asyncDispose]: () => drain[Symbol.asyncDispose](),
   }
 }
 
@@ -328,18 +324,6 @@ function describeListenError(
     return new PortreeveError('misconfigured', message, { cause })
   }
   return cause
-}
-
-/** Takes no new connection, lets answers under way end, then closes what is left. */
-async function stop(server: Server): Promise<void> {
-  if (!server.listening) return
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  server.closeIdleConnections()
-  const bound = new AbortController()
-  const late = wait(DRAIN_TIMEOUT_MS, undefined, { signal: bound.signal, ref: false })
-  await Promise.race([closed, late.catch(() => {})])
-  bound.abort()
-  server.closeAllConnections()
 }
 
 function takesPort(issuer: string): boolean {

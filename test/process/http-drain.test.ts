@@ -30,7 +30,7 @@ function refuses(url: string): Promise<boolean> {
 }
 
 describe('a server that is told to stop', () => {
-  test('answers what is under way, takes nothing new, and says so to probes', async () => {
+  test('answers what is under way, takes nothing new, says so to probes, and asks for no more on their connections', async () => {
     const server = await startServer()
     const { host } = new URL(server.url)
     const post = await begin(
@@ -48,13 +48,20 @@ describe('a server that is told to stop', () => {
     const probe = await begin(server.url, `GET /readyz HTTP/1.1\r\nHost: ${host}\r\n`)
     // Both have arrived when a later request on another connection has been answered.
     await fetch(`${server.url}/livez`)
+    const startedAt = performance.now()
     const stopped = server[Symbol.asyncDispose]()
     expect(await refuses(server.url)).toBe(true)
     probe.finish('\r\n')
-    expect(await probe.answer).toMatch(/^HTTP\/1\.1 503 .*"status":"draining"/s)
+    expect(await probe.answer).toMatch(
+      /^HTTP\/1\.1 503 .*\r\nConnection: close\r\n.*"status":"draining"/s,
+    )
     post.finish(BODY.slice(10))
-    expect(await post.answer).toMatch(/^HTTP\/1\.1 200 .*"access_token"/s)
+    expect(await post.answer).toMatch(
+      /^HTTP\/1\.1 200 .*\r\nConnection: close\r\n.*"access_token"/s,
+    )
     await stopped
+    // A connection that is kept for more would have kept the server for ten seconds.
+    expect(performance.now() - startedAt).toBeLessThan(5000)
     expect(server.logged()).toContain('"event":"stopped"')
   })
 })
