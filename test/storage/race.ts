@@ -5,7 +5,7 @@ export const CREDENTIALS = [
   'PushedAuthorizationRequest',
   'DeviceCode',
 ] as const
-export const ROUNDS = 10
+export const ROUNDS = 5
 /** By each process; fifty in all. */
 export const PER_ROUND = 25
 
