@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { PortreeveError } from '../errors.ts'
 
 /** Who did it. A `stranger` has not proven who they are. */
 export type Actor = 'user' | 'client' | 'operator' | 'file' | 'server' | 'stranger'
@@ -83,13 +84,24 @@ export type AuditVerdict =
   | { readonly ok: true; readonly entries: number; readonly head: AuditHead | undefined }
   | { readonly ok: false; readonly reason: AuditBreak }
 
+/** What entries are written under. Whoever has it can write any log: it is never in the database. */
+export interface AuditKey {
+  /** Stands in every hash, and tells nothing of the secret. */
+  readonly id: string
+  readonly secret: Buffer
+}
+
+export function createAuditKey(secret: Buffer): AuditKey {
+  return { id: hmac(secret, 'portreeve audit key').slice(0, 8), secret }
+}
+
 /** In case an entry of another shape is ever written: the shape belongs to what is hashed. */
 const SHAPE = 'portreeve audit 1'
 const PAGE = 1000
 
 /** Puts records into their places after `head`. */
 export function chainRecords(
-  key: Buffer,
+  key: AuditKey,
   head: AuditHead | undefined,
   records: readonly AuditRecord[],
 ): AuditEntry[] {
@@ -113,14 +125,31 @@ export function chainRecords(
 }
 
 /**
- * The hash of an entry: an HMAC under a key that is not in the database, over every member and over the
- * hash of the entry before. Each member is a JSON value of an array: no two entries are written alike.
+ * The hash of an entry: the id of the key, and an HMAC over every member and the hash of the entry
+ * before. Each member is a JSON value of an array: no two entries are written alike.
  */
-export function hashEntry(key: Buffer, entry: Omit<AuditEntry, 'hash'>): string {
+export function hashEntry(key: AuditKey, entry: Omit<AuditEntry, 'hash'>): string {
   const { sequence, at, event, by, accountId, clientId, requestId, facts, previous } = entry
   const members = [sequence, at, event, by, accountId, clientId, requestId, facts, previous]
   const text = JSON.stringify([SHAPE, ...members.map((member) => member ?? null)])
-  return createHmac('sha256', key).update(text).digest('base64url')
+  return `${key.id}.${hmac(key.secret, text)}`
+}
+
+function hmac(secret: Buffer, text: string): string {
+  return createHmac('sha256', secret).update(text).digest('base64url')
+}
+
+/** Throws `misconfigured` where the log was written under another key: it would be broken for good. */
+export async function requireSameKey(
+  store: Pick<AuditStore, 'list'>,
+  key: AuditKey,
+): Promise<void> {
+  const [newest] = await store.list({}, 1)
+  if (!newest || newest.hash.startsWith(`${key.id}.`)) return
+  throw new PortreeveError(
+    'misconfigured',
+    'The audit log in the database was written under another root key. Give back the root key that it was written under (rootKey), or start with an empty database.',
+  )
 }
 
 /**
@@ -134,7 +163,7 @@ export function hashEntry(key: Buffer, entry: Omit<AuditEntry, 'hash'>): string 
  */
 export async function verifyLog(
   store: Pick<AuditStore, 'list' | 'page'>,
-  key: Buffer,
+  key: AuditKey,
   noted?: AuditHead,
 ): Promise<AuditVerdict> {
   let last: AuditEntry | undefined
@@ -170,7 +199,7 @@ async function* readAll(store: Pick<AuditStore, 'list' | 'page'>): AsyncGenerato
 }
 
 function judgeEntry(
-  key: Buffer,
+  key: AuditKey,
   last: AuditEntry | undefined,
   entry: AuditEntry,
 ): AuditBreak | undefined {

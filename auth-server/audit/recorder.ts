@@ -6,6 +6,7 @@ import {
   chainRecords,
   type AuditEntry,
   type AuditEvent,
+  type AuditKey,
   type AuditRecord,
   type AuditStore,
 } from './audit.ts'
@@ -33,7 +34,7 @@ export interface AuditMeter {
 
 export interface AuditCollaborators {
   readonly store: Pick<AuditStore, 'append'>
-  readonly key: Buffer
+  readonly key: AuditKey
   readonly clock: Clock
   readonly log: Logger
   /** Default: nobody is told. */
