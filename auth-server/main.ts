@@ -4,6 +4,7 @@ import { findPackageJSON } from 'node:module'
 import { runCli } from './cli/run.ts'
 import { systemClock } from './clock.ts'
 import { readEnvironment } from './config/load.ts'
+import { sqliteFiles } from './storage/backup.ts'
 import { openStores } from './storage/stores.ts'
 
 /** Whoever reads our output may stop reading, as `head` does. */
@@ -18,6 +19,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
+  files: sqliteFiles,
   openStores,
   // Loaded by `serve` alone: every other command starts in half the time.
   createAuthServer: async (loaded) => (await import('./server.ts')).createAuthServer(loaded),

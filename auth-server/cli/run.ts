@@ -6,6 +6,9 @@ import { loadConfig, locateDatabase, type LoadedConfig } from '../config/load.ts
 import { PortreeveError } from '../errors.ts'
 import { createEvents } from '../events.ts'
 import { createLog } from '../log.ts'
+import { addAuditCommand } from './audit.ts'
+import { createAuditedCommand } from './audited.ts'
+import { addBackupCommands } from './backup.ts'
 import { addClientCommands } from './clients.ts'
 import type { Cli } from './command.ts'
 import { addKeyCommands } from './keys.ts'
@@ -27,15 +30,29 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
       await using stores = await openStores(world, loaded)
       const { hashConcurrency: concurrency, hashQueue: queue } = loaded.config.signIn
       const hasher = createPasswordHasher({ concurrency, queue })
-      const events = createEvents(createLog('silent'))
-      const collaborators = { ...stores, hasher, events, clock: world.clock }
-      printReport(world, await work(createOperations(collaborators, loaded)), asJson)
+      const { clock } = world
+      const log = createLog('silent')
+      const audited = createAuditedCommand(loaded, stores.audit, { clock, log })
+      const collaborators = {
+        accounts: audited.guard(stores.accounts),
+        clients: audited.guard(stores.clients),
+        keys: audited.guard(stores.keys),
+        audit: stores.audit,
+        hasher,
+        events: createEvents(log, { audit: audited }),
+        clock,
+      }
+      const operations = createOperations(collaborators, loaded)
+      const report = await work(operations, loaded).finally(audited.finish)
+      printReport(world, report, asJson)
     },
   }
   addServeCommand(program, cli)
   addUserCommands(program, cli)
   addClientCommands(program, cli)
   addKeyCommands(program, cli)
+  addAuditCommand(program, cli)
+  addBackupCommands(program, cli)
   try {
     await program.parseAsync(argv, { from: 'user' })
     return DONE

@@ -1,4 +1,6 @@
 import type { AccountStore } from '../accounts/account.ts'
+import type { DatabaseFiles } from '../admin/backup.ts'
+import type { AuditStore } from '../audit/audit.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import type { LoadedConfig } from '../config/load.ts'
@@ -13,6 +15,7 @@ export interface World {
   readonly stdin: NodeJS.ReadStream
   readonly stdout: NodeJS.WriteStream
   readonly stderr: NodeJS.WriteStream
+  readonly files: DatabaseFiles
   readonly openStores: (url: string, clock: Clock) => Promise<CliStores>
   readonly createAuthServer: (loaded: LoadedConfig) => Promise<RunningServer>
   /** Resolves when the process is asked to stop. From this call on it no longer ends by itself. */
@@ -21,6 +24,7 @@ export interface World {
 
 export interface CliStores extends AsyncDisposable {
   readonly accounts: AccountStore
+  readonly audit: AuditStore
   readonly clients: ClientStore
   readonly keys: KeyStore
 }
