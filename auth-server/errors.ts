@@ -1,6 +1,7 @@
 /**
  * Why an operation was refused. `conflict`: what is to be made exists already. `read_only`: the
  * configuration file owns the object. `busy`: a bound of the server was reached, try again later.
+ * `tampered`: what is stored is not what was written.
  */
 export type ErrorCode =
   | 'invalid_input'
@@ -11,6 +12,7 @@ export type ErrorCode =
   | 'throttled'
   | 'misconfigured'
   | 'storage_failed'
+  | 'tampered'
 
 /** A refusal or failure that its reader can act on. The message is safe to print to an operator. */
 export class PortreeveError extends Error {

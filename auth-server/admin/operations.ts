@@ -1,7 +1,9 @@
+import type { AuditStore } from '../audit/audit.ts'
 import { formatTime, type Clock } from '../clock.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import type { SigningAlgorithm } from '../config/schema.ts'
 import { keyPhase, type KeyPhase, type KeyStore, type StoredKey } from '../keys/keyset.ts'
+import { createAuditOperations, type AuditOperations } from './audit.ts'
 import {
   createClientOperations,
   type ClientCollaborators,
@@ -25,10 +27,11 @@ export interface Operations {
   readonly users: UserOperations
   readonly clients: ClientOperations
   readonly keys: { list(): Promise<readonly KeyView[]> }
+  readonly audit: AuditOperations
 }
 
 export type AdminCollaborators = UserCollaborators &
-  ClientCollaborators & { readonly keys: KeyStore }
+  ClientCollaborators & { readonly keys: KeyStore; readonly audit: AuditStore }
 
 /** The use-cases over the stores of one database and the rules of one configuration. */
 export function createOperations(
@@ -39,6 +42,7 @@ export function createOperations(
   return {
     users: createUserOperations(collaborators, loaded),
     clients: createClientOperations(collaborators, loaded),
+    audit: createAuditOperations(collaborators),
     keys: { list: async () => (await keys.list()).map((key) => viewKey(key, clock)) },
   }
 }

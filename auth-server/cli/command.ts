@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { Operations } from '../admin/operations.ts'
+import type { LoadedConfig } from '../config/load.ts'
 import type { Report } from './report.ts'
 import type { World } from './world.ts'
 
@@ -10,7 +11,7 @@ export interface CommonOptions {
 }
 
 /** What a command does with the operations. */
-export type Work = (operations: Operations) => Promise<Report>
+export type Work = (operations: Operations, loaded: LoadedConfig) => Promise<Report>
 
 /** What the commands need to do their work. */
 export interface Cli {

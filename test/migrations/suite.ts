@@ -4,7 +4,7 @@ import path from 'node:path'
 import { sql } from 'kysely'
 import { describe, expect, test } from 'vitest'
 import { createPasswordHasher } from '../../auth-server/accounts/password.ts'
-import { verifyLog } from '../../auth-server/audit/audit.ts'
+import { createAuditKey, verifyLog } from '../../auth-server/audit/audit.ts'
 import { verifyClientSecret } from '../../auth-server/clients/secret.ts'
 import { deriveKey, unseal } from '../../auth-server/keys/seal.ts'
 import type { Database } from '../../auth-server/storage/database.ts'
@@ -167,7 +167,7 @@ async function expectRevocations({ revocations }: Stores, hasLog: boolean): Prom
 }
 
 async function expectAudit({ audit }: Stores, entries: number): Promise<void> {
-  const verdict = await verifyLog(audit, deriveKey(ROOT_KEY, 'audit'))
+  const verdict = await verifyLog(audit, createAuditKey(deriveKey(ROOT_KEY, 'audit')))
   expect(verdict).toMatchObject({ ok: true, entries })
 }
 

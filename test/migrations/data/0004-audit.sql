@@ -94,6 +94,6 @@ insert into audit_entry
   (sequence, happened_at, event, actor, account_id, client_id, request_id, facts, previous, hash)
 values
   (1, 1750000000000, 'object_changed', 'operator', 'acc_AAAAAAAAAAAAAAAAAAAAAA', null, null, '{"action":"added","kind":"user"}',
-   '', 'ctKMa6fvdeII557TBmex-Kw3Piowu6dH4Y6xpAGSFEA'),
+   '', 'r603F_hx.ctKMa6fvdeII557TBmex-Kw3Piowu6dH4Y6xpAGSFEA'),
   (2, 1750000000100, 'signed_in', 'user', 'acc_AAAAAAAAAAAAAAAAAAAAAA', 'web', 'request-1', '{"name":"Ann O''Hara"}',
-   'ctKMa6fvdeII557TBmex-Kw3Piowu6dH4Y6xpAGSFEA', 'l_Fpm3zF1xtVlRIrNqwqdc-_qY1sEJq6LhW-1u0sFqY');
+   'r603F_hx.ctKMa6fvdeII557TBmex-Kw3Piowu6dH4Y6xpAGSFEA', 'r603F_hx.uIs2pbYEeYCNzfBYkCFmI3OtboIXQiXil3VDCMzlMd0');

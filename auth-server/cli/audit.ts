@@ -1,0 +1,184 @@
+import { InvalidArgumentError, type Command } from 'commander'
+import type { AuditEntryView, AuditList, AuditQuery } from '../admin/audit.ts'
+import type { AuditHead } from '../audit/audit.ts'
+import { parseTime, type Clock } from '../clock.ts'
+import { readAuditKey } from './audited.ts'
+import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
+import type { Report } from './report.ts'
+import { formatTable, type Style } from './style.ts'
+
+interface AuditOptions extends CommonOptions {
+  readonly user?: string
+  readonly client?: string
+  readonly since?: Since
+  readonly limit?: number
+  /** `true` without a head. */
+  readonly verify?: AuditHead | true
+}
+
+/** The time by the clock of the command. */
+type Since = (now: number) => number
+
+const DEFAULT_LIMIT = 100
+const HIGHEST_LIMIT = 10_000
+
+const HELP = `
+--verify reads the whole log and says whether it is as it was written: whoever
+can change the database but has not the root key cannot hide it. A log that was
+cut at its end is whole, too: keep the head that --verify prints in another
+place, and name it the next time. The server's own log tells it every minute
+(audit_head).
+
+Examples:
+  npx portreeve audit --user ann --since 7d
+  npx portreeve audit --client shop --since 2026-03-01T08:00Z --json
+  npx portreeve audit --verify
+  npx portreeve audit --verify 1207:Yb0aQz3k.2fQ…`
+
+export function addAuditCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('audit')
+    .description('who did what, or was allowed what')
+    .option('--user <name>', 'about this user, by name or by id')
+    .option('--client <id>', 'about this client')
+    .option(
+      '--since <time>',
+      'from a time (2026-03-01T08:00Z) or for a while (30m, 12h, 7d)',
+      readSince,
+    )
+    .option('--limit <count>', `the newest so many (default: ${DEFAULT_LIMIT})`, readLimit)
+    .option('--verify [head]', 'whether the log is as it was written', readHead)
+  withCommonOptions(command)
+    .addHelpText('after', HELP)
+    .action((options: AuditOptions) =>
+      cli.operate(options, async (operations, loaded) => {
+        const query = readQuery(options, cli.world.clock)
+        const width = cli.world.stdout.isTTY ? cli.world.stdout.columns : undefined
+        const { verify } = options
+        if (verify === undefined) return reportList(await operations.audit.list(query), width)
+        const noted = verify === true ? undefined : verify
+        const { entries, head } = await operations.audit.verify(await readAuditKey(loaded), noted)
+        const verified = reportVerified(entries, head)
+        if (!isNarrowed(options)) return verified
+        return join(reportList(await operations.audit.list(query), width), verified)
+      }),
+    )
+}
+
+function readQuery({ user, client, since, limit }: AuditOptions, clock: Clock): AuditQuery {
+  return { user, client, since: since?.(clock.now()), limit: limit ?? DEFAULT_LIMIT }
+}
+
+function isNarrowed({ user, client, since, limit }: AuditOptions): boolean {
+  return [user, client, since, limit].some((option) => option !== undefined)
+}
+
+function reportVerified(entries: number, head: AuditHead | undefined): Report {
+  const name = head && `${head.sequence}:${head.hash}`
+  return {
+    json: { verified: { entries, head: name ?? null } },
+    text: (style) =>
+      name === undefined
+        ? 'The audit log is empty.'
+        : `${style.good('As it was written:')} ${entries} entries.\n\nhead  ${name}`,
+  }
+}
+
+function join(one: Report, two: Report): Report {
+  return {
+    json: { ...one.json, ...two.json },
+    text: (style) => `${one.text(style)}\n\n${two.text(style)}`,
+  }
+}
+
+function reportList({ entries, more }: AuditList, width: number | undefined): Report {
+  return {
+    json: { entries, more },
+    text(style) {
+      if (entries.length === 0) return 'No entries.'
+      const hint = 'There are older ones: ask for more with --limit, or for fewer with --since.'
+      return [formatEntries(entries, width, style), ...(more ? [style.quiet(hint)] : [])].join('\n')
+    },
+  }
+}
+
+const GAP = 2
+/** Of what a table must have to say anything. */
+const LEAST_ABOUT = 12
+
+/** One line for each, cut to the width of the terminal; what is cut is in the JSON. */
+function formatEntries(
+  entries: readonly AuditEntryView[],
+  width: number | undefined,
+  style: Style,
+): string {
+  const titles = ['ENTRY', 'TIME', 'EVENT', 'ABOUT']
+  const rows = entries.map((entry) => [
+    String(entry.sequence),
+    entry.at.replace(/\.\d+Z$/, 'Z'),
+    entry.event,
+    describeEntry(entry),
+  ])
+  const fixed = [0, 1, 2].map((column) =>
+    Math.max(titles[column]?.length ?? 0, ...rows.map((row) => row[column]?.length ?? 0)),
+  )
+  const taken = fixed.reduce((sum, one) => sum + one + GAP, 0)
+  const left = width === undefined ? undefined : Math.max(width - taken, LEAST_ABOUT)
+  return formatTable(
+    titles,
+    rows.map((row) => row.map((cell, column) => (column === 3 ? cut(cell, left) : cell))),
+    style,
+  )
+}
+
+/** Whom it is about, with which client, what more there is, and who did it where that is somebody else. */
+function describeEntry({ username, accountId, clientId, facts, by }: AuditEntryView): string {
+  const who = username ?? accountId
+  const isOther = by !== 'user' && by !== 'client' && by !== 'stranger'
+  const parts = [who, clientId, listFacts(facts), isOther ? `by ${by}` : undefined]
+  return parts.filter((part) => part !== undefined && part !== '').join(' · ')
+}
+
+function listFacts(facts: unknown): string {
+  if (typeof facts !== 'object' || facts === null) return String(facts)
+  return Object.entries(facts)
+    .filter(([name]) => name !== 'id' && name !== 'grantId')
+    .map(([, value]) => [value].flat().join(' '))
+    .join(' ')
+}
+
+function cut(text: string, length: number | undefined): string {
+  const characters = Array.from(text)
+  if (length === undefined || characters.length <= length) return text
+  return `${characters.slice(0, length - 1).join('')}…`
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+}
+
+function readSince(text: string): Since {
+  const [, count, unit = ''] = /^(\d{1,6})([smhdw])$/.exec(text) ?? []
+  if (count !== undefined) return (now) => now - Number(count) * (UNITS[unit] ?? 0)
+  const time = parseTime(text)
+  if (time !== undefined) return () => time
+  const expected =
+    'a time such as 2026-03-01 or 2026-03-01T08:00Z, or a while such as 30m, 12h or 7d'
+  throw new InvalidArgumentError(`It must be ${expected}.`)
+}
+
+function readLimit(text: string): number {
+  const limit = /^\d{1,6}$/.test(text) ? Number(text) : 0
+  if (limit >= 1 && limit <= HIGHEST_LIMIT) return limit
+  throw new InvalidArgumentError(`It must be a whole number from 1 to ${HIGHEST_LIMIT}.`)
+}
+
+function readHead(text: string): AuditHead {
+  const [, sequence, hash] = /^(\d{1,15}):([\w-]{8}\.[\w-]{43})$/.exec(text) ?? []
+  if (sequence !== undefined && hash !== undefined) return { sequence: Number(sequence), hash }
+  throw new InvalidArgumentError('It must be a head as --verify prints it: 1207:Yb0aQz3k.2fQ…')
+}
