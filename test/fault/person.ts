@@ -221,6 +221,6 @@ async function askSilently(issuer: string, cookie: string): Promise<string | nul
 }
 
 /** What `fetch` throws when the other side is gone. */
-function isDisconnection(error: unknown): boolean {
+export function isDisconnection(error: unknown): boolean {
   return error instanceof TypeError && /fetch failed|terminated/.test(error.message)
 }
