@@ -1,5 +1,6 @@
 import { describe } from 'vitest'
 import { testAccounts } from './accounts.ts'
+import { testAudit } from './audit.ts'
 import { testClients } from './clients.ts'
 import { testHunt } from './hunt.ts'
 import { testModels } from './models.ts'
@@ -17,6 +18,7 @@ export function testStorage(engine: StorageEngine): void {
     testSessions(withWorld)
     testRaces(withWorld)
     testRevocations(withWorld)
+    testAudit(withWorld)
     testAccounts(withWorld)
     testClients(withWorld)
     testTexts(withWorld)
