@@ -1,16 +1,20 @@
-import { execFileSync } from 'node:child_process'
-import { globSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync } from 'node:fs'
+import path from 'node:path'
+import { readEnvironment } from '../../../auth-server/config/load.ts'
 
 export type EngineName = 'postgres' | 'redis' | 'nginx'
 
 export interface FoundEngine {
+  /** Absolute. */
   readonly command: string
   readonly version: string
 }
 
 interface Wanted {
-  /** Where it may be, best first; a name alone is looked for on the path. */
-  readonly places: () => readonly string[]
+  readonly program: string
+  /** Where Debian puts it if not on the path. */
+  readonly pattern: string
   readonly option: string
   readonly version: RegExp
   readonly oldest: number
@@ -19,24 +23,24 @@ interface Wanted {
 
 const WANTED: Readonly<Record<EngineName, Wanted>> = {
   postgres: {
-    places: () => [
-      ...globSync('/usr/lib/postgresql/*/bin/postgres').toSorted().toReversed(),
-      'postgres',
-    ],
+    program: 'postgres',
+    pattern: '/usr/lib/postgresql/*/bin/postgres',
     option: '--version',
     version: /\(PostgreSQL\) (\d+[.\d]*)/,
     oldest: 15,
     package: 'postgresql',
   },
   redis: {
-    places: () => ['redis-server'],
+    program: 'redis-server',
+    pattern: '/usr/bin/redis-server',
     option: '--version',
     version: /v=(\d+[.\d]*)/,
     oldest: 7,
     package: 'redis-server',
   },
   nginx: {
-    places: () => ['nginx', '/usr/sbin/nginx'],
+    program: 'nginx',
+    pattern: '/usr/sbin/nginx',
     option: '-v',
     version: /nginx\/(\d+[.\d]*)/,
     oldest: 1,
@@ -44,27 +48,15 @@ const WANTED: Readonly<Record<EngineName, Wanted>> = {
   },
 }
 
-/** The engine of this machine, or in words why there is none. */
+/** The newest one that this machine has, or in words why there is none. */
 export function findEngine(name: EngineName): FoundEngine | string {
   const wanted = WANTED[name]
-  for (const place of wanted.places()) {
-    const command = run('command -v "$0"', place)?.trim()
-    if (command === undefined) continue
-    // nginx answers on standard error.
-    const version = wanted.version.exec(run(`"$0" ${wanted.option} 2>&1`, command) ?? '')?.[1]
-    if (version === undefined) continue
-    if (Number.parseInt(version, 10) >= wanted.oldest) return { command, version }
-    return `${name} ${version} is older than ${wanted.oldest}`
-  }
-  return `${name} is not installed (Debian: ${wanted.package})`
-}
-
-function run(script: string, argument: string): string | undefined {
-  try {
-    return execFileSync('/bin/sh', ['-c', script, argument], { encoding: 'utf8' })
-  } catch {
-    return undefined
-  }
+  const [newest] = listPlaces(wanted)
+    .flatMap((command) => readVersion(command, wanted))
+    .toSorted((a, b) => Number.parseFloat(b.version) - Number.parseFloat(a.version))
+  if (!newest) return `${name} is not installed (Debian: ${wanted.package})`
+  if (Number.parseInt(newest.version, 10) >= wanted.oldest) return newest
+  return `${name} ${newest.version} is older than ${wanted.oldest}`
 }
 
 /** The command of an engine that has to be there. */
@@ -72,4 +64,17 @@ export function requireEngine(name: EngineName): string {
   const found = findEngine(name)
   if (typeof found === 'string') throw new Error(found)
   return found.command
+}
+
+function listPlaces({ program, pattern }: Wanted): string[] {
+  const folders = (readEnvironment()['PATH'] ?? '').split(path.delimiter)
+  const onPath = folders.map((folder) => path.resolve(folder, program)).filter(existsSync)
+  return [...new Set([...globSync(pattern), ...onPath])]
+}
+
+function readVersion(command: string, { option, version }: Wanted): FoundEngine[] {
+  const { stdout, stderr } = spawnSync(command, [option], { encoding: 'utf8' })
+  // nginx answers on standard error.
+  const found = version.exec(`${stdout}${stderr}`)?.[1]
+  return found === undefined ? [] : [{ command, version: found }]
 }
