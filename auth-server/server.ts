@@ -20,9 +20,13 @@ import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
 import { createCsrf } from './interactions/csrf.ts'
 import { createPages } from './interactions/pages.ts'
 import { createInteractionRoutes } from './interactions/routes.ts'
-import { createSigningKeys, openSigningKeys, listPublicKeys } from './keys/keyset.ts'
-import { readRootKey } from './keys/root-key.ts'
+import { createKeyRingSource } from './keys/keyring.ts'
+import { createMissingKeys } from './keys/rotation.ts'
+import { readRootKey, warnOfReaders } from './keys/root-key.ts'
+import { readSealKey } from './keys/seal-key.ts'
 import { deriveKey } from './keys/seal.ts'
+import { tendKeys } from './keys/upkeep.ts'
+import { startKeyWatch } from './keys/watch.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
@@ -72,6 +76,9 @@ export async function createAuthServer(
   const log = overrides.log ?? createLog(config.log.level)
   await using cleanUp = new AsyncDisposableStack()
   const rootKey = await readRootKey(loaded, log)
+  const sealKey = await readSealKey(loaded)
+  const { encryptionKey } = config.keys
+  if (encryptionKey && 'file' in encryptionKey) await warnOfReaders(encryptionKey.file, log)
   const metrics = cleanUp.use(await openMetrics(config.metrics, log))
   const stores = cleanUp.use(await openStores(config.database.url, clock))
   const key = createAuditKey(deriveKey(rootKey, 'audit'))
@@ -88,9 +95,11 @@ export async function createAuthServer(
   const early = takesPort(config.issuer) ? await listen(server, config.listen) : undefined
   if (!early) await refuseTakenPort(config.listen)
   const issuer = early ? withPort(config.issuer, early.port) : new URL(config.issuer).origin
-  const services = { loaded, issuer, rootKey, stores, audit, metrics: metrics?.metrics, clock, log }
+  const keys = { rootKey, sealKey }
+  const services = { loaded, issuer, keys, stores, audit, metrics: metrics?.metrics, clock, log }
   const draining = { now: false }
-  const app = await compose(services, () => draining.now)
+  const { app, watchKeys } = await compose(services, () => draining.now)
+  cleanUp.use(watchKeys())
   cleanUp.use(startPurge(stores.models, clock, log))
   server.off('request', refuseWhileStarting)
   server.on('request', app)
@@ -114,7 +123,7 @@ export async function createAuthServer(
 interface Services {
   readonly loaded: LoadedConfig
   readonly issuer: string
-  readonly rootKey: Buffer
+  readonly keys: { readonly rootKey: Buffer; readonly sealKey: Buffer }
   readonly stores: Stores
   readonly audit: AuditRecorder
   readonly metrics: Metrics | undefined
@@ -126,7 +135,7 @@ const requestId = () => currentRequest.getStore()?.requestId ?? ''
 
 /** Puts the rooms together: the one place that knows them all. */
 async function compose(services: Services, isDraining: () => boolean) {
-  const { loaded, issuer, rootKey, stores, audit, metrics, clock, log } = services
+  const { loaded, issuer, keys, stores, audit, metrics, clock, log } = services
   const { config } = loaded
   const { accounts, clients } = stores
   const events = createEvents(log, { metrics, audit })
@@ -137,7 +146,7 @@ async function compose(services: Services, isDraining: () => boolean) {
   const catalogue = createCatalogue(config)
   const assets = loadAssets()
   const pages = createPages(assets)
-  const host = await openEngine(services, {
+  const { host, watchKeys } = await openEngine(services, {
     catalogue,
     pages,
     events,
@@ -162,7 +171,7 @@ async function compose(services: Services, isDraining: () => boolean) {
         clock,
       }),
       pages,
-      csrf: createCsrf(deriveKey(rootKey, 'csrf')),
+      csrf: createCsrf(deriveKey(keys.rootKey, 'csrf')),
       events,
       requestId,
     },
@@ -179,7 +188,7 @@ async function compose(services: Services, isDraining: () => boolean) {
     },
     { issuer, trustedProxies: config.trustedProxies },
   )
-  return app.callback()
+  return { app: app.callback(), watchKeys }
 }
 
 type EngineParts = Pick<
@@ -187,28 +196,46 @@ type EngineParts = Pick<
   'catalogue' | 'pages' | 'events' | 'requestId' | 'verifySecret'
 >
 
-async function openEngine(services: Services, parts: EngineParts): Promise<EngineHost> {
-  const { loaded, issuer, rootKey, stores, clock, log } = services
+interface Engine {
+  readonly host: EngineHost
+  /** Keeps the engine's keys as they are in the store. */
+  readonly watchKeys: () => AsyncDisposable
+}
+
+async function openEngine(services: Services, parts: EngineParts): Promise<Engine> {
+  const { loaded, issuer, stores, clock, log } = services
   const { config } = loaded
+  const { rootKey, sealKey } = services.keys
   const { models, revocations, accounts, clients, keys } = stores
-  const sealKey = deriveKey(rootKey, 'seal')
-  await keys.insertIfNone(await createSigningKeys(algorithmsOf(config), sealKey, clock))
-  return createEngineHost(async () => {
-    const stored = await keys.list()
-    const collaborators = { ...parts, models, revocations, accounts, clients, log, clock }
-    return buildProvider(collaborators, {
-      issuer,
-      tokens: config.tokens,
-      privateKeys: openSigningKeys(stored, sealKey, clock.now()),
-      publicKeys: listPublicKeys(stored, clock.now()),
-      cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
-      identifierKeys: {
-        grantId: deriveKey(rootKey, 'grant-id'),
-        userCode: deriveKey(rootKey, 'user-code'),
-        refreshSuccessor: deriveKey(rootKey, 'refresh-successor'),
-      },
+  const collaborators = { ...parts, models, revocations, accounts, clients, log, clock }
+  const keyCollaborators = { keys, sealKey, clock, events: parts.events }
+  await createMissingKeys(keyCollaborators, algorithmsOf(config))
+  const ring = createKeyRingSource(keys, sealKey, { clock, log })
+  const host = await createEngineHost(() =>
+    ring.load((loadedKeys) =>
+      buildProvider(collaborators, {
+        issuer,
+        tokens: config.tokens,
+        keys: loadedKeys,
+        cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
+        identifierKeys: {
+          grantId: deriveKey(rootKey, 'grant-id'),
+          userCode: deriveKey(rootKey, 'user-code'),
+          refreshSuccessor: deriveKey(rootKey, 'refresh-successor'),
+        },
+      }),
+    ),
+  )
+  const watchKeys = () =>
+    startKeyWatch({
+      keys,
+      isCurrent: ring.isCurrent,
+      apply: host.rebuild,
+      tend: (states) => tendKeys(keyCollaborators, states, config.keys),
+      clock,
+      log,
     })
-  })
+  return { host, watchKeys }
 }
 
 function algorithmsOf({ resources }: Config): readonly SigningAlgorithm[] {

@@ -230,6 +230,9 @@ function makeAbsolute(config: Config, folder: string): Config {
     ...config,
     database: { ...config.database, url: resolveDatabase(config.database.url, folder) },
     rootKey: resolve(config.rootKey),
+    keys: config.keys.encryptionKey
+      ? { ...config.keys, encryptionKey: resolve(config.keys.encryptionKey) }
+      : config.keys,
     clients: config.clients.map((client) =>
       client.secret ? { ...client, secret: resolve(client.secret) } : client,
     ),

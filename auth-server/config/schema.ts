@@ -1,5 +1,8 @@
 import { z } from 'zod'
 
+/** No access token and no ID token lives longer, whatever is configured. */
+export const LONGEST_TOKEN_SECONDS = 86_400
+
 const SECRET_HELP = '{ env: "NAME" } or { file: "path" }, never the secret itself'
 
 /** Where a secret comes from. The secret itself never stands in the configuration. */
@@ -56,7 +59,7 @@ const resource = z.strictObject({
     .describe('Every scope that this API understands.'),
   accessTokenTtlSeconds: seconds
     .min(1)
-    .max(86_400)
+    .max(LONGEST_TOKEN_SECONDS)
     .default(600)
     .describe('How long its access tokens live.'),
   algorithm: z
@@ -218,8 +221,30 @@ export const configSchema = z.strictObject({
   rootKey: secretSource
     .default({ file: 'portreeve.key' })
     .describe(
-      'The root key (32 bytes, base64url) that seals signing keys and derives every other server key. A file that does not exist is made at the first start.',
+      'The root key (32 bytes, base64url) that derives every other server key, and seals the signing keys unless `keys.encryptionKey` does. A file that does not exist is made at the first start.',
     ),
+  keys: z
+    .strictObject({
+      // Three months are what services that rotate by themselves do. Others (Hydra, Keycloak) leave it to
+      // a person, and their keys are as old as the installation. Nobody has to notice: a new key is
+      // announced long before it signs, and the old one stays until its last token is dead.
+      rotateEveryDays: z
+        .number()
+        .int()
+        .min(0)
+        .max(3650)
+        .default(90)
+        .describe(
+          'How long a signing key signs before the server announces its successor. 0 leaves it to `portreeve keys rotate`, for verifiers that pin a key.',
+        ),
+      encryptionKey: secretSource
+        .optional()
+        .describe(
+          'The key (32 bytes, base64url) that seals the signing keys in the database. Absent, it is derived from the root key. `portreeve keys reseal` changes it.',
+        ),
+    })
+    .prefault({})
+    .describe('What tokens are signed with.'),
   roles: z
     .record(
       roleName,
@@ -243,7 +268,7 @@ export const configSchema = z.strictObject({
         .describe('How long an authorization code may be redeemed.'),
       idTokenTtlSeconds: seconds
         .min(60)
-        .max(86_400)
+        .max(LONGEST_TOKEN_SECONDS)
         .default(3600)
         .describe('How long ID tokens live.'),
       refreshTokenTtlSeconds: seconds

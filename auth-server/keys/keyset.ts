@@ -1,5 +1,4 @@
 import { calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose'
-import type { Clock } from '../clock.ts'
 import type { SigningAlgorithm } from '../config/schema.ts'
 import { seal, unseal } from './seal.ts'
 
@@ -15,98 +14,164 @@ export interface PublicJwk {
 /** A signing key with its private half, as it is never kept. */
 export type PrivateJwk = PublicJwk
 
-/** A signing key at rest. Its private half is sealed: see `seal.ts`. */
-export interface StoredKey {
-  /** The thumbprint of the key (RFC 7638). */
-  readonly kid: string
-  readonly algorithm: SigningAlgorithm
-  readonly publicJwk: PublicJwk
-  readonly sealedPrivateJwk: string
-  /** Milliseconds since the epoch: published, used for signing, no longer used, no longer published. */
+/** Milliseconds since the epoch: published, used for signing, no longer used, no longer published. */
+export interface KeyTimes {
   readonly announcedAt: number
   readonly activeAt: number
+  /** `undefined` for the newest key of an algorithm alone: there is always one. */
   readonly retiredAt: number | undefined
   readonly purgedAt: number | undefined
 }
 
+/** A signing key at rest. Its private half is sealed: see `seal.ts`. */
+export interface StoredKey extends KeyTimes {
+  /** The thumbprint of the key (RFC 7638). */
+  readonly kid: string
+  readonly algorithm: SigningAlgorithm
+  readonly publicJwk: PublicJwk
+  /** `undefined` once it is erased. */
+  readonly sealedPrivateJwk: string | undefined
+}
+
+/** What there is to know of a key without reading the key itself. */
+export interface KeyState extends KeyTimes {
+  readonly kid: string
+  readonly algorithm: SigningAlgorithm
+  /** The first 19 characters of the sealed private half; `undefined` once it is erased. */
+  readonly seal: string | undefined
+}
+
 export type KeyPhase = 'announced' | 'active' | 'retired' | 'purged'
+
+/** New times of a key that ends. */
+export interface KeyEnd {
+  /** As it was when this was decided. */
+  readonly key: KeyState
+  readonly retiredAt: number
+  readonly purgedAt: number
+  /**
+   * Set where the key is withdrawn: its private half is erased at once, and what it has signed is
+   * revoked, until (ms) nothing of it can be alive.
+   */
+  readonly revokedUntil: number | undefined
+}
+
+/** New keys, and what becomes of those that they come after. */
+export interface Rotation {
+  readonly added: readonly StoredKey[]
+  readonly ended: readonly KeyEnd[]
+}
+
+/** The private half of a key, sealed anew. */
+export interface Resealing {
+  readonly kid: string
+  readonly from: string
+  readonly to: string
+}
 
 /** Where signing keys are kept. */
 export interface KeyStore {
-  /** In no order that means anything: see `orderForSigning`. */
+  /** In no order that means anything. */
   list(): Promise<readonly StoredKey[]>
+  /** The same in small: every instance asks for it twice a second. */
+  listStates(): Promise<readonly KeyState[]>
   /**
-   * Adds keys only for those algorithms that have none yet, in one transaction, so that two servers
-   * starting at once on one database end with one set.
+   * Adds keys only for those algorithms that have none that goes on, in one transaction, so that two
+   * servers starting at once on one database end with one set. Answers the ids of those it added.
    */
-  insertIfNone(keys: readonly StoredKey[]): Promise<void>
+  insertIfNone(keys: readonly StoredKey[]): Promise<readonly string[]>
+  /**
+   * Does all of it in one transaction, or nothing: `false` where one of the keys that end is no longer
+   * as it was. So of two rotations of one key at once, in whatever processes, one wins.
+   */
+  rotate(rotation: Rotation): Promise<boolean>
+  /**
+   * Replaces every sealed private half in one transaction, or none: `false` where the seals in the
+   * store are others than those that it is given.
+   */
+  reseal(seals: readonly Resealing[]): Promise<boolean>
+  /** Erases the private halves of keys that retired before (ms). Answers their ids. */
+  erase(retiredBefore: number): Promise<readonly string[]>
+  /** Forgets keys that were purged before (ms). Answers their ids. */
+  remove(purgedBefore: number): Promise<readonly string[]>
 }
 
 /** The phase follows from the timestamps alone, so every instance computes the same one. */
-export function keyPhase(key: StoredKey, now: number): KeyPhase {
+export function keyPhase(key: KeyTimes, now: number): KeyPhase {
   if (key.purgedAt !== undefined && now >= key.purgedAt) return 'purged'
   if (key.retiredAt !== undefined && now >= key.retiredAt) return 'retired'
   return now >= key.activeAt ? 'active' : 'announced'
 }
 
-/** Makes one key for each algorithm, in use at once. */
+/**
+ * What the key set publishes: everything that a token may be signed with, or soon will be. In one order
+ * everywhere, so that no cache takes the answers of two instances for two versions.
+ */
+export function listPublicKeys(stored: readonly StoredKey[], now: number): readonly PublicJwk[] {
+  return stored
+    .filter((key) => keyPhase(key, now) !== 'purged')
+    .toSorted(compareKeys)
+    .map(({ publicJwk }) => publicJwk)
+}
+
+type Comparable = Pick<StoredKey, 'algorithm' | 'activeAt' | 'kid'>
+
+/** By algorithm, the newest first. */
+export function compareKeys(one: Comparable, two: Comparable): number {
+  return (
+    compareTexts(one.algorithm, two.algorithm) ||
+    two.activeAt - one.activeAt ||
+    compareTexts(one.kid, two.kid)
+  )
+}
+
+function compareTexts(one: string, two: string): number {
+  return one < two ? -1 : Number(one > two)
+}
+
+export function openSigningKeys(
+  stored: readonly StoredKey[],
+  sealKey: Buffer,
+  now: number,
+): readonly PrivateJwk[] {
+  return stored
+    .filter((key) => keyPhase(key, now) === 'active')
+    .map((key) => JSON.parse(unseal(sealKey, key.sealedPrivateJwk ?? '', key.kid)) as PrivateJwk)
+}
+
+/** Makes a key for each algorithm. */
 export async function createSigningKeys(
   algorithms: readonly SigningAlgorithm[],
   sealKey: Buffer,
-  clock: Clock,
+  times: KeyTimes,
 ): Promise<readonly StoredKey[]> {
-  return Promise.all(algorithms.map((algorithm) => createSigningKey(algorithm, sealKey, clock)))
+  return Promise.all(algorithms.map((algorithm) => createSigningKey(algorithm, sealKey, times)))
 }
 
 async function createSigningKey(
   algorithm: SigningAlgorithm,
   sealKey: Buffer,
-  clock: Clock,
+  times: KeyTimes,
 ): Promise<StoredKey> {
   const { publicKey, privateKey } = await generateKeyPair(algorithm, { extractable: true })
   const common = { alg: algorithm, use: 'sig' } as const
   const jwk = await exportJWK(publicKey)
   const kid = await calculateJwkThumbprint(jwk)
   const privateJwk = { ...(await exportJWK(privateKey)), ...common, kid }
-  const now = clock.now()
   return {
+    ...times,
     kid,
     algorithm,
     publicJwk: { ...jwk, ...common, kid } as PublicJwk,
     sealedPrivateJwk: seal(sealKey, JSON.stringify(privateJwk), kid),
-    announcedAt: now,
-    activeAt: now,
-    retiredAt: undefined,
-    purgedAt: undefined,
   }
 }
 
-/**
- * The keys that may sign, in order of preference: of one algorithm, the first signs. An announced key
- * comes last, because verifiers may not know it yet.
- *
- * Throws `misconfigured` for a key that was sealed under another root key.
- */
-export function openSigningKeys(
-  stored: readonly StoredKey[],
-  sealKey: Buffer,
-  now: number,
-): readonly PrivateJwk[] {
-  return orderForSigning(stored, now).map(
-    ({ sealedPrivateJwk, kid }) => JSON.parse(unseal(sealKey, sealedPrivateJwk, kid)) as PrivateJwk,
-  )
-}
+const SEAL_MARK_LENGTH = 19
 
-/** The newest active key first, then what is announced. */
-function orderForSigning(stored: readonly StoredKey[], now: number): readonly StoredKey[] {
-  const inPhase = (phase: KeyPhase) => stored.filter((key) => keyPhase(key, now) === phase)
-  const newestFirst = inPhase('active').toSorted(
-    (one, two) => two.activeAt - one.activeAt || one.kid.localeCompare(two.kid),
-  )
-  return [...newestFirst, ...inPhase('announced')]
-}
-
-/** What the key set publishes: everything that a token may be signed with, or soon will be. */
-export function listPublicKeys(stored: readonly StoredKey[], now: number): readonly PublicJwk[] {
-  return stored.filter((key) => keyPhase(key, now) !== 'purged').map(({ publicJwk }) => publicJwk)
+export function toState(key: StoredKey): KeyState {
+  const { kid, algorithm, announcedAt, activeAt, retiredAt, purgedAt } = key
+  // Its version and its nonce: no two sealings share them.
+  const mark = key.sealedPrivateJwk?.slice(0, SEAL_MARK_LENGTH)
+  return { kid, algorithm, announcedAt, activeAt, retiredAt, purgedAt, seal: mark }
 }

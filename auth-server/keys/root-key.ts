@@ -17,14 +17,18 @@ export async function readRootKey(
   if ('file' in config.rootKey) {
     const { file } = config.rootKey
     const key = await readOrCreateRootKeyFile(file)
-    const { mode } = await stat(file)
-    if ((mode & OTHERS_MAY_READ) !== 0) {
-      const remedy = `Others than its owner may read the root key. Keep them out: chmod 600 ${file}`
-      log.warn({ event: 'root_key_readable', file, remedy })
-    }
+    await warnOfReaders(file, log)
     return key
   }
   const text = await readSecret(config.rootKey, ['rootKey'])
   if (text.ok) return parseRootKey(text.value)
   throw new PortreeveError('misconfigured', `rootKey: ${text.reason.message}`)
+}
+
+/** Writes a warning if others than the owner may read a file with a key. */
+export async function warnOfReaders(file: string, log: Logger): Promise<void> {
+  const { mode } = await stat(file)
+  if ((mode & OTHERS_MAY_READ) === 0) return
+  const remedy = `Others than its owner may read this key. Keep them out: chmod 600 ${file}`
+  log.warn({ event: 'root_key_readable', file, remedy })
 }

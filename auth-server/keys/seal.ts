@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 import { link, open, readFile, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { PortreeveError } from '../errors.ts'
 
 const KEY_BYTES = 32
@@ -18,12 +19,12 @@ export type KeyPurpose =
   | 'audit'
 
 /** Expects 32 bytes in base64url. Throws `misconfigured`, without the text. */
-export function parseRootKey(text: string): Buffer {
+export function parseRootKey(text: string, name = 'The root key'): Buffer {
   const key = Buffer.from(text, 'base64url')
   if (key.length === KEY_BYTES && key.toString('base64url') === text) return key
   throw new PortreeveError(
     'misconfigured',
-    `The root key must be ${KEY_BYTES} bytes in base64url. Make one: openssl rand 32 | basenc --base64url -w0 | tr -d =`,
+    `${name} must be ${KEY_BYTES} bytes in base64url. Make one: openssl rand 32 | basenc --base64url -w0 | tr -d =`,
   )
 }
 
@@ -31,31 +32,41 @@ export function parseRootKey(text: string): Buffer {
  * The root key in the file, which is made with a random key and mode 0600 where it does not exist. Of
  * two servers that start at once, both read the one that was there first.
  */
-export async function readOrCreateRootKeyFile(path: string): Promise<Buffer> {
-  const found = await readKeyFile(path)
-  if (found !== undefined) return parseRootKey(found)
-  await createKeyFile(path)
-  return parseRootKey((await readKeyFile(path)) ?? '')
+export async function readOrCreateRootKeyFile(
+  path: string,
+  name = 'The root key',
+): Promise<Buffer> {
+  const found = await readKeyFile(path, name)
+  if (found !== undefined) return parseRootKey(found, name)
+  await createKeyFile(path, name)
+  return parseRootKey((await readKeyFile(path, name)) ?? '', name)
 }
 
-async function readKeyFile(path: string): Promise<string | undefined> {
+async function readKeyFile(path: string, name: string): Promise<string | undefined> {
   try {
     return (await readFile(path, 'utf8')).trim()
   } catch (cause) {
     if (codeOf(cause) === 'ENOENT') return undefined
-    throw unusable(path, 'read', cause)
+    throw unusable(path, name, 'read', cause)
   }
 }
 
 /** The file appears whole or not at all, whatever kills the process meanwhile. */
-async function createKeyFile(path: string): Promise<void> {
+async function createKeyFile(path: string, name: string): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}`
   try {
     await writeSynced(temporary, `${randomBytes(KEY_BYTES).toString('base64url')}\n`)
     await link(temporary, path).finally(() => unlink(temporary))
+    await syncFolder(path)
   } catch (cause) {
-    if (codeOf(cause) !== 'EEXIST') throw unusable(path, 'made', cause)
+    if (codeOf(cause) !== 'EEXIST') throw unusable(path, name, 'made', cause)
   }
+}
+
+/** So that the name survives a power cut as well: what the key seals is on the disk soon after it. */
+async function syncFolder(file: string): Promise<void> {
+  await using folder = await open(dirname(file), 'r')
+  await folder.sync()
 }
 
 async function writeSynced(path: string, text: string): Promise<void> {
@@ -68,8 +79,13 @@ function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException).code
 }
 
-function unusable(path: string, what: 'read' | 'made', cause: unknown): PortreeveError {
-  const message = `The root key file ${path} cannot be ${what} (${codeOf(cause) ?? 'unknown error'}).`
+function unusable(
+  path: string,
+  name: string,
+  what: 'read' | 'made',
+  cause: unknown,
+): PortreeveError {
+  const message = `${name} file ${path} cannot be ${what} (${codeOf(cause) ?? 'unknown error'}).`
   return new PortreeveError('misconfigured', message, { cause })
 }
 
@@ -100,7 +116,7 @@ export function unseal(key: Buffer, sealed: string, context: string): string {
   } catch (cause) {
     throw new PortreeveError(
       'misconfigured',
-      'The signing keys in the database were sealed under another root key. Give back the root key that they were made with (rootKey), or start with an empty database.',
+      'The signing keys in the database were sealed under another key. Give back the key that they were sealed with (keys.encryptionKey; where that is absent, rootKey), or start with an empty database.',
       { cause },
     )
   }

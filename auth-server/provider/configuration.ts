@@ -7,7 +7,7 @@ import {
 } from 'oidc-provider'
 import type { Account } from '../accounts/account.ts'
 import type { Config } from '../config/schema.ts'
-import type { PrivateJwk } from '../keys/keyset.ts'
+import type { KeyRing } from '../keys/keyring.ts'
 import { OIDC_SCOPES } from '../scopes/catalogue.ts'
 import type { AccessTokenShaper } from './access-token.ts'
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
@@ -17,11 +17,12 @@ import { grantSilently, needsConsentEachTime } from './consent.ts'
 import type { EnginePages } from './interaction.ts'
 import { readSignOutSecret } from './internals.ts'
 import type { ResourcePolicy } from './resources.ts'
+import { listEngineKeys } from './verification-key.ts'
 
 export interface EngineSettings {
   readonly issuer: string
   readonly tokens: Config['tokens']
-  readonly keys: readonly PrivateJwk[]
+  readonly keys: KeyRing
   readonly cookieKey: string
   readonly adapter: (model: string) => Adapter
   readonly resources: ResourcePolicy
@@ -36,7 +37,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
   const { tokens, resources, shaper, findAccount } = settings
   return {
     adapter: settings.adapter,
-    jwks: { keys: settings.keys.map((key) => ({ ...key })) },
+    jwks: { keys: listEngineKeys(settings.keys) },
     routes: { userinfo: '/userinfo' },
     responseTypes: ['code'],
     scopes: Object.keys(OIDC_SCOPES),
@@ -58,6 +59,8 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       clientCredentials: { enabled: true },
       dPoP: { enabled: false },
       pushedAuthorizationRequests: { enabled: false },
+      // For keys that only verify: see `verification-key.ts`.
+      externalSigningSupport: { enabled: true, ack: 'experimental-01' },
       rpInitiatedLogout: { enabled: true, ...createLogoutPages(settings) },
       resourceIndicators: {
         enabled: true,

@@ -8,16 +8,33 @@ import type Provider from 'oidc-provider'
 export interface EngineHost {
   provider(): Provider
   handle(req: IncomingMessage, res: ServerResponse): Promise<void>
+  /**
+   * Builds one engine at a time. Whoever calls during a build gets the one after it, because what is
+   * being built may have been read before their change; they all share it. If it fails, the engine that
+   * there is goes on.
+   */
   rebuild(): Promise<void>
 }
 
 export async function createEngineHost(build: () => Promise<Provider>): Promise<EngineHost> {
   let current = await load(build)
+  let running: Promise<void> | undefined
+  let next: Promise<void> | undefined
+  const replace = async () => {
+    current = await load(build)
+  }
+  const runAfter = async (before: Promise<void> | undefined) => {
+    await before?.catch(() => {})
+    next = undefined
+    running = replace()
+    await running
+  }
   return {
     provider: () => current.provider,
     handle: (req, res) => current.handle(req, res),
-    async rebuild() {
-      current = await load(build)
+    rebuild() {
+      next ??= runAfter(running)
+      return next
     },
   }
 }

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
+import type { PublicJwk } from '../keys/keyset.ts'
+import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
 import { toEngineError } from './errors.ts'
 import type { EnginePages } from './interaction.ts'
@@ -40,6 +42,7 @@ export interface EngineMiddlewareCollaborators {
   readonly requestId: () => string
   readonly log: Logger
   readonly clock: Clock
+  readonly publishedKeys: readonly PublicJwk[]
 }
 
 /** What runs around the engine's own routes, outermost first. */
@@ -55,6 +58,7 @@ export function createEngineMiddleware(
     createResumeEnd(collaborators),
     createInteractionMemory(collaborators),
     cachePublicDocuments,
+    createKeySetAnswer(collaborators),
     takeEmptyBasicPassword,
     createUnitOfWork(collaborators),
     createSignOut(collaborators),
@@ -194,11 +198,19 @@ async function cachePublicDocuments(ctx: KoaContextWithOIDC, next: Next): Promis
   await next()
   if (!PUBLIC_DOCUMENTS.has(ctx.oidc?.route ?? '') || ctx.status !== 200) return
   const digest = createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url')
-  ctx.set('Cache-Control', 'public, max-age=300, stale-if-error=86400')
+  ctx.set('Cache-Control', `public, max-age=${JWKS_LIFETIME_SECONDS}, stale-if-error=86400`)
   ctx.set('ETag', `"${digest.slice(0, 27)}"`)
   if (ctx.fresh) {
     ctx.status = 304
     ctx.body = null
+  }
+}
+
+/** The engine would publish every key that it has, those too that only check an old ID token. */
+function createKeySetAnswer({ publishedKeys }: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    if (ctx.oidc?.route === 'jwks' && ctx.status === 200) ctx.body = { keys: publishedKeys }
   }
 }
 

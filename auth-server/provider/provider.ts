@@ -5,7 +5,7 @@ import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
 import type { Events } from '../events.ts'
-import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
+import type { KeyRing } from '../keys/keyring.ts'
 import type { Logger } from '../log.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
@@ -49,9 +49,7 @@ export interface EngineCollaborators {
 export interface EngineOptions {
   readonly issuer: string
   readonly tokens: Config['tokens']
-  /** In the order of preference; the first key of an algorithm signs. */
-  readonly privateKeys: readonly PrivateJwk[]
-  readonly publicKeys: readonly PublicJwk[]
+  readonly keys: KeyRing
   readonly cookieKey: string
   readonly identifierKeys: IdentifierKeys
 }
@@ -75,7 +73,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   const configuration = createEngineConfiguration({
     issuer: options.issuer,
     tokens: options.tokens,
-    keys: options.privateKeys,
+    keys: options.keys,
     cookieKey: options.cookieKey,
     adapter: createAdapterFactory(
       { ...collaborators, identifiers },
@@ -103,11 +101,12 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     createUserinfoTokenReader(collaborators.revocations, {
       issuer: options.issuer,
       audience: userinfoAudience,
-      keys: options.publicKeys,
+      keys: options.keys.published,
     }),
   )
   acceptEmptyBasicPasswords(provider)
-  for (const middleware of createEngineMiddleware(collaborators)) provider.use(middleware as never)
+  const around = { ...collaborators, publishedKeys: options.keys.published }
+  for (const middleware of createEngineMiddleware(around)) provider.use(middleware as never)
   listen(provider, collaborators)
   return provider
 }

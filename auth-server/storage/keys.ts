@@ -1,33 +1,154 @@
-import type { Selectable } from 'kysely'
-import type { KeyStore, PublicJwk, StoredKey } from '../keys/keyset.ts'
+import { sql, type Selectable, type Transaction } from 'kysely'
 import type { SigningAlgorithm } from '../config/schema.ts'
-import type { Database } from './database.ts'
+import type {
+  KeyEnd,
+  KeyState,
+  KeyStore,
+  PublicJwk,
+  Resealing,
+  Rotation,
+  StoredKey,
+} from '../keys/keyset.ts'
+import { prepareRead, type Database } from './database.ts'
+import { appendRevocations } from './revocations.ts'
 import type { Schema } from './schema.ts'
+
+/** In the place of a private half that is erased. */
+const ERASED = ''
+/** As much of a sealed private half as tells it from every other: its version and its nonce. */
+const SEAL_MARK_LENGTH = 19
 
 export function createKeyStore(database: Database): KeyStore {
   const { kysely } = database
+  const all = prepareRead(database, (db) => db.selectFrom('signing_key').selectAll())
+  const states = prepareRead(database, (db) =>
+    db
+      .selectFrom('signing_key')
+      .select(['kid', 'algorithm', 'announced_at', 'active_at', 'retired_at', 'purged_at'])
+      .select(sql<string>`substr(sealed_private_jwk, 1, ${sql.lit(SEAL_MARK_LENGTH)})`.as('seal')),
+  )
+  /** Whoever changes keys has them to themselves. */
+  const change = <T>(work: (transaction: Transaction<Schema>) => Promise<T>): Promise<T> =>
+    kysely.transaction().execute(async (transaction) => {
+      await database.lock(transaction, async () => ({ exclusive: ['keys'] }))
+      return work(transaction)
+    })
   return {
-    async list() {
-      const rows = await kysely
-        .selectFrom('signing_key')
-        .selectAll()
-        .orderBy('active_at', 'desc')
-        .orderBy('kid')
-        .execute()
-      return rows.map(toKey)
-    },
-    async insertIfNone(keys) {
-      await kysely.transaction().execute(async (transaction) => {
-        await database.lock(transaction, async () => ({ exclusive: ['keys'] }))
-        const present = await transaction.selectFrom('signing_key').select('algorithm').execute()
+    list: async () => (await all()).map(toKey),
+    listStates: async () => (await states()).map(toState),
+    insertIfNone: (keys) =>
+      change(async (transaction) => {
+        const present = await transaction
+          .selectFrom('signing_key')
+          .select('algorithm')
+          .where('retired_at', 'is', null)
+          .execute()
         const known = new Set(present.map(({ algorithm }) => algorithm))
         const missing = keys.filter(({ algorithm }) => !known.has(algorithm))
-        if (missing.length > 0) {
-          await transaction.insertInto('signing_key').values(missing.map(toRow)).execute()
-        }
-      })
+        await insert(transaction, missing)
+        return missing.map(({ kid }) => kid)
+      }),
+    rotate: (rotation) =>
+      allOrNothing(change, (transaction) => rotate(database, transaction, rotation)),
+    reseal: (seals) => allOrNothing(change, (transaction) => reseal(transaction, seals)),
+    erase: async (retiredBefore) => {
+      const erased = await kysely
+        .updateTable('signing_key')
+        .set({ sealed_private_jwk: ERASED })
+        .where('retired_at', '<', retiredBefore)
+        .where('sealed_private_jwk', '<>', ERASED)
+        .returning('kid')
+        .execute()
+      return erased.map(({ kid }) => kid)
+    },
+    remove: async (purgedBefore) => {
+      const removed = await kysely
+        .deleteFrom('signing_key')
+        .where('purged_at', '<', purgedBefore)
+        .returning('kid')
+        .execute()
+      return removed.map(({ kid }) => kid)
     },
   }
+}
+
+/** Rolls everything back where `work` answers `false`. */
+async function allOrNothing(
+  change: (work: (transaction: Transaction<Schema>) => Promise<void>) => Promise<void>,
+  work: (transaction: Transaction<Schema>) => Promise<boolean>,
+): Promise<boolean> {
+  const lost = new Error('the keys are no longer as they were')
+  try {
+    await change(async (transaction) => {
+      if (!(await work(transaction))) throw lost
+    })
+    return true
+  } catch (error) {
+    if (error === lost) return false
+    throw error
+  }
+}
+
+async function rotate(
+  database: Database,
+  transaction: Transaction<Schema>,
+  { added, ended }: Rotation,
+): Promise<boolean> {
+  for (const end of ended) if (!(await endKey(transaction, end))) return false
+  await insert(transaction, added)
+  await appendRevocations(
+    database,
+    transaction,
+    ended.flatMap(({ key, purgedAt, revokedUntil }) => {
+      if (revokedUntil === undefined) return []
+      const entry = { kind: 'key', subject: key.kid, reason: 'key_withdrawn' } as const
+      return [{ ...entry, revokedAt: purgedAt, expiresAt: revokedUntil }]
+    }),
+  )
+  return true
+}
+
+/** `false` where the key is no longer as it was: this is the compare of the compare-and-set. */
+async function endKey(
+  transaction: Transaction<Schema>,
+  { key, retiredAt, purgedAt, revokedUntil }: KeyEnd,
+): Promise<boolean> {
+  const erased = revokedUntil === undefined ? {} : { sealed_private_jwk: ERASED }
+  const { numUpdatedRows } = await transaction
+    .updateTable('signing_key')
+    .set({ retired_at: retiredAt, purged_at: purgedAt, ...erased })
+    .where('kid', '=', key.kid)
+    .where('retired_at', 'is not distinct from', key.retiredAt ?? null)
+    .where('purged_at', 'is not distinct from', key.purgedAt ?? null)
+    .executeTakeFirstOrThrow()
+  return numUpdatedRows === 1n
+}
+
+async function reseal(
+  transaction: Transaction<Schema>,
+  seals: readonly Resealing[],
+): Promise<boolean> {
+  for (const { kid, from, to } of seals) {
+    const { numUpdatedRows } = await transaction
+      .updateTable('signing_key')
+      .set({ sealed_private_jwk: to })
+      .where('kid', '=', kid)
+      .where('sealed_private_jwk', '=', from)
+      .executeTakeFirstOrThrow()
+    if (numUpdatedRows !== 1n) return false
+  }
+  const { count } = await transaction
+    .selectFrom('signing_key')
+    .select(({ fn }) => fn.countAll().as('count'))
+    .where('sealed_private_jwk', '<>', ERASED)
+    .executeTakeFirstOrThrow()
+  // A key that came meanwhile would stay behind under the old seal.
+  return Number(count) === seals.length
+}
+
+async function insert(transaction: Transaction<Schema>, keys: readonly StoredKey[]): Promise<void> {
+  if (keys.length === 0) return
+  await transaction.insertInto('signing_key').values(keys.map(toRow)).execute()
 }
 
 function toRow(key: StoredKey): Schema['signing_key'] {
@@ -35,7 +156,7 @@ function toRow(key: StoredKey): Schema['signing_key'] {
     kid: key.kid,
     algorithm: key.algorithm,
     public_jwk: JSON.stringify(key.publicJwk),
-    sealed_private_jwk: key.sealedPrivateJwk,
+    sealed_private_jwk: key.sealedPrivateJwk ?? ERASED,
     announced_at: key.announcedAt,
     active_at: key.activeAt,
     retired_at: key.retiredAt ?? null,
@@ -44,14 +165,20 @@ function toRow(key: StoredKey): Schema['signing_key'] {
 }
 
 function toKey(row: Selectable<Schema['signing_key']>): StoredKey {
+  const { seal: sealedPrivateJwk, ...state } = toState({ ...row, seal: row.sealed_private_jwk })
+  return { ...state, publicJwk: JSON.parse(row.public_jwk) as PublicJwk, sealedPrivateJwk }
+}
+
+type StateRow = Omit<Selectable<Schema['signing_key']>, 'public_jwk' | 'sealed_private_jwk'>
+
+function toState(row: StateRow & { readonly seal: string }): KeyState {
   return {
     kid: row.kid,
     algorithm: row.algorithm as SigningAlgorithm,
-    publicJwk: JSON.parse(row.public_jwk) as PublicJwk,
-    sealedPrivateJwk: row.sealed_private_jwk,
     announcedAt: row.announced_at,
     activeAt: row.active_at,
     retiredAt: row.retired_at ?? undefined,
     purgedAt: row.purged_at ?? undefined,
+    seal: row.seal === ERASED ? undefined : row.seal,
   }
 }
