@@ -78,11 +78,15 @@ export interface KeyStore {
   /**
    * Adds keys only for those algorithms that have none that goes on, in one transaction, so that two
    * servers starting at once on one database end with one set. Answers the ids of those it added.
+   *
+   * `seen`: the keys that were there before. Where one has another seal by now, nothing is added: what is
+   * new was sealed with the old key.
    */
-  insertIfNone(keys: readonly StoredKey[]): Promise<readonly string[]>
+  insertIfNone(keys: readonly StoredKey[], seen?: readonly KeyState[]): Promise<readonly string[]>
   /**
-   * Does all of it in one transaction, or nothing: `false` where one of the keys that end is no longer
-   * as it was. So of two rotations of one key at once, in whatever processes, one wins.
+   * Does all of it in one transaction, or nothing: `false` where one of the keys that end no longer has
+   * the same times and the same seal. So of two rotations of one key at once, in whatever processes, one
+   * wins, and none brings back a seal that was changed meanwhile.
    */
   rotate(rotation: Rotation): Promise<boolean>
   /**

@@ -43,7 +43,7 @@ export async function createMissingKeys(
     { announcedAt: now, activeAt: now, retiredAt: undefined, purgedAt: undefined },
   )
   if (missing.length === 0) return
-  for (const id of await keys.insertIfNone(missing)) {
+  for (const id of await keys.insertIfNone(missing, stored.map(toState))) {
     events.objectChanged({ kind: 'key', action: 'added', id, by: 'server' })
   }
 }

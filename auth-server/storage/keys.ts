@@ -16,7 +16,7 @@ import type { Schema } from './schema.ts'
 /** In the place of a private half that is erased. */
 const ERASED = ''
 /** As much of a sealed private half as tells it from every other: its version and its nonce. */
-const SEAL_MARK_LENGTH = 19
+const SEAL_MARK = sql<string>`substr(sealed_private_jwk, 1, 19)`
 
 export function createKeyStore(database: Database): KeyStore {
   const { kysely } = database
@@ -25,7 +25,7 @@ export function createKeyStore(database: Database): KeyStore {
     db
       .selectFrom('signing_key')
       .select(['kid', 'algorithm', 'announced_at', 'active_at', 'retired_at', 'purged_at'])
-      .select(sql<string>`substr(sealed_private_jwk, 1, ${sql.lit(SEAL_MARK_LENGTH)})`.as('seal')),
+      .select(SEAL_MARK.as('seal')),
   )
   /** Whoever changes keys has them to themselves. */
   const change = <T>(work: (transaction: Transaction<Schema>) => Promise<T>): Promise<T> =>
@@ -36,14 +36,16 @@ export function createKeyStore(database: Database): KeyStore {
   return {
     list: async () => (await all()).map(toKey),
     listStates: async () => (await states()).map(toState),
-    insertIfNone: (keys) =>
+    insertIfNone: (keys, seen = []) =>
       change(async (transaction) => {
         const present = await transaction
           .selectFrom('signing_key')
-          .select('algorithm')
-          .where('retired_at', 'is', null)
+          .select(['kid', 'algorithm', 'retired_at', SEAL_MARK.as('seal')])
           .execute()
-        const known = new Set(present.map(({ algorithm }) => algorithm))
+        const seals = new Map(present.map(({ kid, seal }) => [kid, seal]))
+        if (!seen.every(({ kid, seal }) => seals.get(kid) === (seal ?? ERASED))) return []
+        const goesOn = present.filter(({ retired_at: retiredAt }) => retiredAt === null)
+        const known = new Set(goesOn.map(({ algorithm }) => algorithm))
         const missing = keys.filter(({ algorithm }) => !known.has(algorithm))
         await insert(transaction, missing)
         return missing.map(({ kid }) => kid)
@@ -120,6 +122,7 @@ async function endKey(
     .where('kid', '=', key.kid)
     .where('retired_at', 'is not distinct from', key.retiredAt ?? null)
     .where('purged_at', 'is not distinct from', key.purgedAt ?? null)
+    .where(SEAL_MARK, '=', key.seal ?? ERASED)
     .executeTakeFirstOrThrow()
   return numUpdatedRows === 1n
 }

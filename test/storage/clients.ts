@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { client, key } from './records.ts'
+import { client } from './records.ts'
 import { createRows, type WithWorld } from './world.ts'
 
 export function testClients(withWorld: WithWorld): void {
@@ -78,26 +78,6 @@ export function testClients(withWorld: WithWorld): void {
         ])
         expect(await stores.clients.list()).toEqual([client({ id: 'spa' })])
         expect(await other.clients.remove('web')).toBe(false)
-      }))
-  })
-
-  describe('the key store', () => {
-    test('answers keys as they were given', () =>
-      withWorld(async ({ stores, other }) => {
-        const full = { ...key('a', 'ES256', 5), retiredAt: 7, purgedAt: 9 }
-        await stores.keys.insertIfNone([full, key('b', 'RS256', 6)])
-        const listed = await other.keys.list()
-        expect(listed).toHaveLength(2)
-        expect(listed).toEqual(expect.arrayContaining([full, key('b', 'RS256', 6)]))
-      }))
-
-    test('adds keys only for algorithms that have none', () =>
-      withWorld(async ({ stores, other }) => {
-        await stores.keys.insertIfNone([key('a', 'ES256')])
-        await other.keys.insertIfNone([key('b', 'ES256'), key('c', 'EdDSA')])
-        await other.keys.insertIfNone([])
-        const kids = (await stores.keys.list()).map(({ kid }) => kid)
-        expect(kids.toSorted()).toEqual(['a', 'c'])
       }))
   })
 }

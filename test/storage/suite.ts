@@ -3,6 +3,7 @@ import { testAccounts } from './accounts.ts'
 import { testAudit } from './audit.ts'
 import { testClients } from './clients.ts'
 import { testHunt } from './hunt.ts'
+import { testKeys } from './keys.ts'
 import { testModels } from './models.ts'
 import { testRaces } from './races.ts'
 import { testRevocations } from './revocations.ts'
@@ -21,6 +22,7 @@ export function testStorage(engine: StorageEngine): void {
     testAudit(withWorld)
     testAccounts(withWorld)
     testClients(withWorld)
+    testKeys(withWorld)
     testTexts(withWorld)
     testHunt(withWorld)
   })
