@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, readlinkSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
@@ -182,6 +183,22 @@ describe.skipIf(redis.isMissing)(`Redis${redis.note}`, () => {
       async () => ports.shift() ?? 0,
     )
     expect(server.port).toBe(free)
+  })
+
+  test.skipIf(!existsSync('/usr/bin/setpriv'))('ends with whoever started it', async () => {
+    using folder = makeFolder()
+    const module = path.resolve(import.meta.dirname, '../support/engines/redis.ts')
+    const script = `import { startRedis } from ${JSON.stringify(module)}
+      console.log((await startRedis()).pid())`
+    const starter = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      env: { TMPDIR: folder.path },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const [printed] = (await once(starter.stdout, 'data')) as [Buffer]
+    const pid = Number(printed.toString('utf8'))
+    expect(existsSync(`/proc/${pid}`)).toBe(true)
+    starter.kill('SIGKILL')
+    await expect.poll(() => existsSync(`/proc/${pid}`), { timeout: 10_000 }).toBe(false)
   })
 
   test('says what it wrote when it ends at its start', async () => {
