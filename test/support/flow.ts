@@ -96,10 +96,12 @@ export async function requestToken(
     body: new URLSearchParams(body).toString(),
     headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers },
   })
+  const text = await response.text()
   return {
     status: response.status,
     headers: response.headers,
-    body: (await response.json()) as TokenAnswer['body'],
+    // A proxy in between has pages of its own.
+    body: (text.startsWith('{') ? JSON.parse(text) : {}) as TokenAnswer['body'],
   }
 }
 
