@@ -3,7 +3,8 @@ import { formatTime, type Clock } from '../clock.ts'
 import { locateDatabase, type LoadedConfig } from '../config/load.ts'
 import type { SecretSource } from '../config/schema.ts'
 import { PortreeveError } from '../errors.ts'
-import { deriveKey, parseRootKey, unseal } from '../keys/seal.ts'
+import { readSealKey } from '../keys/seal-key.ts'
+import { unseal } from '../keys/seal.ts'
 
 /** What a whole, sound copy of a database holds. */
 export interface CopyFacts {
@@ -47,7 +48,7 @@ export interface DatabaseFiles {
   ): Promise<CopyFacts & { readonly kept: string | undefined }>
 }
 
-/** Whether the root key of the configuration opens every signing key of a copy. */
+/** Whether the key of the configuration opens every signing key of a copy. */
 export type KeyFit = 'opens' | 'other' | 'missing'
 
 export interface Backup extends Omit<CopyFacts, 'keys'> {
@@ -56,8 +57,14 @@ export interface Backup extends Omit<CopyFacts, 'keys'> {
   /** ISO 8601: what was committed by then is in it. */
   readonly takenAt: string
   readonly milliseconds: number
-  /** The other half of the backup: without it the signing keys in the copy cannot be opened. */
+  readonly keySources: KeySources
+}
+
+/** The other half of a backup: without it the signing keys in the copy cannot be opened. */
+export interface KeySources {
   readonly rootKey: SecretSource
+  /** What seals the signing keys in its place. */
+  readonly encryptionKey: SecretSource | undefined
 }
 
 export interface Restoration extends Omit<Backup, 'takenAt' | 'milliseconds'> {
@@ -79,8 +86,8 @@ export async function backUp(
   const start = clock.now()
   const { keys: _keys, ...facts } = await files.backUp(database, target, options)
   const milliseconds = clock.now() - start
-  const { rootKey } = loaded.config
-  return { ...facts, file: target, database, takenAt: formatTime(start), milliseconds, rootKey }
+  const times = { takenAt: formatTime(start), milliseconds }
+  return { ...facts, ...times, file: target, database, keySources: listKeySources(loaded) }
 }
 
 /** Puts a copy of `file` in the place of the database of the configuration. */
@@ -99,7 +106,7 @@ export async function restore(
     ...facts,
     file: source,
     database,
-    rootKey: loaded.config.rootKey,
+    keySources: listKeySources(loaded),
     keyFit: await judgeKeys(keys, loaded),
   }
 }
@@ -121,17 +128,23 @@ function stampTime(clock: Clock): string {
   return formatTime(clock.now()).replaceAll(/[-:.]/g, '')
 }
 
+function listKeySources({ config }: LoadedConfig): KeySources {
+  return { rootKey: config.rootKey, encryptionKey: config.keys.encryptionKey }
+}
+
 async function judgeKeys(keys: CopyFacts['keys'], loaded: LoadedConfig): Promise<KeyFit> {
   if (keys.length === 0) return 'opens'
-  const { rootKey } = loaded.config
-  const text = await loaded.readSecret(rootKey, ['rootKey'])
-  if (!text.ok) return 'missing'
+  const sealKey = await readSealKey(loaded).catch(ignoreRefusal)
+  if (!sealKey) return 'missing'
   try {
-    const sealKey = deriveKey(parseRootKey(text.value.trim()), 'seal')
     for (const { kid, sealedPrivateJwk } of keys) unseal(sealKey, sealedPrivateJwk, kid)
     return 'opens'
   } catch (error) {
-    if (error instanceof PortreeveError) return 'other'
-    throw error
+    ignoreRefusal(error)
+    return 'other'
   }
+}
+
+function ignoreRefusal(error: unknown): undefined {
+  if (!(error instanceof PortreeveError)) throw error
 }

@@ -1,5 +1,12 @@
 import type { Command } from 'commander'
-import { backUp, restore, type Backup, type KeyFit, type Restoration } from '../admin/backup.ts'
+import {
+  backUp,
+  restore,
+  type Backup,
+  type KeyFit,
+  type KeySources,
+  type Restoration,
+} from '../admin/backup.ts'
 import { loadConfig } from '../config/load.ts'
 import type { SecretSource } from '../config/schema.ts'
 import { PortreeveError } from '../errors.ts'
@@ -83,10 +90,10 @@ function listenForStop({ waitForStop }: World): AbortSignal {
   return controller.signal
 }
 
-function reportBackup({ rootKey, ...backup }: Backup): Report {
+function reportBackup({ keySources, ...backup }: Backup): Report {
   const { file, database, milliseconds } = backup
   return {
-    json: { backup, rootKey },
+    json: { backup, ...keySources },
     text: (style) =>
       [
         `${style.good('Backed up')} ${harmless(database)}.`,
@@ -99,15 +106,15 @@ function reportBackup({ rootKey, ...backup }: Backup): Report {
           ],
           style,
         ),
-        `The root key is not in it, and the backup is of no use without it. Keep ${nameKey(rootKey)} as well, in another place.`,
+        `The root key is not in it, and the backup is of no use without it. Keep ${nameKeys(keySources)} as well, in another place.`,
       ].join('\n\n'),
   }
 }
 
-function reportRestoration({ rootKey, ...restored }: Restoration): Report {
+function reportRestoration({ keySources, ...restored }: Restoration): Report {
   const { file, database, kept, keyFit } = restored
   return {
-    json: { restored, rootKey },
+    json: { restored, ...keySources },
     text: (style) =>
       [
         `${style.good('Restored')} ${harmless(database)}.`,
@@ -115,7 +122,7 @@ function reportRestoration({ rootKey, ...restored }: Restoration): Report {
           [['from', file], ...describeCopy(restored), ['before', kept ?? 'there was no database']],
           style,
         ),
-        ...describeKeyFit(keyFit, rootKey, style),
+        ...describeKeyFit(keyFit, keySources, style),
       ].join('\n\n'),
   }
 }
@@ -133,18 +140,26 @@ function describeCopy({
   ] as const
 }
 
-function describeKeyFit(keyFit: KeyFit, rootKey: SecretSource, style: Style): string[] {
+function describeKeyFit(
+  keyFit: KeyFit,
+  { rootKey, encryptionKey }: KeySources,
+  style: Style,
+): string[] {
   if (keyFit === 'opens') return []
-  const name = nameKey(rootKey)
+  const name = nameKey(encryptionKey ?? rootKey)
   const what =
     keyFit === 'missing'
-      ? `There is no root key yet: ${name} cannot be read.`
-      : `The root key of ${name} does not open the signing keys in it.`
+      ? `There is no usable key in ${name}.`
+      : `The key in ${name} does not open the signing keys of this backup.`
   return [
-    `${style.alert(what)} The server does not start before it has the root key that this backup was made with.`,
+    `${style.alert(what)} The server does not start before it has the key that they were sealed with.`,
   ]
 }
 
-function nameKey(rootKey: SecretSource): string {
-  return harmless('file' in rootKey ? `the file ${rootKey.file}` : `the variable ${rootKey.env}`)
+function nameKeys({ rootKey, encryptionKey }: KeySources): string {
+  return [rootKey, ...(encryptionKey ? [encryptionKey] : [])].map(nameKey).join(' and ')
+}
+
+function nameKey(source: SecretSource): string {
+  return harmless('file' in source ? `the file ${source.file}` : `the variable ${source.env}`)
 }

@@ -265,7 +265,7 @@ describe('portreeve restore', PATIENCE, () => {
     const copy = cli.file('copy.sqlite')
     const { code, stdout } = await other.run(`restore ${copy} --force`)
     expect(code).toBe(0)
-    expect(stdout).toContain('does not open the signing keys')
+    expect(stdout).toContain('does not open the signing keys of this backup')
     const told = await other.done(`restore ${copy} --force`)
     expect(told['restored']).toMatchObject({ keyFit: 'other' })
     using third = makeCli()
