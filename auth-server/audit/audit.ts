@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 import { PortreeveError } from '../errors.ts'
 
 /** Who did it. A `stranger` has not proven who they are. */
@@ -88,10 +88,12 @@ export type AuditVerdict =
 export interface AuditKey {
   /** Stands in every hash, and tells nothing of the secret. */
   readonly id: string
-  readonly secret: Buffer
+  readonly secret: KeyObject
 }
 
-export function createAuditKey(secret: Buffer): AuditKey {
+export function createAuditKey(bytes: Buffer): AuditKey {
+  // Node takes ten times as long for an HMAC whose key comes as bytes.
+  const secret = createSecretKey(bytes)
   return { id: hmac(secret, 'portreeve audit key').slice(0, 8), secret }
 }
 
@@ -135,7 +137,7 @@ export function hashEntry(key: AuditKey, entry: Omit<AuditEntry, 'hash'>): strin
   return `${key.id}.${hmac(key.secret, text)}`
 }
 
-function hmac(secret: Buffer, text: string): string {
+function hmac(secret: KeyObject, text: string): string {
   return createHmac('sha256', secret).update(text).digest('base64url')
 }
 

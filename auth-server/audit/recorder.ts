@@ -45,10 +45,10 @@ export interface AuditCollaborators {
 const BATCH = 100
 /** After a batch that was not full: at most twenty commits a second. */
 const PAUSE_MS = 50
-/** Some 10 MB. */
-const CAPACITY = 20_000
+/** Some 5 MB. */
+const CAPACITY = 10_000
 /** The rest is for those who were let in before. */
-const BEHIND = 16_000
+const BEHIND = 8000
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 5000
 const FLUSH_ATTEMPTS = 3
