@@ -180,7 +180,7 @@ async function compose(services: Services, isDraining: () => boolean) {
   const app = createApp(
     {
       host,
-      health: { ping: stores.ping, isDraining },
+      health: { pings: { database: stores.ping }, isDraining },
       log,
       clock,
       pages: [refuseWhileBehind(audit.isBehind), createAssetRoutes(assets), interactions],

@@ -227,7 +227,7 @@ describe('the probes', () => {
     using database = new DatabaseSync(path.join(own.folder, 'portreeve.sqlite'))
     database.exec('alter table schema_migration rename to hidden')
     const gone = await sendRaw(own.url, ['GET /readyz HTTP/1.1'])
-    expect([gone.status, gone.body]).toEqual([503, '{"status":"storage_unavailable"}'])
+    expect([gone.status, gone.body]).toEqual([503, '{"status":"unavailable","database":"failed"}'])
     expect((await sendRaw(own.url, ['GET /livez HTTP/1.1'])).status).toBe(200)
     database.exec('alter table hidden rename to schema_migration')
     expect((await sendRaw(own.url, ['GET /readyz HTTP/1.1'])).status).toBe(200)
