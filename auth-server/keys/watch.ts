@@ -5,6 +5,8 @@ import type { KeyState, KeyStore } from './keyset.ts'
 import { nextPhaseAt } from './rotate.ts'
 
 const LOOK_EVERY_MS = 500
+/** However soon a phase begins. */
+const LOOK_SOONEST_MS = 20
 /** What cannot be done is not tried at every look: making a key takes long. */
 const REST_AFTER_FAILURE = 60
 
@@ -44,7 +46,8 @@ export function startKeyWatch(collaborators: KeyWatchCollaborators): AsyncDispos
   const untilNextLook = () => {
     const milliseconds = (phaseAt ?? 0) - clock.now()
     // A phase that has begun and could not be looked at waits like everything else.
-    return milliseconds > 0 ? Math.min(LOOK_EVERY_MS, milliseconds) : LOOK_EVERY_MS
+    if (milliseconds <= 0) return LOOK_EVERY_MS
+    return Math.min(LOOK_EVERY_MS, Math.max(LOOK_SOONEST_MS, milliseconds))
   }
   const watch = async () => {
     for (;;) {
