@@ -100,6 +100,8 @@ export interface TestServer extends AsyncDisposable {
   readonly issuer: string
   /** Where it listens: another one than the issuer behind a proxy. */
   readonly url: string
+  /** Empty where the configuration wants no metrics. */
+  readonly metricsUrl: string
   readonly folder: string
   /** Everything that was logged so far. */
   readonly logged: () => string
@@ -134,6 +136,7 @@ export async function startServer(
   return {
     issuer: server.issuer,
     url: server.url,
+    metricsUrl: server.metricsUrl ?? '',
     folder: folder.path,
     logged: () => lines.join(''),
     startAnother: start,
