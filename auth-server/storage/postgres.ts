@@ -40,7 +40,8 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
   const name = createStatementNames()
   const connect = () => breaker.run(async () => wrapClient(await pool.connect(), breaker, name))
   const kysely = new Kysely<Schema>({
-    dialect: new PostgresDialect({ pool: { connect, end: () => pool.end(), options: {} } }),
+    // It would not end a pool that nothing but reads has used.
+    dialect: new PostgresDialect({ pool: { connect, end: async () => {}, options: {} } }),
   })
   return {
     kysely,
@@ -64,7 +65,10 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
         from unnest(${exclusive}::text[]) as name`.execute(transaction)
     },
     skipsLocked: true,
-    [Symbol.asyncDispose]: () => kysely.destroy(),
+    async [Symbol.asyncDispose]() {
+      await kysely.destroy()
+      await pool.end()
+    },
   }
 }
 
