@@ -2,12 +2,20 @@ import type { Kysely, Selectable } from 'kysely'
 import type { Account, AccountStore, Profile } from '../accounts/account.ts'
 import type { Clock } from '../clock.ts'
 import type { Owner } from '../config/schema.ts'
-import { prepareRead, refuseUnstorable, type Database } from './database.ts'
+import {
+  defineStatement,
+  pickColumns,
+  prepareRead,
+  refuseUnstorable,
+  type Database,
+  type Scope,
+} from './database.ts'
 import { endAccess } from './end-access.ts'
 import type { Schema } from './schema.ts'
 
 export function createAccountStore(database: Database, clock: Clock): AccountStore {
   const { kysely } = database
+  const alone = { database, transaction: kysely }
   const find = (column: 'id' | 'username') =>
     prepareRead(database, (db) => db.selectFrom('account').selectAll().where(column, '=', ''))
   const byId = find('id')
@@ -21,18 +29,15 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
       return rows.map(toAccount).toSorted((one, two) => (one.username < two.username ? -1 : 1))
     },
     async insert(account) {
-      const { numInsertedOrUpdatedRows } = await kysely
-        .insertInto('account')
-        .values(toRow(account))
-        .onConflict((conflict) => conflict.doNothing())
-        .executeTakeFirstOrThrow()
-      return numInsertedOrUpdatedRows === 1n
+      const { numAffectedRows } = await insertRow(alone, toRow(account))
+      return numAffectedRows === 1n
     },
-    update: (account) => update(kysely, account),
+    update: (account) => update(alone, account),
     updateAndEndAccess: (account) =>
       kysely.transaction().execute(async (transaction) => {
-        await endAccess({ database, transaction, clock }, 'user', account.id, 'user_changed')
-        return update(transaction, { ...account, accessEndedAt: clock.now() })
+        const unit = { database, transaction, clock }
+        await endAccess(unit, 'user', account.id, 'user_changed')
+        return update(unit, { ...account, accessEndedAt: clock.now() })
       }),
     async remove(id) {
       return kysely.transaction().execute(async (transaction) => {
@@ -47,14 +52,33 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
   }
 }
 
-async function update(database: Kysely<Schema>, account: Account): Promise<boolean> {
-  const { id, ...rest } = toRow(account)
-  const { numUpdatedRows } = await database
-    .updateTable('account')
-    .set(rest)
-    .where('id', '=', id)
-    .executeTakeFirstOrThrow()
-  return numUpdatedRows === 1n
+const CHANGED = [
+  'username',
+  'password_hash',
+  'roles',
+  'groups',
+  'profile',
+  'disabled',
+  'access_ended_at',
+  'owner',
+  'created_at',
+  'updated_at',
+] as const
+
+const insertRow = defineStatement((db: Kysely<Schema>, row: Schema['account']) =>
+  db
+    .insertInto('account')
+    .values(pickColumns(row, ['id', ...CHANGED]))
+    .onConflict((conflict) => conflict.doNothing()),
+)
+
+const updateRow = defineStatement((db: Kysely<Schema>, row: Schema['account']) =>
+  db.updateTable('account').set(pickColumns(row, CHANGED)).where('id', '=', row.id),
+)
+
+async function update(scope: Scope, account: Account): Promise<boolean> {
+  const { numAffectedRows } = await updateRow(scope, toRow(account))
+  return numAffectedRows === 1n
 }
 
 function toRow(account: Account): Schema['account'] {

@@ -1,13 +1,20 @@
-import type { Selectable } from 'kysely'
+import type { Kysely, Selectable } from 'kysely'
 import type { Client, ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import type { Owner } from '../config/schema.ts'
-import { prepareRead, refuseUnstorable, type Database } from './database.ts'
+import {
+  defineStatement,
+  pickColumns,
+  prepareRead,
+  refuseUnstorable,
+  type Database,
+} from './database.ts'
 import { endAccess } from './end-access.ts'
 import type { Schema } from './schema.ts'
 
 export function createClientStore(database: Database, clock: Clock): ClientStore {
   const { kysely } = database
+  const alone = { database, transaction: kysely }
   const byId = prepareRead(database, (db) =>
     db.selectFrom('client').selectAll().where('id', '=', ''),
   )
@@ -22,21 +29,12 @@ export function createClientStore(database: Database, clock: Clock): ClientStore
       return rows.map(toClient).toSorted((one, two) => (one.id < two.id ? -1 : 1))
     },
     async insert(client) {
-      const { numInsertedOrUpdatedRows } = await kysely
-        .insertInto('client')
-        .values(toRow(client))
-        .onConflict((conflict) => conflict.doNothing())
-        .executeTakeFirstOrThrow()
-      return numInsertedOrUpdatedRows === 1n
+      const { numAffectedRows } = await insertRow(alone, toRow(client))
+      return numAffectedRows === 1n
     },
     async update(client) {
-      const { id, ...rest } = toRow(client)
-      const { numUpdatedRows } = await kysely
-        .updateTable('client')
-        .set(rest)
-        .where('id', '=', id)
-        .executeTakeFirstOrThrow()
-      return numUpdatedRows === 1n
+      const { numAffectedRows } = await updateRow(alone, toRow(client))
+      return numAffectedRows === 1n
     },
     async remove(id) {
       return kysely.transaction().execute(async (transaction) => {
@@ -51,6 +49,19 @@ export function createClientStore(database: Database, clock: Clock): ClientStore
     },
   }
 }
+
+const CHANGED = ['settings', 'disabled', 'owner', 'created_at', 'updated_at'] as const
+
+const insertRow = defineStatement((db: Kysely<Schema>, row: Schema['client']) =>
+  db
+    .insertInto('client')
+    .values(pickColumns(row, ['id', ...CHANGED]))
+    .onConflict((conflict) => conflict.doNothing()),
+)
+
+const updateRow = defineStatement((db: Kysely<Schema>, row: Schema['client']) =>
+  db.updateTable('client').set(pickColumns(row, CHANGED)).where('id', '=', row.id),
+)
 
 function toRow(client: Client): Schema['client'] {
   const { id, disabled, owner, createdAt, updatedAt, ...settings } = client

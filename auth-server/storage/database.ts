@@ -1,4 +1,4 @@
-import type { Compilable, CompiledQuery, Kysely, Transaction } from 'kysely'
+import type { Compilable, CompiledQuery, Kysely, QueryResult, Transaction } from 'kysely'
 import { PortreeveError } from '../errors.ts'
 import type { Schema } from './schema.ts'
 
@@ -35,6 +35,53 @@ export function prepareRead<R>(
   const query = build(database.kysely).compile()
   return async (...parameters) =>
     parameters.every(isStorable) ? database.read(query, parameters) : []
+}
+
+/** What a statement runs in. */
+export interface Scope {
+  readonly database: Database
+  /** A transaction, or the database itself for a statement that is one. */
+  readonly transaction: Kysely<Schema>
+}
+
+/**
+ * A statement that is compiled once for each database. `build` gets the names of the values in their
+ * place, and may only pass them on.
+ */
+export function defineStatement<Values extends object, Row = unknown>(
+  build: (kysely: Kysely<Schema>, values: Values) => Compilable<Row>,
+): (scope: Scope, values: Values) => Promise<QueryResult<Row>> {
+  const known = new WeakMap<Database, CompiledQuery<Row>>()
+  return ({ database, transaction }, values) => {
+    const query = known.get(database) ?? build(database.kysely, NAMES as Values).compile()
+    known.set(database, query)
+    const parameters = query.parameters.map((parameter) =>
+      parameter instanceof ValueName ? values[parameter.name as keyof Values] : parameter,
+    )
+    return transaction.executeQuery<Row>({ ...query, parameters })
+  }
+}
+
+/** Stands for a value in a statement that is compiled before there is one. */
+class ValueName {
+  readonly name: string
+
+  constructor(name: string) {
+    this.name = name
+  }
+}
+
+const NAMES: object = new Proxy({}, { get: (_target, name) => new ValueName(String(name)) })
+
+/** The named members alone: what `build` is given cannot be asked for all of its own. */
+export function pickColumns<Values extends object, Column extends keyof Values>(
+  values: Values,
+  columns: readonly Column[],
+): Pick<Values, Column> {
+  return Object.fromEntries(columns.map((column) => [column, values[column]])) as Pick<
+    Values,
+    Column
+  >
 }
 
 /**

@@ -43,14 +43,15 @@ export async function endAccess(
 
 /** There may be very many of them: a statement for each would hold up everybody else. */
 async function revokeGrantsOf(
-  { transaction, clock }: Unit,
+  unit: Unit,
   column: 'account_id' | 'client_id',
   id: string,
   reason: RevocationReason,
 ): Promise<void> {
+  const { transaction, clock } = unit
   const now = clock.now()
   for (let count = GRANTS_AT_ONCE; count === GRANTS_AT_ONCE;) {
-    const place = await readNewestPlace(transaction)
+    const place = await readNewestPlace(unit)
     const { numAffectedRows } = await sql`
       insert into revocation (sequence, kind, subject, reason, revoked_at, expires_at)
       select

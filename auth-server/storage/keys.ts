@@ -168,8 +168,16 @@ function toRow(key: StoredKey): Schema['signing_key'] {
 }
 
 function toKey(row: Selectable<Schema['signing_key']>): StoredKey {
-  const { seal: sealedPrivateJwk, ...state } = toState({ ...row, seal: row.sealed_private_jwk })
-  return { ...state, publicJwk: JSON.parse(row.public_jwk) as PublicJwk, sealedPrivateJwk }
+  return {
+    kid: row.kid,
+    algorithm: row.algorithm as SigningAlgorithm,
+    publicJwk: JSON.parse(row.public_jwk) as PublicJwk,
+    sealedPrivateJwk: readSeal(row.sealed_private_jwk),
+    announcedAt: row.announced_at,
+    activeAt: row.active_at,
+    retiredAt: row.retired_at ?? undefined,
+    purgedAt: row.purged_at ?? undefined,
+  }
 }
 
 type StateRow = Omit<Selectable<Schema['signing_key']>, 'public_jwk' | 'sealed_private_jwk'>
@@ -182,6 +190,10 @@ function toState(row: StateRow & { readonly seal: string }): KeyState {
     activeAt: row.active_at,
     retiredAt: row.retired_at ?? undefined,
     purgedAt: row.purged_at ?? undefined,
-    seal: row.seal === ERASED ? undefined : row.seal,
+    seal: readSeal(row.seal),
   }
+}
+
+function readSeal(seal: string): string | undefined {
+  return seal === ERASED ? undefined : seal
 }

@@ -8,8 +8,22 @@ import type {
   StoredModel,
 } from '../provider/model-store.ts'
 import type { RevocationReason } from '../revocation/revocation.ts'
-import { prepareRead, refuseUnstorable, type Database } from './database.ts'
+import { prepareRead, refuseUnstorable, type Database, type Scope } from './database.ts'
 import { listLocks } from './locks.ts'
+import {
+  deleteGrant,
+  deleteRow,
+  deleteSession,
+  forgetReplaced,
+  insertRow,
+  insertTombstone,
+  prolongGrant,
+  putRow,
+  selectRow,
+  selectSiblings,
+  selectTombstone,
+  useRow,
+} from './model-statements.ts'
 import { appendRevocations, isRevoked } from './revocations.ts'
 import type { EngineModelTable, Schema } from './schema.ts'
 
@@ -20,8 +34,7 @@ import type { EngineModelTable, Schema } from './schema.ts'
 export const TOMBSTONE_MILLISECONDS = 2 * 86_400_000
 
 /** What every step of one change needs. */
-export interface Unit {
-  readonly database: Database
+export interface Unit extends Scope {
   readonly transaction: Transaction<Schema>
   readonly clock: Clock
 }
@@ -69,7 +82,8 @@ export function createModelStore(database: Database, clock: Clock): ModelStore {
 async function applyAll(unit: Unit, writes: readonly ModelWrite[]): Promise<ApplyResult> {
   for (const write of writes) {
     if (write.kind !== 'consume' || (await consume(unit, write))) continue
-    const grantId = await grantOf(unit, write.model, write.key)
+    const row = await readRow(unit, write.model, write.key)
+    const grantId = row?.grant_id ?? undefined
     if (grantId !== undefined) await revokeGrant(unit, grantId, 'credential_reused')
     return { outcome: 'lost', write, grantId }
   }
@@ -107,68 +121,32 @@ async function applyOne(unit: Unit, write: ModelWrite): Promise<boolean> {
   }
 }
 
-async function consume(
-  { transaction, clock }: Unit,
-  { model, key, retry }: Consume,
-): Promise<boolean> {
-  const now = clock.now()
-  const { numUpdatedRows } = await transaction
-    .updateTable('engine_model')
-    .set({ consumed_at: now })
-    .where('model', '=', model)
-    .where('key', '=', key)
-    .where('consumed_at', 'is', null)
-    .executeTakeFirstOrThrow()
-  if (numUpdatedRows === 1n) return true
+async function consume(unit: Unit, { model, key, retry }: Consume): Promise<boolean> {
+  const now = unit.clock.now()
+  const { numAffectedRows } = await useRow(unit, { model, key, now })
+  if (numAffectedRows === 1n) return true
   if (!retry) return false
-  const used = await transaction
-    .selectFrom('engine_model')
-    .select('consumed_at')
-    .where('model', '=', model)
-    .where('key', '=', key)
-    .executeTakeFirst()
+  const used = await readRow(unit, model, key)
   if (!used?.consumed_at || now - used.consumed_at >= retry.windowMilliseconds) return false
-  const successor = await transaction
-    .selectFrom('engine_model')
-    .select('consumed_at')
-    .where('model', '=', model)
-    .where('key', '=', retry.successorKey)
-    .executeTakeFirst()
+  const successor = await readRow(unit, model, retry.successorKey)
   return successor !== undefined && successor.consumed_at === null
 }
 
-async function put(unit: Unit, row: Put): Promise<boolean> {
-  const { transaction, clock } = unit
-  if (await isOfRevokedGrant(unit, row)) return false
-  if (row.model === 'Session') return putSession(unit, row)
-  const values = toRow(row, clock.now())
-  const { model: _model, key: _key, consumed_at: _consumed, ...changes } = values
-  await transaction
-    .insertInto('engine_model')
-    .values(values)
-    .onConflict((conflict) =>
-      row.model === 'RefreshToken'
-        ? conflict.columns(['model', 'key']).doNothing()
-        : conflict.columns(['model', 'key']).doUpdateSet(changes),
-    )
-    .execute()
-  if (row.grantId !== undefined) await keepGrantFor(unit, row.grantId, values.expires_at)
-  return true
+async function readRow(unit: Unit, model: string, key: string) {
+  const { rows } = await selectRow(unit, { model, key })
+  return rows[0]
 }
 
-/** A refresh token that is used again and again outlives the day when its grant was given. */
-async function keepGrantFor(
-  { transaction }: Unit,
-  grantId: string,
-  expiresAt: number | null,
-): Promise<void> {
-  await transaction
-    .updateTable('engine_model')
-    .set({ expires_at: expiresAt })
-    .where('model', '=', 'Grant')
-    .where('key', '=', grantId)
-    .where('expires_at', '<', expiresAt)
-    .execute()
+async function put(unit: Unit, row: Put): Promise<boolean> {
+  if (await isOfRevokedGrant(unit, row)) return false
+  if (row.model === 'Session') return putSession(unit, row)
+  const values = toRow(row, unit.clock.now())
+  if (row.model === 'RefreshToken') await insertRow(unit, values)
+  else await putRow(unit, values)
+  // A refresh token that is used again and again outlives the day when its grant was given.
+  const { grantId } = row
+  if (grantId !== undefined) await prolongGrant(unit, { grantId, expiresAt: values.expires_at })
+  return true
 }
 
 /**
@@ -177,18 +155,11 @@ async function keepGrantFor(
  * a request that still held it must not raise it.
  */
 async function putSession(unit: Unit, row: Put): Promise<boolean> {
-  const { transaction, clock } = unit
   const ended =
     (await isBuried(unit, 'Session', row.key)) ||
     (row.uid !== undefined && (await isBuried(unit, 'Session uid', row.uid)))
   if (ended) return true
-  const siblings = await transaction
-    .selectFrom('engine_model')
-    .select(['payload', 'written_at'])
-    .where('model', '=', 'Session')
-    .where((where) => where.or([where('uid', '=', row.uid ?? ''), where('key', '=', row.key)]))
-    .orderBy('written_at')
-    .execute()
+  const { rows: siblings } = await selectSiblings(unit, { uid: row.uid ?? '', key: row.key })
   const authorizations = Object.assign(
     {},
     ...siblings.map(({ payload }) => readAuthorizations(JSON.parse(payload), row)),
@@ -198,46 +169,23 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
     Object.keys(authorizations).length > 0 ? { ...row.payload, authorizations } : row.payload
   // The newest row knows most, and it is the one to be found: whatever the clock of its writer says.
   const last = siblings.at(-1)?.written_at ?? 0
-  const values = toRow({ ...row, payload }, Math.max(clock.now(), last + 1))
-  const { model: _model, key: _key, ...changes } = values
-  await transaction
-    .insertInto('engine_model')
-    .values(values)
-    .onConflict((conflict) => conflict.columns(['model', 'key']).doUpdateSet(changes))
-    .execute()
+  await putRow(unit, toRow({ ...row, payload }, Math.max(unit.clock.now(), last + 1)))
   if (row.replaces !== undefined) await replaceSession(unit, row, row.replaces)
   return true
 }
 
 /** An anonymous session was promised to nobody, and one of another person must not be left behind. */
 async function replaceSession(unit: Unit, { accountId }: Put, replaced: string): Promise<void> {
-  const { transaction } = unit
-  const old = await transaction
-    .selectFrom('engine_model')
-    .select('account_id')
-    .where('model', '=', 'Session')
-    .where('key', '=', replaced)
-    .executeTakeFirst()
+  const old = await readRow(unit, 'Session', replaced)
   if (accountId !== undefined && old?.account_id === accountId) return
   await destroy(unit, 'Session', replaced)
 }
 
 async function settle(unit: Unit, key: string): Promise<void> {
-  const { transaction } = unit
-  const row = await transaction
-    .selectFrom('engine_model')
-    .select('replaces')
-    .where('model', '=', 'Session')
-    .where('key', '=', key)
-    .executeTakeFirst()
+  const row = await readRow(unit, 'Session', key)
   if (!row?.replaces) return
   await destroy(unit, 'Session', row.replaces)
-  await transaction
-    .updateTable('engine_model')
-    .set({ replaces: null })
-    .where('model', '=', 'Session')
-    .where('key', '=', key)
-    .execute()
+  await forgetReplaced(unit, { key })
 }
 
 /** What another person authorised in this browser before is none of the new person's. */
@@ -247,28 +195,18 @@ function readAuthorizations(payload: Record<string, unknown>, row: Put): unknown
 
 async function insertOnce(unit: Unit, row: ModelRow): Promise<boolean> {
   if (await isOfRevokedGrant(unit, row)) return false
-  const { numInsertedOrUpdatedRows } = await unit.transaction
-    .insertInto('engine_model')
-    .values(toRow(row, unit.clock.now()))
-    .onConflict((conflict) => conflict.columns(['model', 'key']).doNothing())
-    .executeTakeFirstOrThrow()
-  return numInsertedOrUpdatedRows === 1n
+  const { numAffectedRows } = await insertRow(unit, toRow(row, unit.clock.now()))
+  return numAffectedRows === 1n
 }
 
-async function isOfRevokedGrant({ transaction }: Unit, { grantId }: ModelRow): Promise<boolean> {
-  return grantId !== undefined && isRevoked(transaction, 'grant', grantId)
+async function isOfRevokedGrant(unit: Unit, { grantId }: ModelRow): Promise<boolean> {
+  return grantId !== undefined && isRevoked(unit, 'grant', grantId)
 }
 
 export async function destroy(unit: Unit, model: string, key: string): Promise<void> {
-  const { transaction } = unit
-  const row = await transaction
-    .deleteFrom('engine_model')
-    .where('model', '=', model)
-    .where('key', '=', key)
-    .returning(['expires_at'])
-    .executeTakeFirst()
+  const { rows } = await deleteRow(unit, { model, key })
   if (model === 'Grant') await revokeGrant(unit, key, 'grant_revoked')
-  if (model === 'Session') await bury(unit, 'Session', key, row?.expires_at ?? 0)
+  if (model === 'Session') await bury(unit, 'Session', key, rows[0]?.expires_at ?? 0)
 }
 
 export async function endSession(
@@ -277,12 +215,7 @@ export async function endSession(
   knownSids: readonly string[],
   reason: RevocationReason,
 ): Promise<void> {
-  const rows = await unit.transaction
-    .deleteFrom('engine_model')
-    .where('model', '=', 'Session')
-    .where('uid', '=', uid)
-    .returning(['expires_at', 'payload'])
-    .execute()
+  const { rows } = await deleteSession(unit, { uid })
   const last = Math.max(0, ...rows.map(({ expires_at }) => expires_at ?? 0))
   await bury(unit, 'Session uid', uid, last)
   // Two tabs may have given one client two of them, each in the row of its tab.
@@ -298,11 +231,7 @@ function readSids(payload: string): string[] {
 }
 
 async function revokeGrant(unit: Unit, grantId: string, reason: RevocationReason): Promise<void> {
-  const rows = await unit.transaction
-    .deleteFrom('engine_model')
-    .where('grant_id', '=', grantId)
-    .returning('expires_at')
-    .execute()
+  const { rows } = await deleteGrant(unit, { grantId })
   const last = Math.max(0, ...rows.map(({ expires_at }) => expires_at ?? 0))
   await revoke(unit, 'grant', [grantId], reason, last)
 }
@@ -321,37 +250,18 @@ async function revoke(
 }
 
 async function bury(
-  { transaction, clock }: Unit,
+  unit: Unit,
   kind: 'Session' | 'Session uid',
   key: string,
   lastExpiry: number,
 ): Promise<void> {
-  const expiresAt = Math.max(lastExpiry, clock.now()) + TOMBSTONE_MILLISECONDS
-  await transaction
-    .insertInto('tombstone')
-    .values({ kind, key, expires_at: expiresAt })
-    .onConflict((conflict) => conflict.columns(['kind', 'key']).doNothing())
-    .execute()
+  const expiresAt = Math.max(lastExpiry, unit.clock.now()) + TOMBSTONE_MILLISECONDS
+  await insertTombstone(unit, { kind, key, expiresAt })
 }
 
-async function isBuried({ transaction }: Unit, kind: 'Session' | 'Session uid', key: string) {
-  const row = await transaction
-    .selectFrom('tombstone')
-    .select('key')
-    .where('kind', '=', kind)
-    .where('key', '=', key)
-    .executeTakeFirst()
-  return row !== undefined
-}
-
-async function grantOf({ transaction }: Unit, model: string, key: string) {
-  const row = await transaction
-    .selectFrom('engine_model')
-    .select('grant_id')
-    .where('model', '=', model)
-    .where('key', '=', key)
-    .executeTakeFirst()
-  return row?.grant_id ?? undefined
+async function isBuried(unit: Unit, kind: 'Session' | 'Session uid', key: string) {
+  const { rows } = await selectTombstone(unit, { kind, key })
+  return rows.length > 0
 }
 
 async function purgeExpired(database: Database, before: number, limit: number) {

@@ -6,7 +6,14 @@ import type {
   RevocationStore,
   RevokedKind,
 } from '../revocation/revocation.ts'
-import { lockLog, prepareRead, refuseUnstorable, type Database } from './database.ts'
+import {
+  defineStatement,
+  lockLog,
+  prepareRead,
+  refuseUnstorable,
+  type Database,
+  type Scope,
+} from './database.ts'
 import type { Schema } from './schema.ts'
 
 export function createRevocationStore(database: Database): RevocationStore {
@@ -65,49 +72,62 @@ export async function appendRevocations(
   if (entries.length === 0) return
   refuseUnstorable(entries)
   await lockLog(database, transaction, 'revocation')
-  let sequence = await readNewestPlace(transaction)
+  const scope = { database, transaction }
+  let sequence = await readNewestPlace(scope)
   for (const entry of entries) {
     const { kind, subject } = entry
     const repeats = kind === 'user' || kind === 'client'
-    if (!repeats && (await isRevoked(transaction, kind, subject))) continue
+    if (!repeats && (await isRevoked(scope, kind, subject))) continue
     sequence += 1
-    await transaction
-      .insertInto('revocation')
-      .values({
-        sequence,
-        kind,
-        subject,
-        reason: entry.reason,
-        revoked_at: entry.revokedAt,
-        expires_at: entry.expiresAt,
-      })
-      .execute()
+    await insertEntry(scope, {
+      sequence,
+      kind,
+      subject,
+      reason: entry.reason,
+      revoked_at: entry.revokedAt,
+      expires_at: entry.expiresAt,
+    })
   }
 }
 
+const insertEntry = defineStatement<Schema['revocation']>((db, values) =>
+  db.insertInto('revocation').values({
+    sequence: values.sequence,
+    kind: values.kind,
+    subject: values.subject,
+    reason: values.reason,
+    revoked_at: values.revoked_at,
+    expires_at: values.expires_at,
+  }),
+)
+
+const selectNewest = defineStatement((db) =>
+  db.selectFrom('revocation').select(({ fn }) => fn.max('sequence').as('newest')),
+)
+
 /** Inside of a transaction that has locked the log. */
-export async function readNewestPlace(transaction: Transaction<Schema>): Promise<number> {
-  const { newest } = await transaction
-    .selectFrom('revocation')
-    .select(({ fn }) => fn.max('sequence').as('newest'))
-    .executeTakeFirstOrThrow()
-  return newest ?? 0
+export async function readNewestPlace(scope: Scope): Promise<number> {
+  const { rows } = await selectNewest(scope, {})
+  return rows[0]?.newest ?? 0
 }
+
+const selectRevoked = defineStatement<{ kind: RevokedKind; subject: string }>((db, values) =>
+  db
+    .selectFrom('revocation')
+    .select('sequence')
+    .where('kind', '=', values.kind)
+    .where('subject', '=', values.subject)
+    .limit(1),
+)
 
 /** Inside of a transaction, which may have written the entry itself. */
 export async function isRevoked(
-  transaction: Transaction<Schema>,
+  scope: Scope,
   kind: RevokedKind,
   subject: string,
 ): Promise<boolean> {
-  const row = await transaction
-    .selectFrom('revocation')
-    .select('sequence')
-    .where('kind', '=', kind)
-    .where('subject', '=', subject)
-    .limit(1)
-    .executeTakeFirst()
-  return row !== undefined
+  const { rows } = await selectRevoked(scope, { kind, subject })
+  return rows.length > 0
 }
 
 function toRevocation(row: Selectable<Schema['revocation']>): Revocation {
