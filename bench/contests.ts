@@ -53,6 +53,19 @@ const entry = {
   expiresAt: clock.now() + HOUR,
 } as const
 
+const auditEntry = (sequence: number, requestId: string) => ({
+  sequence,
+  at: clock.now(),
+  event: 'signed_in',
+  by: 'user' as const,
+  accountId: 'acc-7',
+  clientId: 'client-7',
+  requestId,
+  facts: '{}',
+  previous: 'hash',
+  hash: 'hash',
+})
+
 const ROWS = 500
 
 /** What the reads find. */
@@ -73,6 +86,9 @@ export async function populate(stores: Stores): Promise<void> {
   const revoked = Array.from({ length: ROWS }, (_, index) => `token ${index}`)
   await stores.revocations.append(
     revoked.map((subject) => ({ ...entry, kind: 'token', subject }) as const),
+  )
+  await stores.audit.append(async () =>
+    Array.from({ length: ROWS }, (_, index) => auditEntry(index + 1, 'request')),
   )
 }
 
@@ -186,21 +202,8 @@ export const CONTESTS: readonly Contest[] = [
     port: 'audit',
     name: 'append',
     isBound: true,
-    place: 1,
+    place: ROWS + 1,
     run: ({ audit }, { id }) =>
-      audit.append(async (head) => [
-        {
-          sequence: (head?.sequence ?? 0) + 1,
-          at: 1_750_000_000_000,
-          event: 'signed_in',
-          by: 'user',
-          accountId: 'acc-7',
-          clientId: 'client-7',
-          requestId: id,
-          facts: '{}',
-          previous: 'hash',
-          hash: 'hash',
-        },
-      ]),
+      audit.append(async (head) => [auditEntry((head?.sequence ?? 0) + 1, id)]),
   },
 ]

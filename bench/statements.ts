@@ -195,11 +195,7 @@ export function openBarePostgres(url: string): BareDriver {
 let places = 1_000_000
 
 /** The parameters of one run. */
-function fill(
-  statements: readonly Statement[],
-  token: Token = MARK,
-  marked?: number | undefined,
-): unknown[][] {
+function fill(statements: readonly Statement[], token: Token = MARK, marked?: number): unknown[][] {
   places += 1
   const own = places
   return statements.map(({ parameters }) =>
