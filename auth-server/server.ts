@@ -80,7 +80,8 @@ export async function createAuthServer(
   const { encryptionKey } = config.keys
   if (encryptionKey && 'file' in encryptionKey) await warnOfReaders(encryptionKey.file, log)
   const metrics = cleanUp.use(await openMetrics(config.metrics, log))
-  const stores = cleanUp.use(await openStores(config.database.url, clock))
+  const redis = config.redis && { url: config.redis.url, log }
+  const stores = cleanUp.use(await openStores(config.database.url, clock, { redis }))
   const key = createAuditKey(deriveKey(rootKey, 'audit'))
   await requireSameKey(stores.audit, key)
   const meter = metrics?.metrics.audit
@@ -137,7 +138,7 @@ const requestId = () => currentRequest.getStore()?.requestId ?? ''
 async function compose(services: Services, isDraining: () => boolean) {
   const { loaded, issuer, keys, stores, audit, metrics, clock, log } = services
   const { config } = loaded
-  const { accounts, clients } = stores
+  const { accounts, clients, createLimiter } = stores
   const events = createEvents(log, { metrics, audit })
   const hasher = createPasswordHasher({
     concurrency: config.signIn.hashConcurrency,
@@ -154,7 +155,7 @@ async function compose(services: Services, isDraining: () => boolean) {
     verifySecret: createSecretVerifier({
       clients,
       hasher,
-      throttle: createGuessThrottle(config.signIn),
+      throttle: createGuessThrottle(config.signIn, { what: 'client', createLimiter }),
       events,
     }),
   })
@@ -166,7 +167,7 @@ async function compose(services: Services, isDraining: () => boolean) {
       signIn: createSignIn({
         accounts,
         hasher,
-        throttle: createGuessThrottle(config.signIn),
+        throttle: createGuessThrottle(config.signIn, { what: 'password', createLimiter }),
         events,
         clock,
       }),
@@ -180,7 +181,7 @@ async function compose(services: Services, isDraining: () => boolean) {
   const app = createApp(
     {
       host,
-      health: { pings: { database: stores.ping }, isDraining },
+      health: { pings: stores.pings, isDraining },
       log,
       clock,
       pages: [refuseWhileBehind(audit.isBehind), createAssetRoutes(assets), interactions],

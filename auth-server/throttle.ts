@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { isIPv6 } from 'node:net'
-import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
+import { RateLimiterMemory, RateLimiterRes, type RateLimiterAbstract } from 'rate-limiter-flexible'
 
 export interface GuessLimit {
   readonly attempts: number
@@ -32,6 +32,16 @@ export interface GuessThrottle {
   begin(subject: string, address: string): Promise<Guess | Throttled>
 }
 
+/** Makes a counter. `name` tells it from others where they are kept together. */
+export type CreateLimiter = (name: string, limit: GuessLimit) => RateLimiterAbstract
+
+export interface ThrottleOptions {
+  /** What is guessed at: each has counters of its own. Default: `password`. */
+  readonly what?: 'password' | 'client'
+  /** Default: counters in the memory of this process. */
+  readonly createLimiter?: CreateLimiter
+}
+
 /** From everywhere together a subject may be guessed at this often as much as from one address. */
 const SUBJECT_FACTOR = 10
 
@@ -39,14 +49,17 @@ const SUBJECT_FACTOR = 10
  * Counts a guess before it is made, so that a hundred at once do not all pass before the first has
  * turned out wrong.
  */
-export function createGuessThrottle(limits: GuessLimits): GuessThrottle {
-  const pair = createLimiter('pair', limits.perAccount)
-  const subjectWide = createLimiter('subject', {
+export function createGuessThrottle(
+  limits: GuessLimits,
+  { what = 'password', createLimiter = limitInMemory }: ThrottleOptions = {},
+): GuessThrottle {
+  const pair = createLimiter(`${what}_pair`, limits.perAccount)
+  const subjectWide = createLimiter(`${what}_subject`, {
     ...limits.perAccount,
     attempts: limits.perAccount.attempts * SUBJECT_FACTOR,
   })
-  const address = createLimiter('address', limits.perAddress)
-  const overall = createLimiter('overall', limits.overall)
+  const address = createLimiter(`${what}_address`, limits.perAddress)
+  const overall = createLimiter(`${what}_overall`, limits.overall)
   return {
     async peek(subject, from) {
       const place = toNetwork(from)
@@ -54,7 +67,7 @@ export function createGuessThrottle(limits: GuessLimits): GuessThrottle {
     },
     async begin(subject, from) {
       const place = toNetwork(from)
-      const taken: (readonly [RateLimiterMemory, string])[] = []
+      const taken: (readonly [RateLimiterAbstract, string])[] = []
       // What is not bounded by what the sender has comes last: an address that is refused leaves
       // nothing in memory for each of the names that it makes up.
       const wanted = [
@@ -80,11 +93,14 @@ function keyOfPair(subject: string, place: string): string {
   return digest(`${subject}\0${place}`)
 }
 
-function createLimiter(keyPrefix: string, { attempts, windowSeconds }: GuessLimit) {
+export function limitInMemory(
+  keyPrefix: string,
+  { attempts, windowSeconds }: GuessLimit,
+): RateLimiterAbstract {
   return new RateLimiterMemory({ keyPrefix, points: attempts, duration: windowSeconds })
 }
 
-async function consume(limiter: RateLimiterMemory, key: string): Promise<Throttled | undefined> {
+async function consume(limiter: RateLimiterAbstract, key: string): Promise<Throttled | undefined> {
   try {
     await limiter.consume(key)
     return undefined
@@ -94,13 +110,13 @@ async function consume(limiter: RateLimiterMemory, key: string): Promise<Throttl
   }
 }
 
-async function isSpent(limiter: RateLimiterMemory, key: string): Promise<Throttled | undefined> {
+async function isSpent(limiter: RateLimiterAbstract, key: string): Promise<Throttled | undefined> {
   const state = await limiter.get(key)
   if (!state || state.remainingPoints > 0) return undefined
   return { retryAfterSeconds: Math.max(1, Math.ceil(state.msBeforeNext / 1000)) }
 }
 
-async function giveBack(taken: readonly (readonly [RateLimiterMemory, string])[]): Promise<void> {
+async function giveBack(taken: readonly (readonly [RateLimiterAbstract, string])[]): Promise<void> {
   for (const [limiter, key] of taken) await limiter.reward(key)
 }
 

@@ -150,6 +150,20 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       ['metrics.port', { listen: { port: 9464 }, metrics: { host: '10.0.0.1' } }],
     ],
   },
+  PR111: {
+    accepted: [
+      { redis: { url: 'redis://localhost' } },
+      { redis: { url: 'redis://:secret@127.0.0.1:6380/3' } },
+      { redis: { url: 'rediss://ann:secret@redis.example' } },
+    ],
+    refused: ['', 'localhost:6379', 'http://localhost', 'redis:///1', 'redis://h/name'].map(
+      (url) => ['redis.url', { redis: { url } }],
+    ),
+  },
+  PR112: {
+    accepted: [{ redis: { url: 'rediss://redis.example' } }, { redis: { url: 'redis://[::1]' } }],
+    refused: [['redis.url', { redis: { url: 'redis://redis.example' } }]],
+  },
   PR201: {
     accepted: [withResources({}, { identifier: 'urn:b' })],
     refused: [['resources.1.identifier', withResources({}, { audience: 'other' })]],
@@ -398,6 +412,7 @@ test('refuses what is unsafe and warns of what is worth a look', () => {
     'PR107',
     'PR108',
     'PR109',
+    'PR112',
     'PR206',
     'PR207',
     'PR350',

@@ -32,6 +32,7 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
   if (knows('trustedProxies')) checkProxies(config.trustedProxies, report)
   if (knows('listen', 'metrics')) checkMetrics(config, report)
   if (knows('database')) checkDatabase(config.database.url, report)
+  if (config.redis && knows('redis')) checkRedis(config.redis.url, report)
   if (knows('tokens')) checkLives(config.tokens, report)
   if (knows('resources')) checkResources(config.resources, issuer?.origin, report)
   if (knows('roles', 'resources')) checkRoles(config, report)
@@ -146,6 +147,21 @@ function checkDatabaseServer(text: string, path: Path, report: Report): void {
   if (isSocket || isLoopback(url.hostname) || url.searchParams.get('sslmode') === 'verify-full')
     return
   report('PR109', path, 'add ?sslmode=verify-full, or whoever is in between reads and changes it')
+}
+
+function checkRedis(text: string, report: Report): void {
+  const path: Path = ['redis', 'url']
+  const url = URL.parse(text)
+  const isWellFormed =
+    /^rediss?:$/.test(url?.protocol ?? '') &&
+    url?.hostname !== '' &&
+    /^\/?\d*$/.test(url?.pathname ?? 'x')
+  if (!url || !isWellFormed) {
+    report('PR111', path, 'expected redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER')
+    return
+  }
+  if (url.protocol === 'rediss:' || isLoopback(url.hostname)) return
+  report('PR112', path, 'use rediss:, or whoever is in between reads sessions and makes them')
 }
 
 function checkLives(tokens: Config['tokens'], report: Report): void {

@@ -138,13 +138,13 @@ test('names the variable that a mistake came from', async () => {
     PORT: '70000',
     ISSUER: 'nowhere',
     DATABASE_URL: 'postgres://u:hunter2@h',
-    REDIS_URL: 'redis://:hunter2@h',
+    REDIS_URL: 'http://:hunter2@h',
   }
   expect(await mistakesOf(place.load({ environment }))).toEqual([
-    'REDIS_URL: Redis comes with a later version: unset this variable until then',
     'PORT (listen.port): expected a whole number from 0 to 65535, got 70000',
     'ISSUER (issuer): PR101: expected an origin such as https://id.example.org, without a slash at the end, got "nowhere"',
     'DATABASE_URL (database.url): PR105: expected postgres://USER@HOST:PORT/DATABASE',
+    'REDIS_URL (redis.url): PR111: expected redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER',
   ])
 })
 

@@ -62,9 +62,9 @@ export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfi
   const file = findFile(workingFolder, options.file)
   const written = file === undefined ? {} : await readConfigFile(file)
   const folder = file === undefined ? workingFolder : path.dirname(file)
-  const { raw, sources, mistakes } = applyEnvironment(written, environment, workingFolder)
+  const { raw, sources } = applyEnvironment(written, environment, workingFolder)
   const validated = validateConfig(followPort(raw))
-  const all = [...mistakes, ...validated.mistakes]
+  const all = [...validated.mistakes]
   const readSecret = createSecretReader(environment)
   const config = validated.config && makeAbsolute(validated.config, folder)
   if (config && checkSecrets) {
@@ -170,7 +170,6 @@ function unreadable(file: string, cause: unknown): PortreeveError {
 interface Overridden {
   readonly raw: unknown
   readonly sources: ReadonlyMap<string, string>
-  readonly mistakes: readonly Mistake[]
 }
 
 function applyEnvironment(
@@ -179,14 +178,9 @@ function applyEnvironment(
   workingFolder: string,
 ): Overridden {
   const sources = new Map<string, string>()
-  const mistakes: Mistake[] = []
-  if (isSet(environment['REDIS_URL'])) {
-    const message = 'Redis comes with a later version: unset this variable until then'
-    mistakes.push({ path: ['REDIS_URL'], message })
-  }
-  if (!isObject(written)) return { raw: written, sources, mistakes }
+  if (!isObject(written)) return { raw: written, sources }
   const raw = { ...written }
-  const { PORT: port, ISSUER: issuer, DATABASE_URL: url } = environment
+  const { PORT: port, ISSUER: issuer, DATABASE_URL: url, REDIS_URL: redis } = environment
   if (isSet(issuer)) {
     raw['issuer'] = issuer
     sources.set('issuer', 'ISSUER')
@@ -199,7 +193,11 @@ function applyEnvironment(
     raw['database'] = override(raw['database'], 'url', resolveDatabase(url, workingFolder))
     sources.set('database.url', 'DATABASE_URL')
   }
-  return { raw, sources, mistakes }
+  if (isSet(redis)) {
+    raw['redis'] = override(raw['redis'], 'url', redis)
+    sources.set('redis.url', 'REDIS_URL')
+  }
+  return { raw, sources }
 }
 
 function isSet(value: string | undefined): value is string {

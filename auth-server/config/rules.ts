@@ -21,6 +21,8 @@ export const RULES = {
   PR108: warning('Refresh tokens and sessions of more than 90 days outlive most reasons for them.'),
   PR109: warning('A database on another machine is reached by TLS that names it.'),
   PR110: refused('The metrics have a port of their own.'),
+  PR111: refused('Redis is redis:// or rediss://, with a host.'),
+  PR112: warning('A Redis on another machine is reached by TLS (rediss:).'),
 
   PR201: refused('No two resources have one identifier.'),
   PR202: refused('No two resources have one audience, nor one the identifier of the other.'),

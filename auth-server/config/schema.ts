@@ -218,6 +218,18 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe('Where everything is kept.'),
+  redis: z
+    .strictObject({
+      url: z
+        .string()
+        .describe(
+          '`redis://HOST:PORT/NUMBER`, or `rediss:` with TLS (Redis 7 or later). A password belongs into `REDIS_URL`, not into the file.',
+        ),
+    })
+    .optional()
+    .describe(
+      'Where sessions and whatever else may expire is kept, and guesses are counted for all instances. Absent, sessions are in the database, and each process counts for itself.',
+    ),
   rootKey: secretSource
     .default({ file: 'portreeve.key' })
     .describe(

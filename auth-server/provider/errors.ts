@@ -20,6 +20,8 @@ class TemporarilyUnavailable extends errors.OIDCProviderError {
     const root = cause.cause instanceof Error ? ` (${cause.cause.message})` : ''
     this.error_detail = cause.message + root
     this.expose = true
+    // The person tries again here; the client could do nothing with it.
+    this.allow_redirect = false
   }
 }
 

@@ -105,7 +105,7 @@ test('reads a copy that has a log beside it, as cp leaves one', async () => {
 test('is refused while another connection is open, idle or not, and changes nothing', async () => {
   using pair = await makePair()
   await using stores = await openStores(`sqlite:${pair.target}`, clock)
-  await stores.ping()
+  await stores.pings['database']?.()
   const before = readdirSync(pair.folder.path)
   await expect(
     restore(pair.copy, pair.target, '.before', { replaces: true }),

@@ -18,7 +18,7 @@ test('opens a new database, and the same one again', async () => {
   const url = `sqlite:${folder.file('a.sqlite')}`
   for (let count = 0; count < 2; count += 1) {
     await using stores = await openStores(url, clock)
-    await expect(stores.ping()).resolves.toBeUndefined()
+    await expect(stores.pings['database']?.()).resolves.toBeUndefined()
   }
 })
 
@@ -26,7 +26,7 @@ test('keeps a new database, and the log beside it, for its owner alone', async (
   using folder = makeFolder()
   const file = folder.file('a.sqlite')
   await using stores = await openStores(`sqlite:${file}`, clock)
-  await stores.ping()
+  await stores.pings['database']?.()
   const modes = [file, `${file}-wal`].map((name) => statSync(name).mode & 0o777)
   expect(modes).toEqual([0o600, 0o600])
 })

@@ -1,11 +1,14 @@
 import type { AccountStore } from '../accounts/account.ts'
+import type { TransferStore } from '../admin/transfer.ts'
 import type { AuditStore } from '../audit/audit.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
 import type { KeyStore } from '../keys/keyset.ts'
+import type { Logger } from '../log.ts'
 import type { ModelStore } from '../provider/model-store.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
+import { limitInMemory, type CreateLimiter } from '../throttle.ts'
 import { createAccountStore } from './accounts.ts'
 import { createAuditStore } from './audit.ts'
 import { createClientStore } from './clients.ts'
@@ -14,8 +17,13 @@ import { createKeyStore } from './keys.ts'
 import { migrate } from './migrate.ts'
 import { createModelStore } from './models.ts'
 import { openPostgres } from './postgres.ts'
+import { limitInRedis } from './redis-limits.ts'
+import { keepInRedis } from './redis-models.ts'
+import { watchSessions } from './redis-watch.ts'
+import { openRedis } from './redis.ts'
 import { createRevocationStore } from './revocations.ts'
 import { openSqlite } from './sqlite.ts'
+import { createTransferStore } from './transfer.ts'
 
 const MEMORY_URL = 'sqlite::memory:'
 const MIGRATION_TIMEOUT_MS = 300_000
@@ -28,8 +36,16 @@ export interface Stores extends AsyncDisposable {
   readonly keys: KeyStore
   readonly models: ModelStore
   readonly revocations: RevocationStore
-  /** Resolves if the database answers. */
-  ping(): Promise<void>
+  readonly transfer: TransferStore
+  /** Counters of guesses. */
+  readonly createLimiter: CreateLimiter
+  /** What the stores stand on, by name. Each resolves if it answers. */
+  readonly pings: Readonly<Record<string, () => Promise<void>>>
+}
+
+export interface StoresOptions {
+  /** Where sessions and whatever else may expire is kept. Default: with everything else. */
+  readonly redis?: { readonly url: string; readonly log: Logger } | undefined
 }
 
 /**
@@ -39,24 +55,65 @@ export interface Stores extends AsyncDisposable {
  * `sqlite::memory:`, or `postgres://…`. Throws `misconfigured` for anything else and for a database of
  * a newer version, `storage_failed` where the database cannot be opened.
  */
-export async function openStores(url: string, clock: Clock): Promise<Stores> {
-  const database = await openCurrent(url, clock).catch((cause: unknown) => {
-    throw describeOpening(url, cause)
-  })
+export async function openStores(
+  url: string,
+  clock: Clock,
+  { redis }: StoresOptions = {},
+): Promise<Stores> {
+  await using cleanUp = new AsyncDisposableStack()
+  const database = cleanUp.use(
+    await openCurrent(url, clock).catch((cause: unknown) => {
+      throw describeOpening(url, cause)
+    }),
+  )
+  const sql = createModelStore(database, clock)
+  const perishable = redis && cleanUp.use(await openPerishable({ ...redis, database, sql, clock }))
   const anything = prepareRead(database, (db) =>
     db.selectFrom('schema_migration').select('name').limit(1),
   )
+  const opened = cleanUp.move()
   return {
     accounts: createAccountStore(database, clock),
     audit: createAuditStore(database),
     clients: createClientStore(database, clock),
     keys: createKeyStore(database),
-    models: createModelStore(database, clock),
+    models: perishable?.models ?? sql,
     revocations: createRevocationStore(database),
-    async ping() {
-      await anything(1)
+    transfer: createTransferStore(database, clock),
+    createLimiter: perishable?.createLimiter ?? limitInMemory,
+    pings: {
+      async database() {
+        await anything(1)
+      },
+      ...(perishable ? { redis: perishable.ping } : {}),
     },
-    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  }
+}
+
+interface PerishableOptions {
+  readonly url: string
+  readonly database: Database
+  readonly sql: ModelStore
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** What may expire, in Redis, looked after while it is open. */
+async function openPerishable({ url, ...collaborators }: PerishableOptions) {
+  const { sql, clock, log } = collaborators
+  await using cleanUp = new AsyncDisposableStack()
+  const redis = cleanUp.use(await openRedis(url, log))
+  const models = keepInRedis(sql, redis, clock)
+  cleanUp.use(await watchSessions({ ...collaborators, models, redis }))
+  const running = cleanUp.move()
+  return {
+    models,
+    createLimiter: limitInRedis(redis),
+    async ping() {
+      await redis.run((client) => client.ping())
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
   }
 }
 
