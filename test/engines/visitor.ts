@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { createBrowser, type Browser, type Page } from '../support/browser.ts'
 import {
@@ -27,6 +28,8 @@ interface VisitorOptions extends Place {
 }
 
 const BAD_GATEWAY = 502
+/** A process that is killed closes its connections one after the other: at once is too soon. */
+const RETRY_AFTER_MS = 200
 /** Who come at the same time under load. */
 export const VISITORS = 5
 
@@ -50,6 +53,7 @@ function createVisitor(options: VisitorOptions): { visit(): Promise<void> } {
     const answer = await ask()
     if (answer.status !== BAD_GATEWAY) return answer
     count(`${what} again`)
+    await wait(RETRY_AFTER_MS)
     return again()
   }
 
