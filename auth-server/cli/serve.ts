@@ -53,6 +53,7 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
             ['discovery', `${issuer}/.well-known/openid-configuration`],
             ['configuration', file ?? 'no file: the defaults'],
             ['database', nameDatabase(database) ?? 'in memory: it ends with the server'],
+            ...(config.redis ? [['sessions', nameRedis(config.redis.url)] as const] : []),
           ],
           style,
         ),
@@ -60,6 +61,11 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
         'Stop it with Ctrl+C.',
       ].join('\n\n'),
   }
+}
+
+/** Without who may use it. */
+function nameRedis(url: string): string {
+  return `Redis at ${new URL(url).host}`
 }
 
 function nameDatabase(place: DatabasePlace): string | undefined {

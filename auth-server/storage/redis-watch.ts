@@ -63,6 +63,8 @@ export async function watchSessions(
       log.error({ event: 'session_not_ended', err: error }),
     )
   })
+  // What was deleted before anybody listened.
+  void reconcile()
   const looking = lookAfter(collaborators, reconcile, stop.signal)
   return {
     async [Symbol.asyncDispose]() {

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createClient } from 'redis'
+import { createClient, ErrorReply } from 'redis'
 import { PortreeveError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { createBreaker } from './breaker.ts'
@@ -113,10 +113,9 @@ async function inTime<T>(work: Promise<T>): Promise<T> {
 /** An answer of Redis itself that says that it cannot do its work now. */
 const REFUSALS = /^(?:LOADING|BUSY|OOM|MISCONF|READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS) /
 
-/** Errors of Redis have a code as their first word; what else fails is the connection. */
+/** What is no answer of Redis is a failure of the connection. */
 function describeOutage(cause: unknown): PortreeveError | undefined {
   if (!(cause instanceof Error)) return undefined
-  const isAnswer = cause.name === 'ErrorReply' || cause.name === 'SimpleError'
-  if (isAnswer && !REFUSALS.test(cause.message)) return undefined
+  if (cause instanceof ErrorReply && !REFUSALS.test(cause.message)) return undefined
   return new PortreeveError('busy', 'The session store does not answer.', { cause })
 }

@@ -2,9 +2,11 @@ import { createClient } from 'redis'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { systemClock } from '../../auth-server/clock.ts'
-import type { Browser } from '../support/browser.ts'
+import { createLog } from '../../auth-server/log.ts'
+import { createBrowser, type Browser } from '../support/browser.ts'
 import { needEngines } from '../support/engines/need.ts'
 import { startRedis, type Redis } from '../support/engines/redis.ts'
+import { makeFolder } from '../support/folder.ts'
 import {
   authorizationUrl,
   authorize,
@@ -203,6 +205,118 @@ describe.skipIf(isMissing)(`sessions in Redis${note}`, () => {
     expect(names.some((name) => name.startsWith('interaction_'))).toBe(true)
     const kept = seen.filter((secret) => secret.length > 15 && dump.includes(secret))
     expect(kept).toEqual([])
+  })
+})
+
+describe.skipIf(isMissing)(`what Redis does not tell of${note}`, () => {
+  const endsBoth = async (redis: Redis, during: () => Promise<void>) => {
+    await using server = await startOn(redis)
+    const { browser } = await obtainTokens(server.issuer)
+    expect(await askSilently(server, browser)).toBeNull()
+    await during()
+    await until(async () => {
+      const { status } = await fetch(`${server.url}/readyz`)
+      return status === 200 && (await isSignedOut(server, browser))
+    }, 10_000)
+    return server.logged()
+  }
+
+  test('is noticed when Redis comes back empty', async () => {
+    await using redis = await startRedis({ durable: false })
+    const logged = await endsBoth(redis, async () => {
+      await redis.stop()
+      await redis.start()
+    })
+    expect(logged).toContain('redis_available')
+  })
+
+  test('is said at the start where it may not be asked to tell', async () => {
+    const directives = ['--rename-command', 'CONFIG', '']
+    await using redis = await startRedis({ directives })
+    const client = await connect(redis)
+    const logged = await endsBoth(redis, async () => {
+      await client.flushAll()
+    })
+    client.destroy()
+    expect(logged).toContain('redis-cli CONFIG SET notify-keyspace-events Egxe')
+  })
+
+  test('is asked for in addition to what an operator has set', async () => {
+    await using redis = await startRedis({ directives: ['--notify-keyspace-events', 'K$'] })
+    await using server = await startOn(redis)
+    expect(server.logged()).not.toContain('redis_notices_off')
+    const client = await connect(redis)
+    const { 'notify-keyspace-events': set = '' } = await client.configGet('notify-keyspace-events')
+    client.destroy()
+    expect(set.split('').toSorted().join('')).toBe('$EKegx')
+  })
+
+  test('is no revocation where Redis evicts', async () => {
+    const directives = ['--maxmemory', '4mb', '--maxmemory-policy', 'allkeys-random']
+    await using redis = await startRedis({ durable: false, directives })
+    await using server = await startOn(redis)
+    const client = await connect(redis)
+    const { browser } = await obtainTokens(server.issuer)
+    expect(await askSilently(server, browser)).toBeNull()
+    for (let count = 0; (await client.keys('session_*')).length > 0; count += 1) {
+      await client.set(`filler_${count}`, 'x'.repeat(100_000), {
+        expiration: { type: 'EX', value: 60 },
+      })
+    }
+    client.destroy()
+    await until(() => isSignedOut(server, browser), SOON_MS)
+    expect(await listRevoked(server)).not.toContain('session session_deleted')
+  })
+})
+
+describe.skipIf(isMissing)(`two instances on one Redis${note}`, () => {
+  test('count wrong guesses together', async () => {
+    await using redis = await startRedis()
+    const limit = { attempts: 4, windowSeconds: 60 }
+    await using one = await startServer((config) => ({
+      ...config,
+      redis: { url: redis.url },
+      signIn: { perAccount: limit },
+    }))
+    await using two = await one.startAnother()
+    const guess = async (issuer: string) => {
+      const browser = createBrowser(issuer)
+      const page = await browser.get(authorizationUrl(issuer, makePkce().challenge))
+      return (await browser.submit(page, '/sign-in', { username: 'alice', password: 'wrong' }))
+        .status
+    }
+    const statuses: number[] = []
+    for (const issuer of [one.issuer, two.issuer, one.issuer, two.issuer, one.issuer, two.issuer]) {
+      statuses.push(await guess(issuer))
+    }
+    expect(statuses.slice(-2)).toEqual([429, 429])
+    expect(statuses.slice(0, 4)).not.toContain(429)
+  })
+
+  test('take a proof once', async () => {
+    await using redis = await startRedis()
+    using folder = makeFolder()
+    const log = createLog('silent')
+    const open = () =>
+      openStores(`sqlite:${folder.file('a.sqlite')}`, systemClock, {
+        redis: { url: redis.url, log },
+      })
+    await using one = await open()
+    await using two = await open()
+    const results = await Promise.all(
+      Array.from({ length: 50 }, (_, index) =>
+        (index % 2 === 0 ? one : two).models.apply([
+          {
+            kind: 'insert',
+            model: 'ReplayDetection',
+            key: 'a proof',
+            payload: {},
+            expiresAt: systemClock.now() + 60_000,
+          },
+        ]),
+      ),
+    )
+    expect(results.filter(({ outcome }) => outcome === 'applied')).toHaveLength(1)
   })
 })
 
