@@ -7,6 +7,11 @@ import {
   type ClientOperations,
 } from './clients.ts'
 import { createKeyOperations, type KeyAdminCollaborators, type KeyOperations } from './keys.ts'
+import {
+  createTransferOperations,
+  type TransferCollaborators,
+  type TransferOperations,
+} from './transfer.ts'
 import { createUserOperations, type UserCollaborators, type UserOperations } from './users.ts'
 
 /** Everything that an operator can do, whichever way they ask. */
@@ -15,21 +20,24 @@ export interface Operations {
   readonly clients: ClientOperations
   readonly keys: KeyOperations
   readonly audit: AuditOperations
+  readonly transfer: TransferOperations
 }
 
 export type AdminCollaborators = UserCollaborators &
   ClientCollaborators &
+  TransferCollaborators &
   KeyAdminCollaborators & { readonly audit: AuditStore }
 
 /** The use-cases over the stores of one database and the rules of one configuration. */
 export function createOperations(
   collaborators: AdminCollaborators,
-  loaded: Pick<LoadedConfig, 'config' | 'file' | 'readSecret'>,
+  loaded: Pick<LoadedConfig, 'config' | 'file' | 'folder' | 'readSecret'>,
 ): Operations {
   return {
     users: createUserOperations(collaborators, loaded),
     clients: createClientOperations(collaborators, loaded),
     audit: createAuditOperations(collaborators),
     keys: createKeyOperations(collaborators, loaded),
+    transfer: createTransferOperations(collaborators, loaded),
   }
 }

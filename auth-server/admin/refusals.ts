@@ -2,7 +2,7 @@ import { formatPath } from '../config/echo.ts'
 import { isRefusal, type Finding, type Path } from '../config/rules.ts'
 import { describeIssues } from '../config/validate.ts'
 import type { z } from 'zod'
-import { PortreeveError } from '../errors.ts'
+import { PortreeveError, type ErrorCode } from '../errors.ts'
 
 /** Where the configuration says the same things: `['clients', 0]`. */
 type Place = readonly ['clients' | 'users', 0]
@@ -39,8 +39,9 @@ const MOST_MISTAKES = 10
 /** One refusal that lists everything that is wrong, up to what somebody may want to read. */
 export function refuseInput(
   mistakes: readonly { readonly path: Path; readonly message: string }[],
+  code: ErrorCode = 'invalid_input',
 ): PortreeveError {
-  const shown = mistakes.slice(0, MOST_MISTAKES)
+  const shown = mistakes.slice(0, MOST_MISTAKES).map(({ path, message }) => ({ path, message }))
   const lines = shown.map(({ path, message }) => `${formatPath(path)}: ${message}`)
   const left = mistakes.length - shown.length
   const more = left > 0 ? [`… and ${left} more`] : []
@@ -48,7 +49,7 @@ export function refuseInput(
     lines.length === 1
       ? lines.join('')
       : [`${mistakes.length} mistakes:`, ...lines, ...more].join('\n  ')
-  return new PortreeveError('invalid_input', text, { cause: { mistakes: shown } })
+  return new PortreeveError(code, text, { cause: { mistakes: shown } })
 }
 
 /** What belongs to the configuration file is changed there. */

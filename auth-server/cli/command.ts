@@ -13,15 +13,14 @@ export interface CommonOptions {
 /** What a command does with the operations. */
 export type Work = (operations: Operations, loaded: LoadedConfig) => Promise<Report>
 
+/** `is imagined`: one that is not there yet is taken to be empty, and is not made. */
+export type DatabaseUse = 'must exist' | 'may be made' | 'is imagined'
+
 /** What the commands need to do their work. */
 export interface Cli {
   readonly world: World
   /** Does the work on the database of the configuration, and prints what it answers. */
-  operate(
-    options: CommonOptions,
-    work: Work,
-    database?: 'must exist' | 'may be made',
-  ): Promise<void>
+  operate(options: CommonOptions, work: Work, database?: DatabaseUse): Promise<void>
 }
 
 /** Gives a command the options that every command has. */

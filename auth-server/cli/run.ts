@@ -10,11 +10,12 @@ import { addAuditCommand } from './audit.ts'
 import { createAuditedCommand } from './audited.ts'
 import { addBackupCommands } from './backup.ts'
 import { addClientCommands } from './clients.ts'
-import type { Cli } from './command.ts'
+import type { Cli, DatabaseUse } from './command.ts'
 import { addKeyCommands } from './keys.ts'
 import { DONE, printFailure, printReport } from './report.ts'
 import { addServeCommand } from './serve.ts'
 import { createStyle, tame, toJson } from './style.ts'
+import { addTransferCommands } from './transfer.ts'
 import { addUserCommands } from './users.ts'
 import { wantsColours, type World } from './world.ts'
 
@@ -27,7 +28,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
     async operate(options, work, database = 'must exist') {
       const loaded = await loadConfig({ file: options.config, environment: world.environment })
       if (database === 'must exist') requireDatabase(loaded)
-      await using stores = await openStores(world, loaded)
+      await using stores = await openStores(world, loaded, database)
       const { hashConcurrency: concurrency, hashQueue: queue } = loaded.config.signIn
       const hasher = createPasswordHasher({ concurrency, queue })
       const { clock } = world
@@ -37,9 +38,11 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
         accounts: audited.guard(stores.accounts),
         clients: audited.guard(stores.clients),
         keys: audited.guard(stores.keys),
+        transfer: audited.guard(stores.transfer),
         audit: stores.audit,
         hasher,
         events: createEvents(log, { audit: audited }),
+        recorded: audited.finish,
         clock,
       }
       const operations = createOperations(collaborators, loaded)
@@ -53,6 +56,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
   addKeyCommands(program, cli)
   addAuditCommand(program, cli)
   addBackupCommands(program, cli)
+  addTransferCommands(program, cli)
   try {
     await program.parseAsync(argv, { from: 'user' })
     return DONE
@@ -96,11 +100,17 @@ function requireDatabase({ config, file }: LoadedConfig): void {
   throw new PortreeveError('not_found', message)
 }
 
-async function openStores({ openStores: open, clock }: World, { config }: LoadedConfig) {
-  if (locateDatabase(config).kind === 'memory') {
+async function openStores(
+  { openStores: open, clock }: World,
+  { config }: LoadedConfig,
+  database: DatabaseUse,
+) {
+  const place = locateDatabase(config)
+  if (place.kind === 'memory') {
     const message =
       'The database is in the memory of the server, where no other program reaches it.'
     throw new PortreeveError('misconfigured', message)
   }
-  return open(config.database.url, clock)
+  const isImagined = database === 'is imagined' && place.kind === 'file' && !existsSync(place.file)
+  return open(isImagined ? 'sqlite::memory:' : config.database.url, clock)
 }

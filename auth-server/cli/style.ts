@@ -38,9 +38,12 @@ export function tame(message: string): string {
     .join('\n')
 }
 
-/** JSON that a terminal shows as it is: everything that it might obey is escaped. */
-export function toJson(value: unknown): string {
-  return JSON.stringify(value).replaceAll(/\p{C}/gu, (character) =>
+/**
+ * JSON that a terminal shows as it is: everything that it might obey is escaped. With `indent`, on
+ * lines of its own.
+ */
+export function toJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replaceAll(/(?!\n)\p{C}/gu, (character) =>
     Array.from(
       { length: character.length },
       (_, index) => `\\u${character.charCodeAt(index).toString(16).padStart(4, '0')}`,

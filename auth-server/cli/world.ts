@@ -1,5 +1,6 @@
 import type { AccountStore } from '../accounts/account.ts'
 import type { DatabaseFiles } from '../admin/backup.ts'
+import type { TransferStore } from '../admin/transfer.ts'
 import type { AuditStore } from '../audit/audit.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
@@ -27,6 +28,7 @@ export interface CliStores extends AsyncDisposable {
   readonly audit: AuditStore
   readonly clients: ClientStore
   readonly keys: KeyStore
+  readonly transfer: TransferStore
 }
 
 export interface RunningServer extends AsyncDisposable {

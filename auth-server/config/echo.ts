@@ -2,7 +2,14 @@ import type { Path } from './rules.ts'
 
 const LONGEST_ECHO = 80
 /** Members whose value is a secret, or would be by an easily made mistake. */
-const SECRET_MEMBERS = new Set(['secret', 'password', 'rootKey', 'env'])
+const SECRET_MEMBERS = new Set([
+  'secret',
+  'password',
+  'rootKey',
+  'env',
+  'secretHash',
+  'passwordHash',
+])
 
 /** `clients[2].redirectUris[0]`; a name that is no identifier in quotes. */
 export function formatPath(path: Path): string {
@@ -32,7 +39,7 @@ export function echo(value: unknown, path: Path = []): string {
 
 /** Its password stands in the middle of it. */
 function isUrlOfDatabase([section, member]: Path): boolean {
-  return section === 'database' && member === 'url'
+  return (section === 'database' || section === 'redis') && member === 'url'
 }
 
 function quote(text: string): string {

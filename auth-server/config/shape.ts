@@ -19,9 +19,9 @@ export interface ShapeNode {
   readonly maximum?: number
 }
 
-/** What may be written in the configuration: its schema as JSON Schema. */
-export function describeShape(): ShapeNode {
-  return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' }) as ShapeNode
+/** What may be written in the configuration, or in what another schema describes: as JSON Schema. */
+export function describeShape(schema: z.ZodType = configSchema): ShapeNode {
+  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as ShapeNode
 }
 
 /** The node that `path` leads to, or `undefined` where nothing may stand. */

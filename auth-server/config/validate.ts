@@ -3,7 +3,7 @@ import { checkConfig, type Section } from './check.ts'
 import { echo } from './echo.ts'
 import { isRefusal, type Finding, type Path } from './rules.ts'
 import { configSchema, type Config } from './schema.ts'
-import { describeShape, describeType, shapeAt } from './shape.ts'
+import { describeShape, describeType, shapeAt, type ShapeNode } from './shape.ts'
 import { suggestMember } from './suggest.ts'
 
 /** One mistake in the configuration. */
@@ -40,9 +40,15 @@ export function validateConfig(raw: unknown): Validated {
   return { config: undefined, mistakes: [...describeIssues(issues), ...further], warnings: [] }
 }
 
-/** The mistakes in `issues`, one for each path. */
-export function describeIssues(issues: readonly z.core.$ZodIssue[], at: Path = []): Mistake[] {
-  const shape = describeShape()
+/**
+ * The mistakes in `issues`, one for each path. `at`: where the value stands in what `shape` describes,
+ * which is the configuration where nothing else is said.
+ */
+export function describeIssues(
+  issues: readonly z.core.$ZodIssue[],
+  at: Path = [],
+  shape: ShapeNode = describeShape(),
+): Mistake[] {
   const seen = new Set<string>()
   return issues.flatMap((issue) => {
     const path = [...at, ...issue.path.map((part) => (typeof part === 'symbol' ? '?' : part))]

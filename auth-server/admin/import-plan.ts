@@ -1,0 +1,221 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Account } from '../accounts/account.ts'
+import type { Client } from '../clients/client.ts'
+import { echo } from '../config/echo.ts'
+import type { LoadedConfig } from '../config/load.ts'
+import { normalizeUsername } from '../config/username.ts'
+import type { Mistake } from '../config/validate.ts'
+import type { ExportedClient, ExportedUser, ParsedDocument } from './document.ts'
+import { refuseInput } from './refusals.ts'
+import { createAccountId } from './users.ts'
+
+/** What operators have made, at one moment. */
+export interface Present {
+  readonly accounts: readonly Account[]
+  readonly clients: readonly Client[]
+}
+
+export interface Changes {
+  readonly newAccounts: readonly Account[]
+  readonly accounts: readonly { readonly account: Account; readonly endsAccess: boolean }[]
+  readonly newClients: readonly Client[]
+  readonly clients: readonly Client[]
+}
+
+export interface ChangesView {
+  readonly added: readonly string[]
+  readonly updated: readonly { readonly name: string; readonly changed: readonly string[] }[]
+  readonly left: readonly string[]
+}
+
+/** What an export says of a user, beside the id and the name. */
+export const USER_MEMBERS = ['passwordHash', 'roles', 'groups', 'profile', 'disabled'] as const
+
+/** The same of a client. */
+export const CLIENT_MEMBERS = [
+  'name',
+  'applicationType',
+  'grants',
+  'authMethod',
+  'secretHash',
+  'redirectUris',
+  'postLogoutRedirectUris',
+  'scopes',
+  'defaultScopes',
+  'defaultResource',
+  'firstParty',
+  'pkce',
+  'claimsInIdToken',
+  'origins',
+  'disabled',
+] as const
+
+export interface Plan extends Changes {
+  readonly view: { readonly users: ChangesView; readonly clients: ChangesView }
+}
+
+/** What becomes of one entry of the document. */
+interface Step<T> {
+  readonly name: string
+  readonly value: T
+  readonly known: T | undefined
+  /** The members that differ from what is there. */
+  readonly changed: readonly string[]
+}
+
+interface Collision extends Mistake {
+  readonly code: 'read_only' | 'conflict'
+}
+
+type Target = Pick<LoadedConfig, 'config' | 'file'>
+
+/** Decides without doing anything. Throws for what the configuration file owns, and for what is others'. */
+export function planImport(
+  document: ParsedDocument,
+  present: Present,
+  target: Target,
+  now: number,
+): Plan {
+  const accounts = new Map(present.accounts.map((account) => [account.username, account]))
+  const clients = new Map(present.clients.map((client) => [client.id, client]))
+  const collisions = [
+    ...listUserCollisions(document.users, present, accounts, target),
+    ...listClientCollisions(document.clients, clients, target),
+  ]
+  if (collisions.length > 0) {
+    const isReadOnly = collisions.every(({ code }) => code === 'read_only')
+    throw refuseInput(collisions, isReadOnly ? 'read_only' : 'conflict')
+  }
+  const userSteps = document.users.map((user) => planUser(user, accounts, now))
+  const clientSteps = document.clients.map((client) => planClient(client, clients, now))
+  return {
+    newAccounts: listNew(userSteps),
+    accounts: userSteps.filter(isUpdate).map(({ value, known, changed }) => ({
+      account: value,
+      endsAccess: changed.includes('passwordHash') || (value.disabled && !known?.disabled),
+    })),
+    newClients: listNew(clientSteps),
+    clients: clientSteps.filter(isUpdate).map(({ value }) => value),
+    view: { users: viewSteps(userSteps), clients: viewSteps(clientSteps) },
+  }
+}
+
+function listUserCollisions(
+  users: readonly ExportedUser[],
+  { accounts: all }: Present,
+  accounts: ReadonlyMap<string, Account>,
+  { config, file }: Target,
+): Collision[] {
+  const declared = new Set(config.users.map(({ username }) => normalizeUsername(username)))
+  const byId = new Map(all.map((account) => [account.id, account]))
+  return users.flatMap((user, index): Collision[] => {
+    const username = normalizeUsername(user.username)
+    const known = accounts.get(username)
+    const owned = describeOwned('user', username, declared.has(username), known, file)
+    if (owned !== undefined) {
+      return [{ code: 'read_only', path: ['users', index, 'username'], message: owned }]
+    }
+    if (user.id === undefined || user.id === known?.id) return []
+    const other = known ?? byId.get(user.id)
+    if (!other) return []
+    const message = known
+      ? `the user ${echo(username)} is another one here: remove it first (npx portreeve users remove ${username}), or leave this one out`
+      : `it is the id of the user ${echo(other.username)} here`
+    return [{ code: 'conflict', path: ['users', index, 'id'], message }]
+  })
+}
+
+function listClientCollisions(
+  clients: readonly ExportedClient[],
+  known: ReadonlyMap<string, Client>,
+  { config, file }: Target,
+): Collision[] {
+  const declared = new Set(config.clients.map(({ id }) => id))
+  return clients.flatMap(({ id }, index): Collision[] => {
+    const owned = describeOwned('client', id, declared.has(id), known.get(id), file)
+    if (owned === undefined) return []
+    return [{ code: 'read_only', path: ['clients', index, 'id'], message: owned }]
+  })
+}
+
+/** Why it is not to be touched, or `undefined`. */
+function describeOwned(
+  kind: 'user' | 'client',
+  name: string,
+  isDeclared: boolean,
+  known: Account | Client | undefined,
+  file: string | undefined,
+): string | undefined {
+  if (isDeclared) {
+    return `the ${kind} ${echo(name)} is declared in ${file ?? 'a configuration file'}: change it there`
+  }
+  if (known?.owner !== 'file') return undefined
+  return `the ${kind} ${echo(name)} was declared in a configuration file once: remove it first (npx portreeve ${kind}s remove ${name})`
+}
+
+/** The server makes ids. One that a document brings counts only for whoever signs in from now on. */
+function planUser(
+  user: ExportedUser,
+  accounts: ReadonlyMap<string, Account>,
+  now: number,
+): Step<Account> {
+  const username = normalizeUsername(user.username)
+  const known = accounts.get(username)
+  const value: Account = {
+    ...user,
+    id: known?.id ?? user.id ?? createAccountId(),
+    username,
+    passwordHash: user.passwordHash,
+    accessEndedAt: known || user.id === undefined ? known?.accessEndedAt : now,
+    owner: 'operator',
+    createdAt: known?.createdAt ?? now,
+    updatedAt: now,
+  }
+  return { name: username, value, known, changed: known ? differ(known, value, USER_MEMBERS) : [] }
+}
+
+function planClient(
+  client: ExportedClient,
+  clients: ReadonlyMap<string, Client>,
+  now: number,
+): Step<Client> {
+  const known = clients.get(client.id)
+  const value: Client = {
+    ...client,
+    name: client.name ?? client.id,
+    secretHash: client.secretHash,
+    defaultResource: client.defaultResource,
+    owner: 'operator',
+    createdAt: known?.createdAt ?? now,
+    updatedAt: now,
+  }
+  const changed = known ? differ(known, value, CLIENT_MEMBERS) : []
+  return { name: client.id, value, known, changed }
+}
+
+/** As the database keeps them: a member that is `undefined` and one that is missing are the same. */
+export function differ<T>(one: T, two: T, members: readonly (keyof T & string)[]): string[] {
+  return members.filter((member) => !isDeepStrictEqual(plain(one[member]), plain(two[member])))
+}
+
+function plain(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value ?? null))
+}
+
+function isUpdate({ known, changed }: Step<unknown>): boolean {
+  return known !== undefined && changed.length > 0
+}
+
+function listNew<T>(steps: readonly Step<T>[]): T[] {
+  return steps.filter(({ known }) => known === undefined).map(({ value }) => value)
+}
+
+function viewSteps(steps: readonly Step<unknown>[]): ChangesView {
+  return {
+    added: steps.filter(({ known }) => known === undefined).map(({ name }) => name),
+    updated: steps.filter(isUpdate).map(({ name, changed }) => ({ name, changed })),
+    left: steps
+      .filter((step) => step.known !== undefined && !isUpdate(step))
+      .map(({ name }) => name),
+  }
+}

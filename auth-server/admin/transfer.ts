@@ -1,0 +1,141 @@
+import type { Account, AccountStore } from '../accounts/account.ts'
+import type { Client, ClientStore } from '../clients/client.ts'
+import { formatTime, type Clock } from '../clock.ts'
+import type { LoadedConfig } from '../config/load.ts'
+import type { Finding } from '../config/rules.ts'
+import type { Config } from '../config/schema.ts'
+import type { Events } from '../events.ts'
+import {
+  DOCUMENT_VERSION,
+  parseDocument,
+  type ExportDocument,
+  type ExportedClient,
+  type ExportedUser,
+} from './document.ts'
+import { exportConfig } from './export-config.ts'
+import {
+  CLIENT_MEMBERS,
+  differ,
+  planImport,
+  USER_MEMBERS,
+  type Changes,
+  type ChangesView,
+  type Present,
+} from './import-plan.ts'
+
+export interface TransferStore {
+  /**
+   * Shows `decide` every account and client, and makes the changes that it answers: all of them or
+   * none, in one transaction, and answers them. Where `decide` throws nothing is changed, and where
+   * another program makes the same account or client at the same time, `conflict` is thrown.
+   */
+  change<Decided extends Changes>(decide: (present: Present) => Decided): Promise<Decided>
+}
+
+/** What an import comes to. Users go by username, clients by id. */
+export interface ImportView {
+  readonly isDryRun: boolean
+  readonly users: ChangesView
+  readonly clients: ChangesView
+  /** The settings of the document that differ from those that hold here: no import changes them. */
+  readonly otherSettings: readonly string[]
+}
+
+export interface TransferOperations {
+  /** The configuration, and the users and clients of operators. With hashes, and without secrets. */
+  export(): Promise<ExportDocument>
+  /**
+   * Brings the users and clients of a document here: all of them, or none. Twice is as good as once.
+   * Throws `invalid_input`, `read_only` for what the configuration file declares, and `conflict`, each
+   * with everything that is wrong.
+   */
+  import(
+    text: string,
+    options: { readonly isDryRun: boolean },
+  ): Promise<{ readonly view: ImportView; readonly warnings: readonly Finding[] }>
+}
+
+export interface TransferCollaborators {
+  readonly accounts: Pick<AccountStore, 'list'>
+  readonly clients: Pick<ClientStore, 'list'>
+  readonly transfer: TransferStore
+  readonly clock: Clock
+  readonly events: Events
+  /** Resolves when everything that has happened is in the audit log. Default: nobody waits. */
+  readonly recorded?: (() => Promise<void>) | undefined
+}
+
+/** So many events wait at most to be written into the audit log. */
+const EVENTS_AT_ONCE = 1000
+
+export function createTransferOperations(
+  { accounts, clients, transfer, clock, events, recorded }: TransferCollaborators,
+  loaded: Pick<LoadedConfig, 'config' | 'file' | 'folder'>,
+): TransferOperations {
+  const read = async (): Promise<Present> => ({
+    accounts: await accounts.list(),
+    clients: await clients.list(),
+  })
+  const announce = async ({ newAccounts, accounts: changed, ...rest }: Changes) => {
+    const happened = [
+      ...newAccounts.map(({ id }) => ({ kind: 'user', action: 'added', id }) as const),
+      ...changed.map(
+        ({ account }) => ({ kind: 'user', action: 'changed', id: account.id }) as const,
+      ),
+      ...rest.newClients.map(({ id }) => ({ kind: 'client', action: 'added', id }) as const),
+      ...rest.clients.map(({ id }) => ({ kind: 'client', action: 'changed', id }) as const),
+    ]
+    for (const [index, facts] of happened.entries()) {
+      events.objectChanged({ ...facts, by: 'operator' })
+      if (index % EVENTS_AT_ONCE === EVENTS_AT_ONCE - 1) await recorded?.()
+    }
+  }
+  return {
+    async export() {
+      const present = await read()
+      return {
+        version: DOCUMENT_VERSION,
+        exportedAt: formatTime(clock.now()),
+        config: exportConfig(loaded),
+        users: present.accounts.filter(isOperators).map(exportUser),
+        clients: present.clients.filter(isOperators).map(exportClient),
+      }
+    },
+    async import(text, { isDryRun }) {
+      const document = parseDocument(text, loaded.config)
+      const decide = (present: Present) => planImport(document, present, loaded, clock.now())
+      const plan = isDryRun ? decide(await read()) : await transfer.change(decide)
+      if (!isDryRun) await announce(plan)
+      const otherSettings = listOtherSettings(document.config, loaded)
+      return { view: { ...plan.view, isDryRun, otherSettings }, warnings: document.warnings }
+    },
+  }
+}
+
+function isOperators({ owner }: Account | Client): boolean {
+  return owner === 'operator'
+}
+
+function exportUser(account: Account): ExportedUser {
+  return pick(account, ['id', 'username', ...USER_MEMBERS]) as ExportedUser
+}
+
+function exportClient(client: Client): ExportedClient {
+  return pick(client, ['id', ...CLIENT_MEMBERS]) as ExportedClient
+}
+
+function pick<T>(value: T, members: readonly (keyof T)[]): Partial<T> {
+  const kept = members.filter((member) => value[member] !== undefined)
+  return Object.fromEntries(kept.map((member) => [member, value[member]])) as unknown as Partial<T>
+}
+
+function listOtherSettings(
+  written: Config | undefined,
+  loaded: Pick<LoadedConfig, 'config' | 'folder'>,
+): string[] {
+  if (!written) return []
+  const here = exportConfig(loaded) as Record<string, unknown>
+  const there = written as unknown as Record<string, unknown>
+  const members = [...new Set([...Object.keys(here), ...Object.keys(there)])]
+  return differ(here, there, members)
+}
