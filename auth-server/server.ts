@@ -101,7 +101,7 @@ export async function createAuthServer(
   const draining = { now: false }
   const { app, watchKeys } = await compose(services, () => draining.now)
   cleanUp.use(watchKeys())
-  cleanUp.use(startPurge(stores.models, clock, log))
+  cleanUp.use(startPurge([stores.models, stores.revocations], clock, log))
   server.off('request', refuseWhileStarting)
   server.on('request', app)
   const { port } = early ?? (await listen(server, config.listen))

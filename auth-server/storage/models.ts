@@ -264,9 +264,18 @@ async function isBuried(unit: Unit, kind: 'Session' | 'Session uid', key: string
   return rows.length > 0
 }
 
-async function purgeExpired(database: Database, before: number, limit: number) {
-  const { kysely, skipsLocked } = database
-  const rows = await kysely
+/** Tombstones count as rows. */
+async function purgeExpired(database: Database, before: number, limit: number): Promise<number> {
+  const rows = await purgeRows(database, before, limit)
+  return rows + (await purgeTombstones(database, before, limit - rows))
+}
+
+async function purgeRows(
+  { kysely, skipsLocked }: Database,
+  before: number,
+  limit: number,
+): Promise<number> {
+  const { numDeletedRows } = await kysely
     .deleteFrom('engine_model')
     .where((where) =>
       where(
@@ -283,7 +292,16 @@ async function purgeExpired(database: Database, before: number, limit: number) {
       ),
     )
     .executeTakeFirstOrThrow()
-  const tombstones = await kysely
+  return Number(numDeletedRows)
+}
+
+async function purgeTombstones(
+  { kysely, skipsLocked }: Database,
+  before: number,
+  limit: number,
+): Promise<number> {
+  if (limit <= 0) return 0
+  const { numDeletedRows } = await kysely
     .deleteFrom('tombstone')
     .where((where) =>
       where(
@@ -300,7 +318,7 @@ async function purgeExpired(database: Database, before: number, limit: number) {
       ),
     )
     .executeTakeFirstOrThrow()
-  return Number(rows.numDeletedRows + tombstones.numDeletedRows)
+  return Number(numDeletedRows)
 }
 
 function toRow(row: ModelRow, now: number): EngineModelTable {

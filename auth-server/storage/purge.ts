@@ -1,33 +1,88 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Clock } from '../clock.ts'
 import type { Logger } from '../log.ts'
-import type { ModelStore } from '../provider/model-store.ts'
 
 const EVERY_MS = 60_000
-/** Small enough that no request waits long behind one batch. */
-const BATCH = 500
-const MAX_BATCHES = 200
 /** Rows are kept a little longer than they live, so that "expired" and "unknown" stay apart. */
 const KEEP_EXPIRED_MS = 60_000
+/** On SQLite nothing else happens in the process while a batch is removed. */
+const BATCH_MS = 5
+const FIRST_BATCH = 50
+const SMALLEST_BATCH = 10
+const LARGEST_BATCH = 1000
 
-/** Removes expired rows every minute, in bounded batches with the event loop free between them. */
-export function startPurge(models: ModelStore, clock: Clock, log: Logger): Disposable {
-  let running = false
-  const timer = setInterval(() => {
-    if (running) return
-    running = true
-    purgeAll(models, clock.now() - KEEP_EXPIRED_MS)
-      .catch((error: unknown) => log.error({ event: 'purge_failed', err: error }))
-      .finally(() => {
-        running = false
-      })
-  }, EVERY_MS)
-  timer.unref()
-  return { [Symbol.dispose]: () => clearInterval(timer) }
+export interface Purgeable {
+  /** Removes at most `limit` of what expired before `before` (ms); answers how many. */
+  purge(before: number, limit: number): Promise<number>
 }
 
-async function purgeAll(models: ModelStore, before: number): Promise<void> {
-  for (let batch = 0; batch < MAX_BATCHES; batch += 1) {
-    if ((await models.purge(before, BATCH)) === 0) return
-    await new Promise((resolve) => setImmediate(resolve))
+export interface PurgeOptions {
+  /** Default: a minute. */
+  readonly everyMilliseconds?: number
+}
+
+/**
+ * Removes what has expired every minute, until nothing is left. Disposing of it waits for the batch that
+ * is being removed.
+ */
+export function startPurge(
+  stores: readonly Purgeable[],
+  clock: Clock,
+  log: Logger,
+  { everyMilliseconds = EVERY_MS }: PurgeOptions = {},
+): AsyncDisposable {
+  const stop = new AbortController()
+  const work = async () => {
+    for (;;) {
+      await pause(everyMilliseconds, stop.signal)
+      if (stop.signal.aborted) return
+      for (const store of stores) {
+        await purgeExpired(store, clock.now() - KEEP_EXPIRED_MS, stop.signal).catch(
+          (error: unknown) => log.error({ event: 'purge_failed', err: error }),
+        )
+      }
+    }
   }
+  const ended = work()
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await ended
+    },
+  }
+}
+
+/**
+ * Removes what expired before `before` (ms) in batches that each take a few milliseconds, whatever the
+ * disk and the number of rows, and leaves as much time to requests after each. Answers how many it were.
+ */
+export async function purgeExpired(
+  store: Purgeable,
+  before: number,
+  signal: AbortSignal,
+): Promise<number> {
+  let limit = FIRST_BATCH
+  let total = 0
+  while (!signal.aborted) {
+    const start = performance.now()
+    const count = await store.purge(before, limit)
+    const milliseconds = performance.now() - start
+    total += count
+    if (count < limit) break
+    await pause(milliseconds, signal)
+    limit = adaptBatch(limit, milliseconds)
+  }
+  return total
+}
+
+/** Twice as many at most: one batch says little of the next. */
+function adaptBatch(limit: number, milliseconds: number): number {
+  const fitting = Math.min((limit * BATCH_MS) / milliseconds, limit * 2)
+  return Math.round(Math.min(Math.max(fitting, SMALLEST_BATCH), LARGEST_BATCH))
+}
+
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await wait(milliseconds, undefined, { signal, ref: false }).catch((error: unknown) => {
+    if (!signal.aborted) throw error
+  })
 }
