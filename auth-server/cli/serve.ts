@@ -38,11 +38,17 @@ interface Start {
 }
 
 function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start): Report {
-  const { issuer, url } = server
+  const { issuer, url, metricsUrl } = server
   const { config, file, warnings } = loaded
   const database = locateDatabase(config)
   return {
-    json: { issuer, url, database: nameDatabase(database) ?? null, config: file ?? null },
+    json: {
+      issuer,
+      url,
+      database: nameDatabase(database) ?? null,
+      config: file ?? null,
+      ...(metricsUrl === undefined ? {} : { metrics: metricsUrl }),
+    },
     warnings,
     text: (style) =>
       [
@@ -54,6 +60,7 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
             ['configuration', file ?? 'no file: the defaults'],
             ['database', nameDatabase(database) ?? 'in memory: it ends with the server'],
             ...(config.redis ? [['sessions', nameRedis(config.redis.url)] as const] : []),
+            ...(metricsUrl === undefined ? [] : [['metrics', metricsUrl] as const]),
           ],
           style,
         ),

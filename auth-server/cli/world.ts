@@ -35,6 +35,8 @@ export interface RunningServer extends AsyncDisposable {
   readonly issuer: string
   /** Where it listens. */
   readonly url: string
+  /** Where Prometheus gets the metrics, if they are wanted. */
+  readonly metricsUrl: string | undefined
 }
 
 /** Colours are for terminals, and for those who have not said no (https://no-color.org). */

@@ -31,7 +31,7 @@ interface Entry {
 
 function makeCli() {
   const folder = makeFolder()
-  writeConfig(folder.path)
+  writeConfig(folder.path, (config) => ({ ...config, metrics: { port: 0 } }))
   const run = (args: string, input?: string): Promise<ProgramEnd> =>
     runProgram(args.split(' ').filter(Boolean), { folder: folder.path, input })
   const audit = async (args = ''): Promise<Entry[]> => {
@@ -79,6 +79,12 @@ describe('portreeve audit, beside a running server', PATIENCE, () => {
   afterAll(async () => {
     await server[Symbol.asyncDispose]()
     cli[Symbol.dispose]()
+  })
+
+  test('stands beside metrics, where serve says that they are', async () => {
+    const { metrics } = JSON.parse((await server.firstLine) ?? '') as { metrics: string }
+    expect(metrics).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/metrics$/)
+    expect(await (await fetch(metrics)).text()).toContain('portreeve_signed_in_total 1\n')
   })
 
   test('shows what the server and the commands did, in one log, the newest last', async () => {
