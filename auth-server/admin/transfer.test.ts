@@ -330,6 +330,12 @@ describe('an import is refused, and nothing is changed, because of', () => {
       'users[0].id',
       'the id of an account',
     ],
+    [
+      'a name of every object',
+      { users: [{ ...ann, constructor: 1 }] },
+      'users[0].constructor',
+      'no such setting',
+    ],
     ['an owner', { users: [{ ...ann, owner: 'file' }] }, 'users[0].owner', 'no such setting'],
     [
       'a role that is not there',

@@ -29,11 +29,19 @@ export function shapeAt(root: ShapeNode, path: Path): ShapeNode | undefined {
   let node: ShapeNode | undefined = root
   for (const segment of path) {
     if (typeof segment === 'number') node = node?.items
-    else if (node?.properties) node = node.properties[segment]
+    else if (node?.properties) node = memberOf(node.properties, segment)
     else
       node = typeof node?.additionalProperties === 'object' ? node.additionalProperties : undefined
   }
   return node
+}
+
+/** Every object has a `constructor`, which is no setting. */
+function memberOf(
+  properties: Readonly<Record<string, ShapeNode>>,
+  name: string,
+): ShapeNode | undefined {
+  return Object.hasOwn(properties, name) ? properties[name] : undefined
 }
 
 /** What a value must be, in words: `a whole number from 0 to 65535`. */

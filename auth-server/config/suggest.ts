@@ -23,7 +23,7 @@ export function suggestMember(written: string, members: readonly string[]): stri
   const plain = simplify(written)
   const same = members.find((member) => simplify(member) === plain)
   if (same !== undefined) return same
-  const other = OTHER_NAMES[plain]
+  const other = Object.hasOwn(OTHER_NAMES, plain) ? OTHER_NAMES[plain] : undefined
   if (other !== undefined && members.includes(other.split('.', 1)[0] ?? '')) return other
   const near = members
     .map((member) => ({ member, distance: countEdits(plain, simplify(member)) }))
