@@ -2,32 +2,55 @@ import { randomInt } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
+import type { EngineName } from '../support/engines/find.ts'
 import { needEngines } from '../support/engines/need.ts'
 import { startPostgres } from '../support/engines/postgres.ts'
-import { authorizationUrl, authorize, basic, makePkce, requestToken } from '../support/flow.ts'
-import { REDIRECT, WEB_SECRET } from '../support/server.ts'
+import { startRedis } from '../support/engines/redis.ts'
+import {
+  authorizationUrl,
+  authorize,
+  basic,
+  decodeJwt,
+  makePkce,
+  requestToken,
+} from '../support/flow.ts'
+import { REDIRECT, SERVICE_SECRET, WEB_SECRET } from '../support/server.ts'
 import { createRandom } from '../fault/random.ts'
 import { deploy, type Deployment, type Instance } from './deployment.ts'
 import { listVisitors, underLoad, VISITORS, type Counts } from './visitor.ts'
 
-const needed = needEngines('postgres', 'nginx')
+const SETS: readonly (readonly EngineName[])[] = [['postgres'], ['postgres', 'redis']]
 
 const REPLACEMENTS = 3
 /** An instance is ended after so many more requests, and so much later. */
 const MOST_REQUESTS = 30
 const MOST_MILLISECONDS = 40
 const AT_ONCE = 50
+/** What `signIn.perAccount` allows. */
+const GUESSES = 10
+const SERVICE = { authorization: basic('service', SERVICE_SECRET) }
+const SERVICE_REQUEST = { grant_type: 'client_credentials', scope: 'notes:read' }
 const WEB = { authorization: basic('web', WEB_SECRET) }
 const IN_FORCE_MS = 1000
 /** Far from the ten seconds after which an instance cuts off what is under way. */
 const LONGEST_END_MS = 5000
 
-describe.skipIf(needed.isMissing)(`two instances behind nginx${needed.note}`, () => {
+for (const set of SETS) {
+  const { isMissing, note } = needEngines(...set, 'nginx')
+  describe.skipIf(isMissing)(`two instances on ${set.join(' and ')} behind nginx${note}`, () => {
+    describeInstances(set.includes('redis'))
+  })
+}
+
+function describeInstances(withRedis: boolean): void {
   const engines = new AsyncDisposableStack()
   let deployed: Deployment
   beforeAll(async () => {
     const postgres = engines.use(await startPostgres({ fsync: false }))
-    deployed = engines.use(await deploy({ DATABASE_URL: postgres.url }))
+    const redis = withRedis ? engines.use(await startRedis()) : undefined
+    deployed = engines.use(
+      await deploy({ DATABASE_URL: postgres.url, ...(redis ? { REDIS_URL: redis.url } : {}) }),
+    )
   })
   afterAll(() => engines.disposeAsync())
 
@@ -85,6 +108,20 @@ describe.skipIf(needed.isMissing)(`two instances behind nginx${needed.note}`, ()
     }
   })
 
+  test(`count wrong guesses ${withRedis ? 'together' : 'each for itself'}`, async () => {
+    const { issuer } = deployed
+    const browser = createBrowser(issuer)
+    let page = await browser.get(authorizationUrl(issuer, makePkce().challenge))
+    const statuses: number[] = []
+    for (let guess = 0; guess <= GUESSES; guess += 1) {
+      const fields = { username: 'mallory', password: `guess ${guess}` }
+      page = await browser.submit(page, '/sign-in', fields)
+      statuses.push(page.status)
+    }
+    const allowed = Array.from({ length: GUESSES }, () => 422)
+    expect(statuses).toEqual([...allowed, withRedis ? 429 : 422])
+  })
+
   test('give a long state back', async () => {
     const state = 's'.repeat(6000)
     const { answer } = await authorize(deployed.issuer, { state })
@@ -130,11 +167,7 @@ describe.skipIf(needed.isMissing)(`two instances behind nginx${needed.note}`, ()
     const ask = (instance: Instance, body: Record<string, string>, headers = WEB) =>
       requestToken(instance.url, body, { ...headers, ...forwarded })
     const askAs = (instance: Instance, secret: string) =>
-      ask(
-        instance,
-        { grant_type: 'client_credentials', scope: 'notes:read' },
-        { authorization: basic('robot', secret) },
-      )
+      ask(instance, SERVICE_REQUEST, { authorization: basic('robot', secret) })
     const expectRefusal = (what: string, secret: string) =>
       inForce(what, async (instance) => {
         const { status, body } = await askAs(instance, secret)
@@ -172,9 +205,28 @@ describe.skipIf(needed.isMissing)(`two instances behind nginx${needed.note}`, ()
     await inForce('user disabled', async (instance) => {
       expect((await refreshAt(instance)).body.error).toBe('invalid_grant')
     })
+
+    const { rotations } = (await run('keys rotate --algorithm ES256 --now')) as Rotated
+    const [{ next, withdrawn } = { next: { kid: '' }, withdrawn: [''] }] = rotations
+    await inForce('key withdrawn', async (instance) => {
+      const { body } = await ask(instance, SERVICE_REQUEST, SERVICE)
+      expect(decodeJwt(body.access_token).header['kid']).toBe(next.kid)
+      const published = await fetch(`${instance.url}/jwks`, { headers: forwarded })
+      const kids = ((await published.json()) as { keys: { kid: string }[] }).keys.map(
+        ({ kid }) => kid,
+      )
+      expect([kids.includes(next.kid), ...withdrawn.map((kid) => kids.includes(kid))]).toEqual([
+        true,
+        ...withdrawn.map(() => false),
+      ])
+    })
     console.log('in force on both after ms', took)
   })
-})
+}
+
+interface Rotated extends Record<string, unknown> {
+  readonly rotations: readonly { next: { kid: string }; withdrawn: readonly string[] }[]
+}
 
 const PASSWORD = 'the password of dora'
 
