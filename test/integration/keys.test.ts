@@ -283,7 +283,7 @@ describe('the key that seals the signing keys', () => {
 
   test('may be in the environment, and become the one of the root key again', async () => {
     const key = Buffer.alloc(32, 7).toString('base64url')
-    await using world = await createKeyWorld(undefined, { SEAL: key })
+    await using world = await createKeyWorld(undefined, { environment: { SEAL: key } })
     const server = await world.start()
     await world.operator.reseal({ env: 'SEAL' })
     await server[Symbol.asyncDispose]()

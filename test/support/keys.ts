@@ -64,15 +64,32 @@ export interface KeyWorld extends AsyncDisposable {
   start(change?: (config: ConfigInput) => ConfigInput): Promise<AuthServer>
 }
 
+export interface KeyWorldOptions {
+  /** Secrets beside those of `BASE_CONFIG`. */
+  readonly environment?: Readonly<Record<string, string>>
+  /** Default: one that stands still until it is turned. */
+  readonly clock?: KeyWorld['clock']
+}
+
+/** A clock that goes on by itself, and can be turned forward. */
+export function createRunningClock(): KeyWorld['clock'] {
+  let turned = 0
+  return {
+    now: () => systemClock.now() + turned,
+    advance(milliseconds) {
+      turned += milliseconds
+    },
+  }
+}
+
 /** A database, a clock that can be turned, and as many servers as a test wants. */
 export async function createKeyWorld(
   change: (config: ConfigInput) => ConfigInput = (config) => config,
-  environment: Readonly<Record<string, string>> = {},
+  // The engine reads the time of the system, which this clock must not be behind.
+  { environment, clock = createTestClock(systemClock.now()) }: KeyWorldOptions = {},
 ): Promise<KeyWorld> {
   await using cleanUp = new AsyncDisposableStack()
   const folder = cleanUp.use(makeFolder())
-  // The engine reads the time of the system, which this clock must not be behind.
-  const clock = createTestClock(systemClock.now())
   const lines: string[] = []
   const log = createLog('info', { write: (line) => void lines.push(line) })
   const prepare = (again: (config: ConfigInput) => ConfigInput = (config) => config) =>
