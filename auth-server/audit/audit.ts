@@ -130,7 +130,7 @@ export function chainRecords(
  * The hash of an entry: the id of the key, and an HMAC over every member and the hash of the entry
  * before. Each member is a JSON value of an array: no two entries are written alike.
  */
-export function hashEntry(key: AuditKey, entry: Omit<AuditEntry, 'hash'>): string {
+function hashEntry(key: AuditKey, entry: Omit<AuditEntry, 'hash'>): string {
   const { sequence, at, event, by, accountId, clientId, requestId, facts, previous } = entry
   const members = [sequence, at, event, by, accountId, clientId, requestId, facts, previous]
   const text = JSON.stringify([SHAPE, ...members.map((member) => member ?? null)])
