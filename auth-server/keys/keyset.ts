@@ -1,6 +1,6 @@
 import { calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose'
 import type { SigningAlgorithm } from '../config/schema.ts'
-import { seal, unseal } from './seal.ts'
+import { seal } from './seal.ts'
 
 /** A public JSON Web Key (RFC 7517) of the key set. */
 export interface PublicJwk {
@@ -131,16 +131,6 @@ export function compareKeys(one: Comparable, two: Comparable): number {
 
 function compareTexts(one: string, two: string): number {
   return one < two ? -1 : Number(one > two)
-}
-
-export function openSigningKeys(
-  stored: readonly StoredKey[],
-  sealKey: Buffer,
-  now: number,
-): readonly PrivateJwk[] {
-  return stored
-    .filter((key) => keyPhase(key, now) === 'active')
-    .map((key) => JSON.parse(unseal(sealKey, key.sealedPrivateJwk ?? '', key.kid)) as PrivateJwk)
 }
 
 /** Makes a key for each algorithm. */

@@ -301,6 +301,29 @@ describe('the key that seals the signing keys', () => {
     expect(world.logged()).not.toContain(key)
   })
 
+  test('may be unknown to a running server: then what it cannot sign is refused, and nothing else', async () => {
+    await using world = await createKeyWorld()
+    const server = await world.start()
+    const tokens = await obtainTokens(server.issuer, OPENID)
+    const file = path.join(world.folder, 'new.key')
+    await world.operator.reseal({ file })
+    const [rotation] = await world
+      .operate(pointTo(file))
+      .rotate({ algorithm: 'ES256', withdraws: true })
+    const next = rotation?.next.kid
+    await vi.waitFor(async () => expect(await fetchKeyIds(server)).toContain(next), SOON)
+    expect(await fetchKeyIds(server)).toHaveLength(4)
+    await expect(requestServiceToken(server, 'ES256')).rejects.toThrow(
+      /token endpoint: 500 .*"server_error"/,
+    )
+    expect(await askUserinfo(server, tokens.access_token)).toBe(401)
+    expect(kidOf(await requestServiceToken(server, 'EdDSA'))).not.toBe('')
+    expect(await askSignOut(server, tokens.id_token)).toBe(200)
+    expect(world.logged()).toContain('No key of ES256 can be opened')
+    const restarted = await world.start(pointTo(file))
+    expect(kidOf(await requestServiceToken(restarted, 'ES256'))).toBe(next)
+  })
+
   test('is changed once: who does it again changes nothing', async () => {
     await using world = await createKeyWorld()
     await world.start()
