@@ -11,6 +11,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'unit',
           include: ['{auth-server,resource-server,client-demo,tools}/**/*.test.ts'],
+          testTimeout: 20_000,
         },
       },
       {
