@@ -110,7 +110,7 @@ export const deleteSession = defineStatement(
       .deleteFrom('engine_model')
       .where('model', '=', 'Session')
       .where('uid', '=', uid)
-      .returning(['expires_at', 'payload']),
+      .returning(['key', 'expires_at', 'payload']),
 )
 
 export const deleteGrant = defineStatement(

@@ -33,16 +33,26 @@ import type { EngineModelTable, Schema } from './schema.ts'
  */
 export const TOMBSTONE_MILLISECONDS = 2 * 86_400_000
 
+/** What became of the rows of sessions in one change, by their keys. */
+export type SessionChanges = Map<string, 'written' | 'removed'>
+
 /** What every step of one change needs. */
 export interface Unit extends Scope {
   readonly transaction: Transaction<Schema>
   readonly clock: Clock
+  /** For whoever keeps a part of sessions elsewhere. */
+  readonly sessions?: SessionChanges
+}
+
+export interface SqlModelStore extends ModelStore {
+  /** Does what `apply` does, and notes in `sessions` what became of them. */
+  applyNoting(writes: readonly ModelWrite[], sessions: SessionChanges): Promise<ApplyResult>
 }
 
 type Put = Extract<ModelWrite, { kind: 'put' }>
 type Consume = Extract<ModelWrite, { kind: 'consume' }>
 
-export function createModelStore(database: Database, clock: Clock): ModelStore {
+export function createModelStore(database: Database, clock: Clock): SqlModelStore {
   const columns = ['key', 'payload', 'consumed_at', 'expires_at', 'replaces'] as const
   const byKey = prepareRead(database, (db) =>
     db.selectFrom('engine_model').select(columns).where('model', '=', '').where('key', '=', ''),
@@ -59,18 +69,20 @@ export function createModelStore(database: Database, clock: Clock): ModelStore {
     )
   const byUid = newest('uid')
   const byUserCode = newest('user_code')
+  const apply: SqlModelStore['applyNoting'] = async (writes, sessions) => {
+    if (writes.length === 0) return { outcome: 'applied' }
+    refuseUnstorable(writes)
+    return database.kysely.transaction().execute(async (transaction) => {
+      await database.lock(transaction, () => listLocks(transaction, writes))
+      return applyAll({ database, transaction, clock, sessions }, writes)
+    })
+  }
   return {
     find: async (model, key) => toFirst(await byKey(model, key)),
     findByUid: async (model, uid) => toFirst(await byUid(uid, model, 1)),
     findByUserCode: async (model, userCode) => toFirst(await byUserCode(userCode, model, 1)),
-    async apply(writes) {
-      if (writes.length === 0) return { outcome: 'applied' }
-      refuseUnstorable(writes)
-      return database.kysely.transaction().execute(async (transaction) => {
-        await database.lock(transaction, () => listLocks(transaction, writes))
-        return applyAll({ database, transaction, clock }, writes)
-      })
-    },
+    apply: (writes) => apply(writes, new Map()),
+    applyNoting: apply,
     purge: (before, limit) => purgeExpired(database, before, limit),
   }
 }
@@ -170,6 +182,7 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
   // The newest row knows most, and it is the one to be found: whatever the clock of its writer says.
   const last = siblings.at(-1)?.written_at ?? 0
   await putRow(unit, toRow({ ...row, payload }, Math.max(unit.clock.now(), last + 1)))
+  unit.sessions?.set(row.key, 'written')
   if (row.replaces !== undefined) await replaceSession(unit, row, row.replaces)
   return true
 }
@@ -206,7 +219,9 @@ async function isOfRevokedGrant(unit: Unit, { grantId }: ModelRow): Promise<bool
 export async function destroy(unit: Unit, model: string, key: string): Promise<void> {
   const { rows } = await deleteRow(unit, { model, key })
   if (model === 'Grant') await revokeGrant(unit, key, 'grant_revoked')
-  if (model === 'Session') await bury(unit, 'Session', key, rows[0]?.expires_at ?? 0)
+  if (model !== 'Session') return
+  await bury(unit, 'Session', key, rows[0]?.expires_at ?? 0)
+  unit.sessions?.set(key, 'removed')
 }
 
 export async function endSession(
@@ -216,6 +231,7 @@ export async function endSession(
   reason: RevocationReason,
 ): Promise<void> {
   const { rows } = await deleteSession(unit, { uid })
+  for (const { key } of rows) unit.sessions?.set(key, 'removed')
   const last = Math.max(0, ...rows.map(({ expires_at }) => expires_at ?? 0))
   await bury(unit, 'Session uid', uid, last)
   // Two tabs may have given one client two of them, each in the row of its tab.

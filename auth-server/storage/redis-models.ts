@@ -1,12 +1,14 @@
+import { ErrorReply } from 'redis'
 import type { Clock } from '../clock.ts'
 import type {
   ApplyResult,
-  ModelPayload,
   ModelRow,
   ModelStore,
   ModelWrite,
   StoredModel,
 } from '../provider/model-store.ts'
+import { refuseUnstorable } from './database.ts'
+import type { SessionChanges, SqlModelStore } from './models.ts'
 import type { Redis } from './redis.ts'
 
 /** What Redis holds alone: it may expire, and nothing hangs on it. */
@@ -15,8 +17,21 @@ const EPHEMERAL: Readonly<Record<string, string>> = {
   ReplayDetection: 'replay_',
 }
 export const SESSION_PREFIX = 'session_'
+/**
+ * Stands in the rows of sessions whose rest is in Redis: the engine of a server that has no Redis takes
+ * them for nothing.
+ */
+const KIND = 'Session in Redis'
 
 type Put = Extract<ModelWrite, { kind: 'put' | 'insert' }>
+
+export interface RedisModelCollaborators {
+  readonly sql: SqlModelStore
+  readonly redis: Redis
+  readonly clock: Clock
+  /** Marks the keys of this database's sessions: see `redis-watch.ts`. */
+  readonly installation: string
+}
 
 /**
  * Keeps in Redis what may expire, and everything else where it was.
@@ -26,77 +41,94 @@ type Put = Extract<ModelWrite, { kind: 'put' | 'insert' }>
  * It is alive while both have it: so deleting the key in Redis signs somebody out, and so does
  * everything that removes the row.
  */
-export function keepInRedis(sql: ModelStore, redis: Redis, clock: Clock): ModelStore {
-  const read = (name: string) => redis.run((client) => client.get(name))
+export function keepInRedis(collaborators: RedisModelCollaborators): ModelStore {
+  const { sql, redis } = collaborators
+  const read = (name: string) => readText(redis, name)
+  const complete = async (row: StoredModel | undefined) =>
+    row && join(redis, row, await read(SESSION_PREFIX + row.key))
   return {
     async find(model, key) {
       const prefix = EPHEMERAL[model]
       if (prefix !== undefined) return readEphemeral(key, await read(prefix + key))
       if (model !== 'Session') return sql.find(model, key)
       const [row, text] = await Promise.all([sql.find(model, key), read(SESSION_PREFIX + key)])
-      return join(row, text)
+      return row && join(redis, row, text)
     },
     async findByUid(model, uid) {
       const row = await sql.findByUid(model, uid)
-      if (!row || model !== 'Session') return row
-      return join(row, await read(SESSION_PREFIX + row.key))
+      return model === 'Session' ? complete(row) : row
     },
-    findByUserCode: sql.findByUserCode,
-    async apply(writes) {
-      const ephemeral = writes.filter((write) => 'model' in write && write.model in EPHEMERAL)
-      const lasting = writes.filter((write) => !ephemeral.includes(write))
-      const result = await applySessions({ sql, redis, clock }, lasting)
-      if (result.outcome === 'lost') return result
-      for (const write of ephemeral) {
-        if (await applyEphemeral(redis, clock, write)) continue
-        return { outcome: 'lost', write, grantId: undefined }
-      }
-      return result
+    async findByUserCode(model, userCode) {
+      const row = await sql.findByUserCode(model, userCode)
+      return model === 'Session' ? complete(row) : row
     },
+    apply: (writes) => apply(collaborators, writes),
     purge: sql.purge,
   }
 }
 
-function join(row: StoredModel | undefined, text: string | null): StoredModel | undefined {
-  const rest = text === null ? undefined : parseObject(text)
-  if (!row || !rest) return undefined
-  const { authorizations } = row.payload
-  return { ...row, payload: { ...rest, ...(authorizations ? { authorizations } : {}) } }
+/** Whether a session is one whose rest is in Redis. */
+export function isInRedis({ payload }: StoredModel): boolean {
+  return payload['kind'] === KIND
 }
 
-interface Sides {
-  readonly sql: ModelStore
-  readonly redis: Redis
-  readonly clock: Clock
+/** Of which database's sessions a key is. */
+export function readInstallation(text: string | null): unknown {
+  return parseObject(text ?? '')?.['installation']
+}
+
+/** Answers '' for what is no text: somebody has written something else there. */
+async function readText(redis: Redis, name: string): Promise<string | null> {
+  try {
+    return await redis.run((client) => client.get(name))
+  } catch (error) {
+    if (error instanceof ErrorReply && error.message.startsWith('WRONGTYPE')) return ''
+    throw error
+  }
+}
+
+async function join(
+  redis: Redis,
+  row: StoredModel,
+  text: string | null,
+): Promise<StoredModel | undefined> {
+  if (text === null || !isInRedis(row)) return undefined
+  const value = parseObject(text)
+  // Whoever overwrites a session means to end it: what is heard of that is heard of this.
+  if (!value) await redis.run((client) => client.del(SESSION_PREFIX + row.key))
+  if (!value) return undefined
+  const { installation: _installation, ...rest } = value
+  const { kind: _kind, ...owned } = row.payload
+  return { ...row, payload: { ...omitOwned(rest), ...owned } }
 }
 
 /**
- * First SQL, whose removal of a row is the mark that it was ours: then a key that vanishes in Redis is
- * nobody's doing by hand.
+ * SQL goes first wherever it can, and its removal of a row is the mark that it was ours: a key that
+ * vanishes in Redis while its row is there was deleted by hand. The other way round a row must never be
+ * there before its key, or this process might die in between: a new key comes before its row.
  */
-async function applySessions(
-  { sql, redis, clock }: Sides,
+async function apply(
+  collaborators: RedisModelCollaborators,
   writes: readonly ModelWrite[],
 ): Promise<ApplyResult> {
-  const puts = writes.filter(isSessionPut)
-  const known = new Set<string>()
-  for (const { key } of puts) if (await sql.find('Session', key)) known.add(key)
-  const removed = await listRemoved(sql, writes)
-  const result = await sql.apply(
-    writes.map((write) => (isSessionPut(write) ? { ...write, payload: whatHangs(write) } : write)),
-  )
-  if (result.outcome === 'lost') return result
-  for (const put of puts) {
-    const row = await sql.find('Session', put.key)
-    // It was ended before: SQL has not written it either.
-    if (!row) continue
-    const name = SESSION_PREFIX + put.key
-    const value = JSON.stringify(put.payload)
+  const { sql } = collaborators
+  refuseUnstorable(writes)
+  const replay = await findReplay(collaborators, writes)
+  if (replay) return { outcome: 'lost', write: replay, grantId: undefined }
+  const puts = new Map(writes.filter(isSessionPut).map((put) => [put.key, put]))
+  const known = await listKnown(sql, [...puts.keys()])
+  for (const put of puts.values()) if (!known.has(put.key)) await setSession(collaborators, put)
+  const changes: SessionChanges = new Map()
+  const result = await sql.applyNoting(writes.filter(isLasting).map(keepWhatHangs), changes)
+  for (const put of puts.values()) {
+    if (!known.has(put.key) || changes.get(put.key) !== 'written') continue
     // A key that somebody has deleted by hand must not rise again.
-    const condition = known.has(put.key) ? ({ condition: 'XX' } as const) : {}
-    await redis.run((client) => client.set(name, value, { ...lifetime(put, clock), ...condition }))
+    await setSession(collaborators, put, { condition: 'XX' })
   }
-  if (removed.length > 0) await redis.run((client) => client.del(removed))
+  const unwritten = [...puts.keys()].filter((key) => !known.has(key) && !changes.has(key))
+  const removed = [...changes.keys()].filter((key) => changes.get(key) === 'removed')
+  await removeKeys(collaborators, [...unwritten, ...removed])
+  if (result.outcome === 'applied') await applyEphemeral(collaborators, writes)
   return result
 }
 
@@ -104,47 +136,84 @@ function isSessionPut(write: ModelWrite): write is Put {
   return write.kind === 'put' && write.model === 'Session'
 }
 
-function whatHangs({ payload }: ModelRow): ModelPayload {
-  const { accountId, uid, authorizations } = payload
-  return { accountId, uid, authorizations }
+function isLasting(write: ModelWrite): boolean {
+  return !('model' in write && Object.hasOwn(EPHEMERAL, write.model))
 }
 
-/** The names of those keys of which it is known beforehand. Others have no row, and are swept away. */
-async function listRemoved(sql: ModelStore, writes: readonly ModelWrite[]): Promise<string[]> {
-  const names: string[] = []
+function keepWhatHangs(write: ModelWrite): ModelWrite {
+  if (!isSessionPut(write)) return write
+  const { accountId, uid, authorizations } = write.payload
+  return { ...write, payload: { kind: KIND, accountId, uid, authorizations } }
+}
+
+/** Without what SQL alone knows: whoever can write to Redis cannot become somebody else by it. */
+function omitOwned({
+  accountId: _accountId,
+  uid: _uid,
+  authorizations: _authorizations,
+  ...rest
+}: Record<string, unknown>): Record<string, unknown> {
+  return rest
+}
+
+async function listKnown(sql: ModelStore, keys: readonly string[]): Promise<ReadonlySet<string>> {
+  const rows = await Promise.all(keys.map((key) => sql.find('Session', key)))
+  return new Set(rows.flatMap((row) => row?.key ?? []))
+}
+
+async function setSession(
+  { redis, clock, installation }: RedisModelCollaborators,
+  put: Put,
+  condition: { readonly condition?: 'XX' } = {},
+): Promise<void> {
+  const { authorizations: _authorizations, ...payload } = put.payload
+  const value = JSON.stringify({ installation, ...payload })
+  const options = { ...lifetime(put, clock), ...condition }
+  await redis.run((client) => client.set(SESSION_PREFIX + put.key, value, options))
+}
+
+/** Those that stay because Redis does not answer mean nothing without a row, and are swept away later. */
+async function removeKeys({ redis }: RedisModelCollaborators, keys: readonly string[]) {
+  const names = keys.map((key) => SESSION_PREFIX + key)
+  if (names.length > 0) await redis.run((client) => client.unlink(names)).catch(ignoreOutage)
+}
+
+function ignoreOutage(error: unknown): void {
+  if (!(error instanceof Error && 'code' in error && error.code === 'busy')) throw error
+}
+
+/** Before anything else is done: a batch with a proof that was used changes nothing. */
+async function findReplay(
+  { redis, clock }: RedisModelCollaborators,
+  writes: readonly ModelWrite[],
+): Promise<ModelWrite | undefined> {
   for (const write of writes) {
-    if (write.kind === 'destroy' && write.model === 'Session') names.push(write.key)
-    if (write.kind === 'settle') {
-      const row = await sql.find('Session', write.key)
-      if (row?.replaces !== undefined) names.push(row.replaces)
-    }
-    if (write.kind === 'end-session') {
-      const row = await sql.findByUid('Session', write.uid)
-      if (row) names.push(row.key, ...(row.replaces === undefined ? [] : [row.replaces]))
-    }
+    if (write.kind !== 'insert' || isLasting(write)) continue
+    const options = { ...lifetime(write, clock), condition: 'NX' } as const
+    const [name, value] = describeEphemeral(write)
+    if ((await redis.run((client) => client.set(name, value, options))) === null) return write
   }
-  return names.map((key) => SESSION_PREFIX + key)
+  return undefined
 }
 
-/** Whether it could be done: what is written once is there already. */
-async function applyEphemeral(redis: Redis, clock: Clock, write: ModelWrite): Promise<boolean> {
-  if (!('model' in write)) return true
-  const name = `${EPHEMERAL[write.model]}${write.key}`
-  switch (write.kind) {
-    case 'put':
-    case 'insert': {
-      const { expiresAt, payload } = write
-      const value = JSON.stringify({ payload, expiresAt })
-      const condition = write.kind === 'insert' ? ({ condition: 'NX' } as const) : {}
-      const options = { ...lifetime(write, clock), ...condition }
-      return (await redis.run((client) => client.set(name, value, options))) !== null
-    }
-    case 'destroy':
-      await redis.run((client) => client.del(name))
-      return true
-    case 'consume':
-      throw new TypeError(`${write.model} is not consumed`)
+async function applyEphemeral(
+  { redis, clock }: RedisModelCollaborators,
+  writes: readonly ModelWrite[],
+): Promise<void> {
+  for (const write of writes) {
+    if (isLasting(write)) continue
+    if (write.kind === 'put') {
+      const [name, value] = describeEphemeral(write)
+      await redis.run((client) => client.set(name, value, lifetime(write, clock)))
+    } else if (write.kind === 'destroy') {
+      const name = `${EPHEMERAL[write.model]}${write.key}`
+      await redis.run((client) => client.unlink(name))
+    } else if (write.kind === 'consume') throw new TypeError(`${write.model} is not consumed`)
   }
+}
+
+function describeEphemeral({ model, key, payload, expiresAt }: ModelRow) {
+  return [`${EPHEMERAL[model]}${key}`, JSON.stringify({ payload, expiresAt })] as const
 }
 
 /** Redis forgets it by itself a minute after its end, so that "expired" and "unknown" stay apart. */
@@ -152,22 +221,27 @@ const KEEP_EXPIRED_MS = 60_000
 
 function lifetime({ expiresAt }: ModelRow, clock: Clock) {
   if (expiresAt === undefined) return {}
-  const value = Math.max(1, expiresAt - clock.now() + KEEP_EXPIRED_MS)
+  const value = Math.max(1, Math.ceil(expiresAt - clock.now()) + KEEP_EXPIRED_MS)
   return { expiration: { type: 'PX', value } } as const
 }
 
 function readEphemeral(key: string, text: string | null): StoredModel | undefined {
-  const kept = text === null ? undefined : parseObject(text)
-  if (!kept) return undefined
-  const { payload, expiresAt } = kept as { payload: ModelPayload; expiresAt?: number }
-  return { key, payload: { ...payload }, expiresAt, consumedAt: undefined }
+  const { payload, expiresAt } = parseObject(text ?? '') ?? {}
+  if (typeof payload !== 'object' || payload === null) return undefined
+  return {
+    key,
+    payload: payload as Record<string, unknown>,
+    expiresAt: typeof expiresAt === 'number' ? expiresAt : undefined,
+    consumedAt: undefined,
+  }
 }
 
 /** Somebody may have written something else there. */
 function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? { ...value } : undefined
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+    return isObject ? (value as Record<string, unknown>) : undefined
   } catch {
     return undefined
   }

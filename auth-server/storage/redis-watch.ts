@@ -1,22 +1,23 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import { ErrorReply } from 'redis'
 import type { Clock } from '../clock.ts'
 import type { Logger } from '../log.ts'
 import type { ModelStore } from '../provider/model-store.ts'
 import type { Database } from './database.ts'
+import { createComparison } from './redis-compare.ts'
+import { endDeleted, endSilently } from './redis-end.ts'
 import { SESSION_PREFIX } from './redis-models.ts'
+import { createNotices, type Notices } from './redis-notices.ts'
 import type { Redis, RedisClient } from './redis.ts'
 
-/** Notices about keys (E) when they are deleted or renamed (g), expire (x) or are evicted (e). */
-const WANTED_NOTICES = ['E', 'g', 'x', 'e']
-const REMEDY = `redis-cli CONFIG SET notify-keyspace-events ${WANTED_NOTICES.join('')}`
-const BY_HAND = ['del', 'rename_from']
+const BY_HAND = ['del', 'rename_from', 'move_from']
 const BY_REDIS = ['expired', 'evicted']
-const LOOK_EVERY_MS = 1000
-const RECONCILE_EVERY_MS = 30_000
-/** A session that was just written to SQL may still be on its way to Redis. */
-const GRACE_MS = 10_000
-const BATCH = 500
+/** What is heard and waits to be done. What is more is found by comparing. */
+const MOST_HEARD = 10_000
+const AT_ONCE = 50
+const LOOK_EVERY_MS = 500
+/** Half a minute. */
+const LOOKS_PER_COMPARISON = 60
 /** While it is there, Redis has not been emptied. */
 const SENTINEL = 'portreeve_watch'
 
@@ -26,8 +27,15 @@ export interface SessionWatchCollaborators {
   /** The same with Redis: see `redis-models.ts`. */
   readonly models: ModelStore
   readonly redis: Redis
+  /** Marks the keys of this database's sessions: Redis may hold those of another one. */
+  readonly installation: string
   readonly clock: Clock
   readonly log: Logger
+}
+
+export interface SessionWatch extends AsyncDisposable {
+  /** What an operator should know, with the command that mends it. */
+  readonly warnings: readonly string[]
 }
 
 /**
@@ -35,189 +43,200 @@ export interface SessionWatchCollaborators {
  * its clients know it by.
  *
  * Redis tells of deletions, but to nobody who is not connected, and not of an emptied database. So both
- * sides are compared after each connection, when the sentinel is gone (looked for every second), and
- * every 30 s. What is missing then counts as deleted by hand, although it may have been evicted while
- * nobody listened: a session too many that is ended does less harm than one that is not.
+ * sides are compared after each connection, when the sentinel is gone or another Redis answers (looked
+ * for twice a second), and every 30 s. What is missing then counts as deleted by hand, although it may
+ * have been evicted while nobody listened: a session too many that is ended does less harm than one that
+ * is not.
  *
  * Each instance watches; whoever comes second finds nothing left to do.
  */
 export async function watchSessions(
   collaborators: SessionWatchCollaborators,
-): Promise<AsyncDisposable> {
+): Promise<SessionWatch> {
   const { redis, log } = collaborators
-  const stop = new AbortController()
-  await requestNotices(redis, log)
-  await redis.run((client) => plantSentinel(client))
-  const reconcile = createReconciliation(collaborators)
-  const listener = redis.duplicate()
-  listener.on('ready', () => void reconcile())
-  const channels = [...BY_HAND, ...BY_REDIS].map(
-    (event) => `__keyevent@${redis.database}__:${event}`,
-  )
-  await listener.connect()
-  await listener.subscribe(channels, (name, channel) => {
-    if (!name.startsWith(SESSION_PREFIX)) return
-    const isByHand = BY_HAND.some((event) => channel.endsWith(`:${event}`))
-    const how = isByHand ? 'deleted' : 'expired'
-    endMissing(collaborators, name.slice(SESSION_PREFIX.length), how).catch((error: unknown) =>
-      log.error({ event: 'session_not_ended', err: error }),
-    )
+  await using cleanUp = new AsyncDisposableStack()
+  const listener = await redis.connect()
+  cleanUp.defer(() => listener.destroy())
+  let refusal: ErrorReply | undefined
+  const notices = createNotices(redis, log, () => refusal)
+  const look = createLook(collaborators, notices)
+  const looking = createRounds(look.now, log)
+  const askAgain = () => {
+    look.ask()
+    looking.hurry()
+  }
+  // What Redis has told of meanwhile was told to nobody.
+  listener.on('ready', askAgain)
+  const heard = createHeard(collaborators, askAgain)
+  refusal = await listen(listener, redis.database, (event, name) => {
+    if (name.startsWith(SESSION_PREFIX)) heard.add(name.slice(SESSION_PREFIX.length), event)
+    else notices.heard(name)
   })
-  // What was deleted before anybody listened.
-  void reconcile()
-  const looking = lookAfter(collaborators, reconcile, stop.signal)
+  await notices.request()
+  const warning = await notices.check()
+  looking.start()
+  cleanUp.use(looking)
+  const owned = cleanUp.move()
   return {
+    warnings: warning === undefined ? [] : [warning],
     async [Symbol.asyncDispose]() {
-      stop.abort()
-      listener.destroy()
-      await looking
+      await owned.disposeAsync()
+      await heard.finish()
     },
   }
 }
 
-/** Adds what is needed to what an operator has set. Where it may not, it says which command does. */
-async function requestNotices(redis: Redis, log: Logger): Promise<void> {
-  const name = 'notify-keyspace-events'
+/** Answers what Redis said if this user may not listen. */
+async function listen(
+  listener: RedisClient,
+  database: number,
+  hear: (event: string, name: string) => void,
+): Promise<ErrorReply | undefined> {
+  const prefix = `__keyevent@${database}__:`
+  const channels = [...BY_HAND, ...BY_REDIS].map((event) => prefix + event)
   try {
-    const answer = await redis.run((client) => client.configGet(name))
-    const set = answer[name] ?? ''
-    const missing = WANTED_NOTICES.filter(
-      (letter) => !set.includes(letter) && !(letter !== 'E' && set.includes('A')),
-    )
-    if (missing.length === 0) return
-    await redis.run((client) => client.configSet(name, set + missing.join('')))
+    await listener.subscribe(channels, (name, channel) => hear(channel.slice(prefix.length), name))
+    return undefined
   } catch (error) {
-    log.warn({
-      event: 'redis_notices_off',
-      err: error,
-      remedy: `Until Redis tells of deleted keys, a deleted session is noticed up to 30 s late. If they are not on yet: ${REMEDY}`,
-    })
+    if (error instanceof ErrorReply) return error
+    throw error
   }
 }
 
-async function plantSentinel(client: RedisClient): Promise<void> {
-  await client.set(SENTINEL, randomUUID(), { condition: 'NX' })
-}
-
-/** One at a time: who asks meanwhile gets another one after it. */
-function createReconciliation(collaborators: SessionWatchCollaborators): () => Promise<void> {
-  let running: Promise<void> | undefined
-  let again = false
-  const run = async () => {
-    do {
-      again = false
-      await reconcileOnce(collaborators)
-    } while (again)
+/** Sessions that Redis has told of, until they are ended. */
+function createHeard(collaborators: SessionWatchCollaborators, compare: () => void) {
+  const waiting = new Map<string, string>()
+  let work: Promise<void> | undefined
+  const take = () => {
+    const batch = takeFirst(waiting, AT_ONCE)
+    const keysOf = (events: readonly string[]) =>
+      batch.flatMap(([key, event]) => (events.includes(event) ? [key] : []))
+    return { deleted: keysOf(BY_HAND), gone: keysOf(BY_REDIS) }
   }
-  return () => {
-    again = true
-    running ??= run()
-      .catch((error: unknown) =>
-        collaborators.log.error({ event: 'sessions_not_reconciled', err: error }),
-      )
-      .finally(() => {
-        running = undefined
-      })
-    return running
-  }
-}
-
-async function lookAfter(
-  { redis, clock, log }: SessionWatchCollaborators,
-  reconcile: () => Promise<void>,
-  signal: AbortSignal,
-): Promise<void> {
-  let reconciledAt = clock.now()
-  while (!signal.aborted) {
-    await wait(LOOK_EVERY_MS, undefined, { signal, ref: false }).catch(() => {})
-    if (signal.aborted) return
+  const endAll = async () => {
     try {
-      const isThere = (await redis.run((client) => client.exists(SENTINEL))) === 1
-      if (isThere && clock.now() - reconciledAt < RECONCILE_EVERY_MS) continue
-      await reconcile()
-      await redis.run((client) => plantSentinel(client))
-      reconciledAt = clock.now()
+      while (waiting.size > 0) {
+        const { deleted, gone } = take()
+        await endSilently(collaborators, gone)
+        await endDeleted(collaborators, deleted)
+      }
     } catch (error) {
-      // The connection reports its outages itself, and the next look is in a second.
-      log.debug({ event: 'sessions_not_watched', err: error })
+      waiting.clear()
+      compare()
+      collaborators.log.error({ event: 'session_not_ended', err: error })
     }
   }
+  return {
+    add(key: string, event: string) {
+      if (waiting.size >= MOST_HEARD) compare()
+      else waiting.set(key, event)
+      work ??= endAll().finally(() => {
+        work = undefined
+      })
+    },
+    finish: async () => work,
+  }
 }
 
-async function reconcileOnce(collaborators: SessionWatchCollaborators): Promise<void> {
-  await endDeleted(collaborators)
-  await sweepOrphans(collaborators)
+function takeFirst<Key, Value>(map: Map<Key, Value>, count: number): [Key, Value][] {
+  const taken: [Key, Value][] = []
+  for (const entry of map) {
+    if (taken.length === count) break
+    taken.push(entry)
+    map.delete(entry[0])
+  }
+  return taken
 }
 
-/** Sessions of SQL whose keys are not in Redis. */
-async function endDeleted(collaborators: SessionWatchCollaborators): Promise<void> {
-  const { database, redis, clock } = collaborators
-  for (let after = ''; ;) {
-    const rows = await database.kysely
-      .selectFrom('engine_model')
-      .select(['key', 'expires_at', 'written_at'])
-      .where('model', '=', 'Session')
-      .where('key', '>', after)
-      .orderBy('key')
-      .limit(BATCH)
-      .execute()
-    const now = clock.now()
-    const settled = rows.filter(
-      (row) => (row.expires_at ?? Infinity) > now && row.written_at < now - GRACE_MS,
-    )
-    const counts = await redis.run((client) =>
-      Promise.all(settled.map(({ key }) => client.exists(SESSION_PREFIX + key))),
-    )
-    for (const [index, { key }] of settled.entries()) {
-      if (counts[index] === 0) await endMissing(collaborators, key, 'missing')
+/** Looks whether both sides have to be compared, and does it. */
+function createLook(collaborators: SessionWatchCollaborators, notices: Notices) {
+  const { redis } = collaborators
+  const compare = createComparison(collaborators)
+  let isAsked = true
+  let knownRun: string | undefined
+  let looks = 0
+  return {
+    ask() {
+      isAsked = true
+    },
+    async now() {
+      const [run, isThere] = await redis.run((client) =>
+        Promise.all([readRun(client), client.exists(SENTINEL)]),
+      )
+      looks += 1
+      const isDue = isAsked || isThere === 0 || run !== knownRun || looks >= LOOKS_PER_COMPARISON
+      if (!isDue) return
+      isAsked = false
+      try {
+        // A Redis that has started again knows no more than its file of settings.
+        await notices.request()
+        // Before the comparison: if it is gone after it, Redis was emptied meanwhile.
+        await redis.run((client) => client.set(SENTINEL, '1', { condition: 'NX' }))
+        await compare()
+        await notices.check()
+      } catch (error) {
+        isAsked = true
+        throw error
+      }
+      knownRun = run
+      looks = 0
+    },
+  }
+}
+
+/** Which start of which Redis answers: behind one address it may become another one. */
+async function readRun(client: RedisClient): Promise<string | undefined> {
+  try {
+    return /^run_id:(\w+)/m.exec(await client.info('server'))?.[1]
+  } catch (error) {
+    // Not everybody may ask, and a look without it is better than none.
+    if (error instanceof ErrorReply) return undefined
+    throw error
+  }
+}
+
+/** Does `work` again and again, one at a time, with a pause that can be cut short. */
+function createRounds(work: () => Promise<void>, log: Logger) {
+  const stop = new AbortController()
+  let pause = new AbortController()
+  let failure: string | undefined
+  let rounds: Promise<void> | undefined
+  const round = async () => {
+    try {
+      await work()
+      if (failure !== undefined) log.info({ event: 'sessions_not_watched_over' })
+      failure = undefined
+    } catch (error) {
+      if (failure !== String(error)) log.error({ event: 'sessions_not_watched', err: error })
+      failure = String(error)
     }
-    const last = rows.at(-1)
-    if (!last) return
-    after = last.key
+  }
+  const run = async () => {
+    for (;;) {
+      await round()
+      if (stop.signal.aborted) return
+      pause = new AbortController()
+      await rest(LOOK_EVERY_MS, pause.signal)
+      if (stop.signal.aborted) return
+    }
+  }
+  return {
+    start() {
+      rounds = run()
+    },
+    hurry() {
+      pause.abort()
+    },
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      pause.abort()
+      await rounds
+    },
   }
 }
 
-/** Keys of Redis that have no session in SQL: it was ended, and this was left over. */
-async function sweepOrphans({ database, redis }: SessionWatchCollaborators): Promise<void> {
-  let cursor = '0'
-  do {
-    const page = await redis.run((client) =>
-      client.scan(cursor, { MATCH: `${SESSION_PREFIX}*`, COUNT: BATCH }),
-    )
-    ;({ cursor } = page)
-    const keys = page.keys.map((name) => name.slice(SESSION_PREFIX.length))
-    if (keys.length === 0) continue
-    const rows = await database.kysely
-      .selectFrom('engine_model')
-      .select('key')
-      .where('model', '=', 'Session')
-      .where('key', 'in', keys)
-      .execute()
-    const known = new Set(rows.map(({ key }) => key))
-    const orphans = keys.filter((key) => !known.has(key)).map((key) => SESSION_PREFIX + key)
-    if (orphans.length > 0) await redis.run((client) => client.del(orphans))
-  } while (cursor !== '0')
-}
-
-/**
- * Ends a session whose key is not in Redis, if SQL has it still. What has expired, or was evicted, is
- * signed out of and no more. So is one that replaces another and is only found missing: it may never
- * have come to Redis, nor to the browser, which has the other one.
- */
-async function endMissing(
-  { sql, models, redis, log }: SessionWatchCollaborators,
-  key: string,
-  how: 'deleted' | 'expired' | 'missing',
-): Promise<void> {
-  const row = await sql.find('Session', key)
-  if (!row) return
-  if ((await redis.run((client) => client.exists(SESSION_PREFIX + key))) === 1) return
-  const uid = row.payload['uid']
-  const isOver = how === 'expired' || (how === 'missing' && row.replaces !== undefined)
-  if (isOver || typeof uid !== 'string') {
-    await sql.apply([{ kind: 'destroy', model: 'Session', key }])
-    return
-  }
-  await models.apply([{ kind: 'end-session', uid, reason: 'session_deleted' }])
-  log.info({ event: 'session_deleted', accountId: row.payload['accountId'] })
+async function rest(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await wait(milliseconds, undefined, { signal, ref: false }).catch((error: unknown) => {
+    if (!signal.aborted) throw error
+  })
 }

@@ -1,15 +1,15 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import { createClient, ErrorReply } from 'redis'
 import { PortreeveError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { createBreaker } from './breaker.ts'
 
 const CONNECT_TIMEOUT_MS = 2000
-const COMMAND_TIMEOUT_MS = 3000
+const COMMAND_TIMEOUT_MS = 2000
 /** A connection on which nothing comes for so long is given up, although pings are sent on it. */
-const SILENCE_TIMEOUT_MS = 4000
-const PING_EVERY_MS = 1500
+const SILENCE_TIMEOUT_MS = 3000
+const PING_EVERY_MS = 1000
 const LONGEST_PAUSE_MS = 1000
+const DEFAULT_PORT = 6379
 
 export type RedisClient = ReturnType<typeof createRedisClient>
 
@@ -18,40 +18,46 @@ export interface Redis extends AsyncDisposable {
   readonly database: number
   readonly client: RedisClient
   /**
-   * Runs commands. Throws `busy` where Redis does not answer: the first time within three seconds, and
+   * Runs commands. Throws `busy` where Redis does not answer: the first time within two seconds, and
    * then at once, until it answers again.
    */
   run<T>(work: (client: RedisClient) => Promise<T>): Promise<T>
-  /** A connection of its own, for what is heard on it. Not connected yet. */
-  duplicate(): RedisClient
+  /** A connection of its own, for what is heard on it. Its errors are its owner's. Throws `busy`. */
+  connect(): Promise<RedisClient>
 }
 
 /** Connects. Throws `storage_failed` where that fails, without the URL's password. */
 export async function openRedis(url: string, log: Logger): Promise<Redis> {
   const report = createReport(log)
-  const client = createRedisClient(url)
+  const client = await connectTo(url).catch((cause: unknown) => {
+    throw describeOpening(url, cause)
+  })
   client.on('error', report.failed)
   client.on('ready', report.ready)
-  const { hostname, port, pathname } = new URL(url)
-  const connected = client.connect().then(() => undefined)
-  const failure = await Promise.race([
-    connected.catch(String),
-    wait(CONNECT_TIMEOUT_MS, 'time-out'),
-  ])
-  if (failure !== undefined) {
-    client.destroy()
-    const where = `${hostname}:${port === '' ? 6379 : port}`
-    throw new PortreeveError('storage_failed', `Cannot reach Redis at ${where}: ${failure}`)
-  }
   const breaker = createBreaker(describeOutage)
+  // A connection that answers nothing may lead to a machine that is gone: the next one finds out.
+  const renew = () => {
+    if (!client.isReady) return
+    report.failed(new CommandTimeout())
+    client.destroy()
+    client.connect().catch(report.failed)
+  }
   return {
-    database: Number(pathname.slice(1)),
+    database: Number(new URL(url).pathname.slice(1)),
     client,
-    run: (work) => breaker.run(() => inTime(work(client))),
-    duplicate: () => {
-      const copy = client.duplicate()
-      copy.on('error', report.failed)
-      return copy
+    async run(work) {
+      try {
+        return await breaker.run(() => answerInTime(work(client), renew))
+      } catch (error) {
+        throw describeRefusal(error) ?? error
+      }
+    },
+    async connect() {
+      try {
+        return await connectTo(url)
+      } catch (cause) {
+        throw describeOutage(cause) ?? cause
+      }
     },
     async [Symbol.asyncDispose]() {
       client.destroy()
@@ -59,19 +65,43 @@ export async function openRedis(url: string, log: Logger): Promise<Redis> {
   }
 }
 
-function createRedisClient(url: string) {
+/** Answers a client that has been connected, and connects again by itself from then on. */
+async function connectTo(url: string): Promise<RedisClient> {
+  let isOpen = false
+  const client = createRedisClient(url, () => isOpen)
+  // Whoever has the client adds what is done about them; without any the process would end.
+  client.on('error', () => {})
+  await client.connect()
+  isOpen = true
+  return client
+}
+
+function createRedisClient(url: string, mayReconnect: () => boolean) {
   return createClient({
     url,
     name: 'portreeve',
     // Requests are refused while it is away: they do not queue.
     disableOfflineQueue: true,
     pingInterval: PING_EVERY_MS,
+    // It would only bound the time until a command is sent, and a timer each is much.
+    commandOptions: { timeout: 0 },
+    maintNotifications: 'disabled',
     socket: {
       connectTimeout: CONNECT_TIMEOUT_MS,
       socketTimeout: SILENCE_TIMEOUT_MS,
-      reconnectStrategy: (attempts) => Math.min(50 * 2 ** Math.min(attempts, 6), LONGEST_PAUSE_MS),
+      reconnectStrategy: (attempts) =>
+        mayReconnect() && Math.min(50 * 2 ** Math.min(attempts, 6), LONGEST_PAUSE_MS),
     },
   })
+}
+
+function describeOpening(url: string, cause: unknown): PortreeveError {
+  const { hostname, port } = new URL(url)
+  const where = `${hostname}:${port === '' ? DEFAULT_PORT : port}`
+  // Where a name has several addresses, each has failed in its own way.
+  const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause
+  const reason = first instanceof Error ? first.message || first.name : String(first)
+  return new PortreeveError('storage_failed', `Cannot reach Redis at ${where}: ${reason}`)
 }
 
 /** Writes an outage once, not each attempt. */
@@ -91,31 +121,43 @@ function createReport(log: Logger) {
 
 class CommandTimeout extends Error {
   override readonly name = 'CommandTimeout'
-}
 
-async function inTime<T>(work: Promise<T>): Promise<T> {
-  const bound = new AbortController()
-  const late = wait(COMMAND_TIMEOUT_MS, undefined, { signal: bound.signal, ref: false }).then(
-    () => {
-      throw new CommandTimeout(`no answer within ${COMMAND_TIMEOUT_MS} ms`)
-    },
-  )
-  // Whichever of the two comes later has nobody who waits for it.
-  late.catch(() => {})
-  work.catch(() => {})
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    bound.abort()
+  constructor() {
+    super(`no answer within ${COMMAND_TIMEOUT_MS} ms`)
   }
 }
 
-/** An answer of Redis itself that says that it cannot do its work now. */
-const REFUSALS = /^(?:LOADING|BUSY|OOM|MISCONF|READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS) /
+function answerInTime<T>(work: Promise<T>, onLate: () => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let isOver = false
+    const giveUp = () => {
+      if (isOver) return
+      reject(new CommandTimeout())
+      onLate()
+    }
+    // If this process was busy, the answer may be there and only not have been read.
+    const timer = setTimeout(() => setImmediate(giveUp), COMMAND_TIMEOUT_MS)
+    const end = () => {
+      isOver = true
+      clearTimeout(timer)
+    }
+    work.finally(end).then(resolve, reject)
+  })
+}
+
+/** Redis answers that it cannot do anything now. */
+const OUTAGES = /^(?:LOADING|BUSY|MASTERDOWN|CLUSTERDOWN) /
+/** It can be read but not written: it is full, cannot save, or is a replica. */
+const REFUSALS = /^(?:OOM|MISCONF|READONLY|NOREPLICAS) /
 
 /** What is no answer of Redis is a failure of the connection. */
 function describeOutage(cause: unknown): PortreeveError | undefined {
   if (!(cause instanceof Error)) return undefined
-  if (cause instanceof ErrorReply && !REFUSALS.test(cause.message)) return undefined
+  if (cause instanceof ErrorReply && !OUTAGES.test(cause.message)) return undefined
   return new PortreeveError('busy', 'The session store does not answer.', { cause })
+}
+
+function describeRefusal(cause: unknown): PortreeveError | undefined {
+  if (!(cause instanceof ErrorReply) || !REFUSALS.test(cause.message)) return undefined
+  return new PortreeveError('busy', 'The session store takes no changes.', { cause })
 }

@@ -15,7 +15,7 @@ import { createClientStore } from './clients.ts'
 import { prepareRead, type Database } from './database.ts'
 import { createKeyStore } from './keys.ts'
 import { migrate } from './migrate.ts'
-import { createModelStore } from './models.ts'
+import { createModelStore, type SqlModelStore } from './models.ts'
 import { openPostgres } from './postgres.ts'
 import { limitInRedis } from './redis-limits.ts'
 import { keepInRedis } from './redis-models.ts'
@@ -41,6 +41,8 @@ export interface Stores extends AsyncDisposable {
   readonly createLimiter: CreateLimiter
   /** What the stores stand on, by name. Each resolves if it answers. */
   readonly pings: Readonly<Record<string, () => Promise<void>>>
+  /** What an operator should know, with the command that mends it. */
+  readonly warnings: readonly string[]
 }
 
 export interface StoresOptions {
@@ -87,6 +89,7 @@ export async function openStores(
       },
       ...(perishable ? { redis: perishable.ping } : {}),
     },
+    warnings: perishable?.warnings ?? [],
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   }
 }
@@ -94,27 +97,40 @@ export async function openStores(
 interface PerishableOptions {
   readonly url: string
   readonly database: Database
-  readonly sql: ModelStore
+  readonly sql: SqlModelStore
   readonly clock: Clock
   readonly log: Logger
 }
 
 /** What may expire, in Redis, looked after while it is open. */
 async function openPerishable({ url, ...collaborators }: PerishableOptions) {
-  const { sql, clock, log } = collaborators
   await using cleanUp = new AsyncDisposableStack()
-  const redis = cleanUp.use(await openRedis(url, log))
-  const models = keepInRedis(sql, redis, clock)
-  cleanUp.use(await watchSessions({ ...collaborators, models, redis }))
+  const redis = cleanUp.use(await openRedis(url, collaborators.log))
+  const installation = await nameInstallation(collaborators.database)
+  const shared = { ...collaborators, redis, installation }
+  const models = keepInRedis(shared)
+  const { warnings } = cleanUp.use(await watchSessions({ ...shared, models }))
   const running = cleanUp.move()
   return {
     models,
+    warnings,
     createLimiter: limitInRedis(redis),
     async ping() {
       await redis.run((client) => client.ping())
     },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   }
+}
+
+/** Tells databases apart that were given one Redis: each was made at another moment. */
+async function nameInstallation({ kysely }: Database): Promise<string> {
+  const first = await kysely
+    .selectFrom('schema_migration')
+    .select('applied_at')
+    .orderBy('name')
+    .limit(1)
+    .executeTakeFirstOrThrow()
+  return first.applied_at.toString(36)
 }
 
 /** Steps may take longer than a request may, and so does waiting for another server that does them. */

@@ -1,0 +1,42 @@
+import type { Logger } from '../log.ts'
+import type { ModelStore, StoredModel } from '../provider/model-store.ts'
+import { isInRedis } from './redis-models.ts'
+
+export interface EndCollaborators {
+  readonly sql: ModelStore
+  /** The same with Redis: see `redis-models.ts`. */
+  readonly models: ModelStore
+  readonly log: Logger
+}
+
+/**
+ * Ends those sessions that SQL has still, although their keys are gone from Redis: we remove rows before
+ * keys, so that was somebody else. With a key ends all of its session.
+ */
+export async function endDeleted(
+  { sql, models, log }: EndCollaborators,
+  keys: readonly string[],
+): Promise<void> {
+  const rows = await findRows(sql, keys)
+  const sessions = new Map(rows.map((row) => [String(row.payload['uid']), row]))
+  await models.apply(
+    [...sessions.keys()].map((uid) => ({ kind: 'end-session', uid, reason: 'session_deleted' })),
+  )
+  for (const { payload } of sessions.values()) {
+    log.info({ event: 'session_deleted', accountId: payload['accountId'] })
+  }
+}
+
+/** What Redis itself has dropped is signed out of, and no more. */
+export async function endSilently(
+  { sql }: EndCollaborators,
+  keys: readonly string[],
+): Promise<void> {
+  const rows = await findRows(sql, keys)
+  await sql.apply(rows.map(({ key }) => ({ kind: 'destroy', model: 'Session', key })))
+}
+
+async function findRows(sql: ModelStore, keys: readonly string[]): Promise<StoredModel[]> {
+  const rows = await Promise.all(keys.map((key) => sql.find('Session', key)))
+  return rows.flatMap((row) => (row && isInRedis(row) ? [row] : []))
+}
