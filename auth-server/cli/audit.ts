@@ -80,7 +80,7 @@ function reportVerified(entries: number, head: AuditHead | undefined): Report {
     text: (style) =>
       name === undefined
         ? 'The audit log is empty.'
-        : `${style.good('As it was written:')} ${entries} entries.\n\nhead  ${name}`,
+        : `${style.good('As it was written:')} ${entries === 1 ? '1 entry' : `${entries} entries`}.\n\nhead  ${name}`,
   }
 }
 

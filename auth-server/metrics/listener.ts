@@ -4,6 +4,7 @@ import type { Metrics, RequestStatus } from './metrics.ts'
 import { classifyRoute } from './routes.ts'
 
 const REQUEST_TIMEOUT_MS = 5000
+const TIMEOUT_CHECK_MS = 1000
 /** Nobody but Prometheus asks. */
 const MAX_CONNECTIONS = 20
 
@@ -23,6 +24,7 @@ export function createMetricsServer(metrics: Metrics, log: Logger): Server {
     requestTimeout: REQUEST_TIMEOUT_MS,
     headersTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
   })
   server.maxConnections = MAX_CONNECTIONS
   server.timeout = REQUEST_TIMEOUT_MS
