@@ -44,6 +44,8 @@ export interface AuthServer extends AsyncDisposable {
   readonly url: string
   /** Where Prometheus gets the metrics, if they are wanted. */
   readonly metricsUrl: string | undefined
+  /** What an operator should know of what it works with, and the command that mends it. */
+  readonly warnings: readonly string[]
 }
 
 /** What a test may replace. */
@@ -113,6 +115,7 @@ export async function createAuthServer(
     issuer,
     url,
     metricsUrl,
+    warnings: stores.warnings,
     async [Symbol.asyncDispose]() {
       draining.now = true
       await running.disposeAsync()

@@ -54,7 +54,7 @@ The environment stands above the file, and the file above the defaults:
 | \`PORT\` | \`listen.port\`. Where neither \`ISSUER\` nor the file names an issuer, the issuer follows it. |
 | \`ISSUER\` | \`issuer\` |
 | \`DATABASE_URL\` | \`database.url\`, a relative path being one from the working directory |
-| \`REDIS_URL\` | nothing yet: this version refuses to start with it |
+| \`REDIS_URL\` | \`redis.url\` |
 | \`NO_COLOR\` | anything: the command line writes no colours |
 
 An empty variable counts as not set. Relative paths in the file start from the folder that the file is in.

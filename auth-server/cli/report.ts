@@ -2,7 +2,7 @@ import { CommanderError } from 'commander'
 import type { Finding } from '../config/rules.ts'
 import { formatPath } from '../config/echo.ts'
 import { PortreeveError } from '../errors.ts'
-import { createStyle, tame, toJson, type Style } from './style.ts'
+import { createStyle, harmless, tame, toJson, type Style } from './style.ts'
 import { wantsColours, type World } from './world.ts'
 
 /** What a command answers, for programs and for people. */
@@ -10,8 +10,11 @@ export interface Report {
   readonly json: Readonly<Record<string, unknown>>
   readonly text: (style: Style) => string
   /** What is allowed and worth a look. */
-  readonly warnings?: readonly Finding[]
+  readonly warnings?: readonly Warning[]
 }
+
+/** What breaks no rule was found by trying. */
+export type Warning = Omit<Finding, 'rule'> & Partial<Pick<Finding, 'rule'>>
 
 export const DONE = 0
 const FAILED = 1
@@ -33,8 +36,9 @@ export function printReport(world: World, report: Report, asJson: boolean): void
   for (const warning of warnings) stderr.write(`${formatWarning(warning, style)}\n`)
 }
 
-function formatWarning({ rule, path, message }: Finding, style: Style): string {
-  return `${style.secret('warning:')} ${formatPath(path)}: ${rule}: ${message}`
+function formatWarning({ rule, path, message }: Warning, style: Style): string {
+  const name = rule === undefined ? '' : `${rule}: `
+  return `${style.secret('warning:')} ${formatPath(path)}: ${name}${harmless(message)}`
 }
 
 /** Writes why a command failed to standard error, and answers the exit code. */

@@ -49,7 +49,7 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
       config: file ?? null,
       ...(metricsUrl === undefined ? {} : { metrics: metricsUrl }),
     },
-    warnings,
+    warnings: [...warnings, ...server.warnings.map((message) => ({ path: ['redis'], message }))],
     text: (style) =>
       [
         `${style.good('Portreeve listens')} on ${url}`,

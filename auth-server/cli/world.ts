@@ -37,6 +37,8 @@ export interface RunningServer extends AsyncDisposable {
   readonly url: string
   /** Where Prometheus gets the metrics, if they are wanted. */
   readonly metricsUrl: string | undefined
+  /** What an operator should know of what it works with. */
+  readonly warnings: readonly string[]
 }
 
 /** Colours are for terminals, and for those who have not said no (https://no-color.org). */
