@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { linkSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { text } from 'node:stream/consumers'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { makeFolder } from '../../test/support/folder.ts'
 import { account } from '../../test/storage/records.ts'
@@ -58,6 +59,34 @@ test('copies what is only in the log beside the database', async () => {
   const copy = pair.folder.file('c')
   await backUp(pair.source, copy)
   expect(await readUsernames(copy)).toEqual(['ben', 'cleo'])
+})
+
+test('copies one moment of a database that is written to all the time', async () => {
+  using pair = await makePair()
+  const { source } = pair
+  using database = new DatabaseSync(source)
+  database.exec("insert into tombstone values ('filler', hex(zeroblob(10000000)), 0)")
+  const insert = database.prepare(
+    `insert into engine_model (model, key, payload, written_at) values ('M', ?, '', 0)`,
+  )
+  const copy = pair.folder.file('c')
+  const copied = backUp(source, copy)
+  const state = { written: 0, isOver: false }
+  const end = () => {
+    state.isOver = true
+  }
+  void copied.then(end, end)
+  // Each would make the copy begin anew, if it did not hold on to the moment when it began.
+  while (!state.isOver) {
+    insert.run(`row ${state.written}`)
+    state.written += 1
+    await nextTurn()
+  }
+  await copied
+  expect(state.written).toBeGreaterThan(5)
+  using reader = new DatabaseSync(copy)
+  const count = reader.prepare('select count(*) as count from engine_model').get()
+  expect(Number(count?.['count'])).toBeLessThan(state.written)
 })
 
 test('keeps the database that it replaces, with what was only in the log beside it', async () => {

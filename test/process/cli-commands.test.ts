@@ -249,15 +249,22 @@ describe.concurrent('portreeve', PATIENCE, () => {
     expect(readdirSync(cli.folder)).toEqual(['portreeve.config.json'])
   })
 
-  test.each(['--help', 'users --help', 'clients add --help', 'serve --help', 'help clients'])(
-    'explains itself: %s',
-    async (args) => {
-      const { code, stdout, stderr } = await shared.run(args)
-      expect([code, stderr]).toEqual([0, ''])
-      expect(stdout).toMatch(/^Usage: portreeve /)
-      expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
-    },
-  )
+  test.each([
+    '--help',
+    'users --help',
+    'clients add --help',
+    'backup --help',
+    'restore --help',
+    'export --help',
+    'import --help',
+    'serve --help',
+    'help clients',
+  ])('explains itself: %s', async (args) => {
+    const { code, stdout, stderr } = await shared.run(args)
+    expect([code, stderr]).toEqual([0, ''])
+    expect(stdout).toMatch(/^Usage: portreeve /)
+    expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
+  })
 
   test.each([[''], ['users'], ['clients'], ['keys']])(
     'shows how it is used when called with "%s" alone',

@@ -9,6 +9,7 @@ import { testRaces } from './races.ts'
 import { testRevocations } from './revocations.ts'
 import { testSessions } from './sessions.ts'
 import { testTexts } from './texts.ts'
+import { testTransfer } from './transfer.ts'
 import { createWithWorld, type StorageEngine } from './world.ts'
 
 /** What every storage has to keep to, through its ports alone. */
@@ -24,6 +25,7 @@ export function testStorage(engine: StorageEngine): void {
     testClients(withWorld)
     testKeys(withWorld)
     testTexts(withWorld)
+    testTransfer(withWorld)
     testHunt(withWorld)
   })
 }

@@ -1,0 +1,106 @@
+import { describe, expect, test } from 'vitest'
+import type { Account } from '../../auth-server/accounts/account.ts'
+import type { Changes } from '../../auth-server/admin/import-plan.ts'
+import { account, client } from './records.ts'
+import { atOnce, createRows, type WithWorld } from './world.ts'
+
+const NOTHING: Changes = { newAccounts: [], accounts: [], newClients: [], clients: [] }
+const ben = account({ id: 'ben', username: 'ben' })
+
+/** An update that takes away what the person was given until now. */
+const ending = (one: Account) => ({ account: { ...one, roles: ['less'] }, endsAccess: true })
+
+export function testTransfer(withWorld: WithWorld): void {
+  describe('an import', () => {
+    test('makes every change that was decided on what is there', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const { session } = createRows(clock)
+        await stores.accounts.insert(account())
+        await stores.clients.insert(client())
+        await stores.models.apply([session('s', 'web')])
+        const decided = await other.transfer.change((present) => {
+          expect(present).toEqual({ accounts: [account()], clients: [client()] })
+          return {
+            newAccounts: [ben],
+            accounts: [ending(account())],
+            newClients: [client({ id: 'spa' })],
+            clients: [client({ name: 'New' })],
+          }
+        })
+        expect(decided.newAccounts).toEqual([ben])
+        expect(await stores.accounts.list()).toEqual([
+          account({ roles: ['less'], accessEndedAt: clock.now() }),
+          ben,
+        ])
+        expect(await stores.clients.list()).toEqual([
+          client({ id: 'spa' }),
+          client({ name: 'New' }),
+        ])
+        expect(await stores.models.find('Session', 's')).toBeUndefined()
+        expect(await stores.revocations.isRevoked('user', 'alice')).toBe(true)
+      }))
+
+    test.each<[string, Changes]>([
+      ['a name that is taken', { ...NOTHING, newAccounts: [ben, account({ id: 'other' })] }],
+      ['an id that is taken', { ...NOTHING, newAccounts: [ben, account({ username: 'other' })] }],
+      [
+        'a client that is there',
+        { ...NOTHING, newAccounts: [ben], newClients: [client({ id: 'spa' }), client()] },
+      ],
+      [
+        'a client that is gone',
+        { ...NOTHING, newAccounts: [ben], clients: [client({ id: 'gone' })] },
+      ],
+      [
+        'a user who is gone',
+        {
+          ...NOTHING,
+          newAccounts: [ben],
+          accounts: [ending(account()), ending(account({ id: 'gone' }))],
+        },
+      ],
+    ])('makes none of them because of %s', (_what, changes) =>
+      withWorld(async ({ stores, other, clock }) => {
+        const { session } = createRows(clock)
+        await stores.accounts.insert(account())
+        await stores.clients.insert(client())
+        await stores.models.apply([session('s', 'web')])
+        await expect(other.transfer.change(() => changes)).rejects.toMatchObject({
+          code: 'conflict',
+        })
+        expect(await stores.accounts.list()).toEqual([account()])
+        expect(await stores.clients.list()).toEqual([client()])
+        expect(await stores.models.find('Session', 's')).toMatchObject({ key: 's' })
+        expect(await stores.revocations.isRevoked('user', 'alice')).toBe(false)
+      }),
+    )
+
+    test('makes none of them where the decision is to refuse', () =>
+      withWorld(async ({ stores }) => {
+        const reason = new Error('no')
+        const refuse = () => {
+          throw reason
+        }
+        await expect(stores.transfer.change(refuse)).rejects.toBe(reason)
+        expect(await stores.accounts.list()).toEqual([])
+      }))
+
+    test('of one user by twenty at once is made once', () =>
+      withWorld(async (world) => {
+        const made = await atOnce(world, 20, async ({ transfer }, index) => {
+          const newAccounts = [
+            account({ id: `id ${index}` }),
+            account({ id: `b ${index}`, username: `b ${index}` }),
+          ]
+          return transfer
+            .change(() => ({ ...NOTHING, newAccounts }))
+            .then(
+              () => 'made',
+              (error: { code?: string }) => error.code,
+            )
+        })
+        expect(made.map(String).toSorted()).toEqual([...Array<string>(19).fill('conflict'), 'made'])
+        expect(await world.stores.accounts.list()).toHaveLength(2)
+      }))
+  })
+}
