@@ -87,6 +87,8 @@ function createFailureAnswer(collaborators: EngineMiddlewareCollaborators): Engi
       }
     }
     if (ctx.status === 503) ctx.set('Retry-After', '1')
+    // They may name a session that could not be saved, or forget what the browser has to come back with.
+    if (ctx.status >= 500) ctx.remove('Set-Cookie')
   }
 }
 
