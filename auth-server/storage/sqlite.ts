@@ -87,7 +87,8 @@ function keepStatements(database: DatabaseSync): SqliteDatabase {
     prepare(sql) {
       const known = statements.get(sql)
       if (known) return known
-      const statement = wrapStatement(database.prepare(takeLockEarly(sql)))
+      const wrapped = wrapStatement(database.prepare(takeLockEarly(sql)))
+      const statement = sql === 'rollback' ? unlessOver(wrapped, database) : wrapped
       statements.set(sql, statement)
       return statement
     },
@@ -120,6 +121,13 @@ function wrapStatement(statement: StatementSync): SqliteStatement {
     run: (parameters) => statement.run(...(parameters as SQLInputValue[])),
     iterate: (parameters) => statement.iterate(...(parameters as SQLInputValue[])),
   }
+}
+
+/** A commit that finds the disk full has rolled back, and its reason would be lost in a second failure. */
+function unlessOver(rollback: SqliteStatement, database: DatabaseSync): SqliteStatement {
+  const run: SqliteStatement['run'] = (parameters) =>
+    database.isTransaction ? rollback.run(parameters) : { changes: 0, lastInsertRowid: 0 }
+  return { ...rollback, run }
 }
 
 /**

@@ -54,7 +54,7 @@ export function createPerson(issuer: string, random: Random, counts: Counts) {
     counts[what] = (counts[what] ?? 0) + 1
   }
   const owed: Promises = {
-    browser: createBrowser(issuer),
+    browser: openBrowser(issuer),
     stage: 'nobody',
     code: undefined,
     chain: undefined,
@@ -63,7 +63,7 @@ export function createPerson(issuer: string, random: Random, counts: Counts) {
   }
 
   const forget = () => {
-    owed.browser = createBrowser(issuer)
+    owed.browser = openBrowser(issuer)
     owed.stage = 'nobody'
     owed.code = undefined
     owed.chain = undefined
@@ -104,7 +104,7 @@ export function createPerson(issuer: string, random: Random, counts: Counts) {
     async reuse() {
       const { beforePrevious = '', current } = owed.chain ?? {}
       forget()
-      const answer = await refresh(issuer, beforePrevious)
+      const answer = takeAnswer(await refresh(issuer, beforePrevious))
       expect([answer.status, answer.body.error]).toEqual([400, 'invalid_grant'])
       keep(owed.dead, current ?? '')
     },
@@ -122,7 +122,7 @@ export function createPerson(issuer: string, random: Random, counts: Counts) {
       if (chain) keep(owed.dead, chain.current)
     },
     async clientCredentials() {
-      const answer = await requestToken(issuer, SERVICE_REQUEST, SERVICE)
+      const answer = takeAnswer(await requestToken(issuer, SERVICE_REQUEST, SERVICE))
       expect(answer.status).toBe(200)
     },
   }
@@ -141,16 +141,24 @@ export function createPerson(issuer: string, random: Random, counts: Counts) {
   }
 
   return {
-    /** Does one thing after the other until the server is gone. */
-    async live(isKilled: () => boolean, onAction: () => void): Promise<void> {
-      while (!isKilled()) {
+    /**
+     * Does one thing after the other until it is over. What fails then, or is excused, was asked and
+     * not answered. By default the server is killed when it is over, and only its connections fail.
+     */
+    async live(
+      isOver: () => boolean,
+      onAction: () => void,
+      isExcused: (error: unknown) => boolean | Promise<boolean> = (error) =>
+        isOver() && isDisconnection(error),
+    ): Promise<void> {
+      while (!isOver()) {
         const action = random.pick(possible())
         onAction()
         try {
           await actions[action]?.()
           count(action)
         } catch (error) {
-          if (!isKilled() || !isDisconnection(error)) throw error
+          if (!(await isExcused(error))) throw error
           count(`${action} interrupted`)
         }
       }
@@ -190,7 +198,7 @@ function readCode(location: string | undefined): string {
 
 async function redeem(issuer: string, code: string, verifier: string): Promise<TokenAnswer> {
   const body = { grant_type: 'authorization_code', code, redirect_uri: REDIRECT }
-  const answer = await requestToken(issuer, { ...body, code_verifier: verifier })
+  const answer = takeAnswer(await requestToken(issuer, { ...body, code_verifier: verifier }))
   expect(['code', answer.status, answer.body.error]).toEqual(['code', 200, undefined])
   return answer
 }
@@ -202,7 +210,7 @@ function startChain({ body }: TokenAnswer): Chain {
 
 /** Whether it is the first use of the token or the retry of one that was cut off, it has to succeed. */
 async function advance(issuer: string, chain: Chain): Promise<Chain> {
-  const { status, body } = await refresh(issuer, chain.current)
+  const { status, body } = takeAnswer(await refresh(issuer, chain.current))
   expect(['refresh', status, body.error]).toEqual(['refresh', 200, undefined])
   const grantId = decodeJwt(body.access_token).claims['grant_id']
   expect(grantId).toBe(chain.grantId)
@@ -216,8 +224,27 @@ async function advance(issuer: string, chain: Chain): Promise<Chain> {
 
 async function askSilently(issuer: string, cookie: string): Promise<string | null> {
   const url = authorizationUrl(issuer, makePkce().challenge, { prompt: 'none' })
-  const response = await fetch(url, { headers: { cookie }, redirect: 'manual' })
+  const response = takeAnswer(await fetch(url, { headers: { cookie }, redirect: 'manual' }))
   return new URL(response.headers.get('location') ?? '', issuer).searchParams.get('error')
+}
+
+/** The server says that it cannot do its work now: that is no answer to what was asked. */
+export class Unavailable extends Error {
+  override readonly name = 'Unavailable'
+}
+
+function takeAnswer<T extends { readonly status: number }>(answer: T): T {
+  if (answer.status === 503) throw new Unavailable()
+  return answer
+}
+
+function openBrowser(issuer: string): Browser {
+  const browser = createBrowser(issuer)
+  return {
+    ...browser,
+    get: async (...request) => takeAnswer(await browser.get(...request)),
+    submit: async (...form) => takeAnswer(await browser.submit(...form)),
+  }
 }
 
 /** What `fetch` throws when the other side is gone. */
