@@ -8,7 +8,7 @@ const hanging = ({ put, grant, session }: ReturnType<typeof createRows>, account
   put('RefreshToken', `token of ${accountId}`, { accountId, grantId: `grant of ${accountId}` }),
   // Tokens of an older version name their account in the payload alone.
   put('AccessToken', `token of ${accountId}`, { grantId: `grant of ${accountId}` }),
-  put('Interaction', `interaction of ${accountId}`, { accountId }),
+  put('DeviceCode', `device of ${accountId}`, { accountId }),
   session(`session of ${accountId}`, `client of ${accountId}`, { uid: accountId, accountId }),
 ]
 

@@ -139,7 +139,7 @@ export function testModels(withWorld: WithWorld): void {
         const late = [
           put('RefreshToken', 'late', { grantId: 'g' }),
           put('AccessToken', 'late', { grantId: 'g' }),
-          insert('ReplayDetection', 'late', { grantId: 'g' }),
+          insert('InitialAccessToken', 'late', { grantId: 'g' }),
           grant('g'),
         ]
         for (const write of late) {

@@ -24,15 +24,16 @@ export function testTexts(withWorld: WithWorld): void {
         for (const [, text] of TEXTS) {
           const names = { uid: text, userCode: text, accountId: text, clientId: text }
           const payload = { text, list: [text] }
-          await stores.models.apply([put('Interaction', text, { ...names, payload })])
+          await stores.models.apply([put('Interaction', text, { payload })])
+          await stores.models.apply([put('DeviceCode', text, { ...names, payload })])
           await stores.accounts.insert(account({ id: text, username: text, roles: [text] }))
           await stores.clients.insert(client({ id: text, name: text }))
         }
         for (const [, text] of TEXTS) {
           const row = { key: text, payload: { text, list: [text] } }
           expect(await other.models.find('Interaction', text)).toMatchObject(row)
-          expect(await other.models.findByUid('Interaction', text)).toMatchObject(row)
-          expect(await other.models.findByUserCode('Interaction', text)).toMatchObject(row)
+          expect(await other.models.findByUid('DeviceCode', text)).toMatchObject(row)
+          expect(await other.models.findByUserCode('DeviceCode', text)).toMatchObject(row)
           expect(await other.accounts.findByUsername(text)).toMatchObject({ id: text })
           expect(await other.clients.findById(text)).toMatchObject({ id: text, name: text })
           expect(await other.models.find(text, text)).toBeUndefined()

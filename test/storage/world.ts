@@ -1,6 +1,7 @@
 import type { Clock } from '../../auth-server/clock.ts'
 import type { ModelWrite } from '../../auth-server/provider/model-store.ts'
 import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
+import { createLog } from '../../auth-server/log.ts'
 import { createTestClock } from '../support/clock.ts'
 
 /** One kind of storage that the suite runs on. */
@@ -12,6 +13,8 @@ export interface StorageEngine {
 
 export interface EmptyStorage extends AsyncDisposable {
   readonly url: string
+  /** The URL of the Redis that holds what may expire, if one does. */
+  readonly redis?: string
 }
 
 /** An empty storage with two connections: what holds between them holds between two processes. */
@@ -26,12 +29,15 @@ export type TestClock = ReturnType<typeof createTestClock>
 
 export type WithWorld = (work: (world: World) => Promise<void>) => Promise<void>
 
+const log = createLog('silent')
+
 export function createWithWorld(engine: StorageEngine): WithWorld {
   return async (work) => {
     const clock = createTestClock()
     await using place = await engine.create()
-    await using stores = await openStores(place.url, clock)
-    await using other = await openStores(place.url, clock)
+    const redis = place.redis === undefined ? undefined : { url: place.redis, log }
+    await using stores = await openStores(place.url, clock, { redis })
+    await using other = await openStores(place.url, clock, { redis })
     await work({ url: place.url, stores, other, clock })
   }
 }
