@@ -8,6 +8,10 @@ export interface Database extends AsyncDisposable {
   /** Runs a read outside of any transaction. It sees what is committed. */
   read<R>(query: CompiledQuery<R>, parameters: readonly unknown[]): Promise<R[]>
   /**
+   * Runs a statement that no request waits for, beside the event loop. Answers how many rows it changed.
+   */
+  runAside(query: CompiledQuery): Promise<number>
+  /**
    * Lets no other transaction that names one of the same things go on until this one ends, unless both
    * only share it. Not even asked for names where a transaction has the database for itself.
    */

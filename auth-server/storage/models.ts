@@ -286,55 +286,43 @@ async function purgeExpired(database: Database, before: number, limit: number): 
   return rows + (await purgeTombstones(database, before, limit - rows))
 }
 
-async function purgeRows(
-  { kysely, skipsLocked }: Database,
-  before: number,
-  limit: number,
-): Promise<number> {
-  const { numDeletedRows } = await kysely
-    .deleteFrom('engine_model')
-    .where((where) =>
-      where(
-        where.refTuple('model', 'key'),
-        'in',
-        where
-          .selectFrom('engine_model')
-          .select(['model', 'key'])
-          .where('expires_at', '<', before)
-          .orderBy('expires_at')
-          .limit(limit)
-          .$if(skipsLocked, (expired) => expired.forUpdate().skipLocked())
-          .$asTuple('model', 'key'),
-      ),
-    )
-    .executeTakeFirstOrThrow()
-  return Number(numDeletedRows)
+function purgeRows(database: Database, before: number, limit: number): Promise<number> {
+  const { kysely, skipsLocked } = database
+  const query = kysely.deleteFrom('engine_model').where((where) =>
+    where(
+      where.refTuple('model', 'key'),
+      'in',
+      where
+        .selectFrom('engine_model')
+        .select(['model', 'key'])
+        .where('expires_at', '<', before)
+        .orderBy('expires_at')
+        .limit(limit)
+        .$if(skipsLocked, (expired) => expired.forUpdate().skipLocked())
+        .$asTuple('model', 'key'),
+    ),
+  )
+  return database.runAside(query.compile())
 }
 
-async function purgeTombstones(
-  { kysely, skipsLocked }: Database,
-  before: number,
-  limit: number,
-): Promise<number> {
+async function purgeTombstones(database: Database, before: number, limit: number): Promise<number> {
   if (limit <= 0) return 0
-  const { numDeletedRows } = await kysely
-    .deleteFrom('tombstone')
-    .where((where) =>
-      where(
-        where.refTuple('kind', 'key'),
-        'in',
-        where
-          .selectFrom('tombstone')
-          .select(['kind', 'key'])
-          .where('expires_at', '<', before)
-          .orderBy('expires_at')
-          .limit(limit)
-          .$if(skipsLocked, (expired) => expired.forUpdate().skipLocked())
-          .$asTuple('kind', 'key'),
-      ),
-    )
-    .executeTakeFirstOrThrow()
-  return Number(numDeletedRows)
+  const { kysely, skipsLocked } = database
+  const query = kysely.deleteFrom('tombstone').where((where) =>
+    where(
+      where.refTuple('kind', 'key'),
+      'in',
+      where
+        .selectFrom('tombstone')
+        .select(['kind', 'key'])
+        .where('expires_at', '<', before)
+        .orderBy('expires_at')
+        .limit(limit)
+        .$if(skipsLocked, (expired) => expired.forUpdate().skipLocked())
+        .$asTuple('kind', 'key'),
+    ),
+  )
+  return database.runAside(query.compile())
 }
 
 function toRow(row: ModelRow, now: number): EngineModelTable {

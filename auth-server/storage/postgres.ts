@@ -53,6 +53,9 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
         throw describeCollision(error) ?? error
       }
     },
+    async runAside(query) {
+      return Number((await kysely.executeQuery(query)).numAffectedRows)
+    },
     async lock(transaction, listNames) {
       const names = await listNames()
       const shared = sortNames(names.shared ?? [])

@@ -5,10 +5,12 @@ import type { Logger } from '../log.ts'
 const EVERY_MS = 60_000
 /** Rows are kept a little longer than they live, so that "expired" and "unknown" stay apart. */
 const KEEP_EXPIRED_MS = 60_000
-/** On SQLite nothing else happens in the process while a batch is removed. */
-const BATCH_MS = 5
+/** On SQLite nobody else writes while a batch is removed. */
+const BATCH_MS = 20
+/** Whoever waits to write there looks more often than this, and so gets in between two batches. */
+const REST_MS = 10
 const FIRST_BATCH = 50
-const SMALLEST_BATCH = 10
+const SMALLEST_BATCH = 50
 const LARGEST_BATCH = 1000
 
 export interface Purgeable {
@@ -54,7 +56,7 @@ export function startPurge(
 
 /**
  * Removes what expired before `before` (ms) in batches that each take a few milliseconds, whatever the
- * disk and the number of rows, and leaves as much time to requests after each. Answers how many it were.
+ * disk and the number of rows, and leaves more time to requests after each. Answers how many it were.
  */
 export async function purgeExpired(
   store: Purgeable,
@@ -69,7 +71,7 @@ export async function purgeExpired(
     const milliseconds = performance.now() - start
     total += count
     if (count < limit) break
-    await pause(milliseconds, signal)
+    await pause(Math.max(milliseconds, REST_MS), signal)
     limit = adaptBatch(limit, milliseconds)
   }
   return total

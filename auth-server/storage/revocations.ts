@@ -36,26 +36,23 @@ export function createRevocationStore(database: Database): RevocationStore {
         .execute((transaction) => appendRevocations(database, transaction, entries)),
     list: async (place, limit) => (await after(place, limit)).map(toRevocation),
     isRevoked: async (kind, subject) => (await bySubject(kind, subject, 1)).length > 0,
-    purge: async (before, limit) => {
-      const { numDeletedRows } = await kysely
-        .deleteFrom('revocation')
-        .where('sequence', 'in', (where) => {
-          const expired = where
-            .selectFrom('revocation')
-            .select('sequence')
-            .where('expires_at', '<', before)
-            // The newest says which place comes next.
-            .where(
-              'sequence',
-              '<',
-              where.selectFrom('revocation').select(({ fn }) => fn.max('sequence').as('newest')),
-            )
-            .orderBy('expires_at')
-            .limit(limit)
-          return database.skipsLocked ? expired.forUpdate().skipLocked() : expired
-        })
-        .executeTakeFirstOrThrow()
-      return Number(numDeletedRows)
+    purge(before, limit) {
+      const query = kysely.deleteFrom('revocation').where('sequence', 'in', (where) => {
+        const expired = where
+          .selectFrom('revocation')
+          .select('sequence')
+          .where('expires_at', '<', before)
+          // The newest says which place comes next.
+          .where(
+            'sequence',
+            '<',
+            where.selectFrom('revocation').select(({ fn }) => fn.max('sequence').as('newest')),
+          )
+          .orderBy('expires_at')
+          .limit(limit)
+        return database.skipsLocked ? expired.forUpdate().skipLocked() : expired
+      })
+      return database.runAside(query.compile())
     },
   }
 }

@@ -15,12 +15,15 @@ import {
 import { PortreeveError } from '../errors.ts'
 import type { Database } from './database.ts'
 import type { Schema } from './schema.ts'
+import { startAside, type Aside } from './sqlite-aside.ts'
 
 /** Opening may meet a migration of another process; after that no call blocks the event loop. */
 const OPEN_TIMEOUT_MS = 5000
 /** How long a statement waits for the lock of another process before it fails. */
 const LOCK_TIMEOUT_MS = 5000
-const LONGEST_PAUSE_MS = 20
+const LONGEST_PAUSE_MS = 5
+/** Twice SQLite's own, which is that of the connection for what no request waits for. */
+const CHECKPOINT_PAGES = 2000
 const MEMORY = ':memory:'
 const SQLITE_BUSY = 5
 /** SQLITE_IOERR, SQLITE_FULL. */
@@ -35,6 +38,7 @@ const DISK_FAILURES = new Set([10, 13])
 export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS): Database {
   const kysely = new Kysely<Schema>({ dialect: createDialect(path, lockTimeoutMs) })
   let reader: SqliteDatabase | undefined
+  let aside: Aside | undefined
   return {
     kysely,
     async read<R>(query: CompiledQuery<R>, parameters: readonly unknown[]) {
@@ -46,10 +50,22 @@ export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS
         throw describeFailure(error) ?? error
       }
     },
+    async runAside(query) {
+      if (path === MEMORY) return Number((await kysely.executeQuery(query)).numAffectedRows)
+      const thread = (aside ??= startAside(path))
+      try {
+        return await thread.run(query.sql, query.parameters)
+      } catch (error) {
+        if (aside === thread) aside = undefined
+        await thread[Symbol.asyncDispose]()
+        throw describeFailure(error) ?? error
+      }
+    },
     // Every transaction takes the one write lock at its start.
     lock: async () => {},
     skipsLocked: false,
     async [Symbol.asyncDispose]() {
+      await aside?.[Symbol.asyncDispose]()
       reader?.close()
       await kysely.destroy()
     },
@@ -73,6 +89,8 @@ function openDatabase(path: string): SqliteDatabase {
   database.exec('pragma synchronous = full')
   database.exec('pragma foreign_keys = on')
   database.exec('pragma busy_timeout = 0')
+  // Whoever removes many rows at once brings them into the file: see runAside.
+  database.exec(`pragma wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
   return keepStatements(database)
 }
 
