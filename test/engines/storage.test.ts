@@ -12,7 +12,7 @@ describe.skipIf(isMissing)(`with PostgreSQL${note}`, () => {
   const free: string[] = []
   let count = 0
   beforeAll(async () => {
-    postgres = await startPostgres()
+    postgres = await startPostgres({ fsync: false })
     admin = new Client({ connectionString: postgres.url })
     await admin.connect()
   })
