@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto'
 import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
 import type { Client, ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
+import { seal, unseal } from '../keys/seal.ts'
 import { toMetadata } from './clients.ts'
 import { isForged, reattach, type Identifiers } from './identifiers.ts'
 import type { ModelPayload, ModelRow, ModelStore, ModelWrite, StoredModel } from './model-store.ts'
@@ -188,20 +190,35 @@ const OWN_ID = '{uid}'
 
 /**
  * An interaction names itself in its return address, and carries a copy of the session's cookie that
- * the engine never reads back. Neither is kept.
+ * the engine never reads back. Neither is kept. The parameters of the request, which hold the client's
+ * `state`, are sealed under the interaction's own id: nobody else can read them.
  */
 function forgetIds(payload: ModelPayload, id: string): ModelPayload {
-  const { session, returnTo } = payload
+  const { session, returnTo, params } = payload
   const { cookie: _cookie, ...rest } = { ...(session as Record<string, unknown> | undefined) }
   return {
     ...payload,
     ...(session === undefined ? {} : { session: rest }),
+    ...(params === undefined
+      ? {}
+      : { params: seal(deriveOwnKey(id), JSON.stringify(params), SEALED_PARAMS) }),
     returnTo: textOf(returnTo)?.replace(id, OWN_ID),
   }
 }
 
 function restoreIds(payload: Record<string, unknown>, id: string): Record<string, unknown> {
-  return { ...payload, returnTo: textOf(payload['returnTo'])?.replace(OWN_ID, id) }
+  const sealed = textOf(payload['params'])
+  const params =
+    sealed === undefined
+      ? payload['params']
+      : (JSON.parse(unseal(deriveOwnKey(id), sealed, SEALED_PARAMS)) as unknown)
+  return { ...payload, params, returnTo: textOf(payload['returnTo'])?.replace(OWN_ID, id) }
+}
+
+const SEALED_PARAMS = 'interaction params'
+
+function deriveOwnKey(id: string): Buffer {
+  return createHash('sha256').update(`${SEALED_PARAMS}\0${id}`).digest()
 }
 
 function toPayload(
