@@ -146,7 +146,7 @@ function keepWhatHangs(write: ModelWrite): ModelWrite {
   return { ...write, payload: { kind: KIND, accountId, uid, authorizations } }
 }
 
-/** Without what SQL alone knows: whoever can write to Redis cannot become somebody else by it. */
+/** Without what SQL alone says: whose the session is, and what was authorised in it. */
 function omitOwned({
   accountId: _accountId,
   uid: _uid,
