@@ -67,6 +67,7 @@ export async function watchSessions(
   }
   // What Redis has told of meanwhile was told to nobody.
   listener.on('ready', askAgain)
+  reportSilence(listener, log)
   const heard = createHeard(collaborators, askAgain)
   refusal = await listen(listener, redis.database, (event, name) => {
     if (name.startsWith(SESSION_PREFIX)) heard.add(name.slice(SESSION_PREFIX.length), event)
@@ -84,6 +85,19 @@ export async function watchSessions(
       await heard.finish()
     },
   }
+}
+
+/** Writes once that nothing is heard, and that it is over. */
+function reportSilence(listener: RedisClient, log: Logger): void {
+  let isSilent = false
+  listener.on('error', (error) => {
+    if (!isSilent) log.warn({ event: 'redis_not_heard', err: error })
+    isSilent = true
+  })
+  listener.on('ready', () => {
+    if (isSilent) log.info({ event: 'redis_heard' })
+    isSilent = false
+  })
 }
 
 /** Answers what Redis said if this user may not listen. */

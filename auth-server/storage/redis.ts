@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { createClient, ErrorReply } from 'redis'
 import { PortreeveError } from '../errors.ts'
 import type { Logger } from '../log.ts'
@@ -9,6 +10,7 @@ const COMMAND_TIMEOUT_MS = 2000
 const SILENCE_TIMEOUT_MS = 3000
 const PING_EVERY_MS = 1000
 const LONGEST_PAUSE_MS = 1000
+const CLOSE_TIMEOUT_MS = 1000
 const DEFAULT_PORT = 6379
 
 export type RedisClient = ReturnType<typeof createRedisClient>
@@ -60,6 +62,9 @@ export async function openRedis(url: string, log: Logger): Promise<Redis> {
       }
     },
     async [Symbol.asyncDispose]() {
+      // What was asked last, when an answer had gone out, is done as well.
+      const closed = client.isReady ? client.close() : undefined
+      await Promise.race([closed, wait(CLOSE_TIMEOUT_MS, undefined, { ref: false })])
       client.destroy()
     },
   }
