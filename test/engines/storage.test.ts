@@ -1,7 +1,9 @@
 import { Client } from 'pg'
+import { createClient } from 'redis'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { needEngines } from '../support/engines/need.ts'
 import { startPostgres, type Postgres } from '../support/engines/postgres.ts'
+import { startRedis, type Redis } from '../support/engines/redis.ts'
 import { testStorage } from '../storage/suite.ts'
 
 const { isMissing, note } = needEngines('postgres')
@@ -33,19 +35,49 @@ describe.skipIf(isMissing)(`with PostgreSQL${note}`, () => {
     return url.href
   }
 
-  testStorage({
-    name: 'PostgreSQL',
-    async create() {
-      const url = free.pop() ?? (await createDatabase())
-      return {
-        url,
-        // Making a database takes much longer than emptying one.
-        async [Symbol.asyncDispose]() {
-          await empty(url)
-          free.push(url)
-        },
-      }
-    },
+  const borrowDatabase = async () => {
+    const url = free.pop() ?? (await createDatabase())
+    return {
+      url,
+      // Making a database takes much longer than emptying one.
+      async [Symbol.asyncDispose]() {
+        await empty(url)
+        free.push(url)
+      },
+    }
+  }
+
+  testStorage({ name: 'PostgreSQL', create: borrowDatabase })
+
+  const needRedis = needEngines('redis')
+
+  describe.skipIf(needRedis.isMissing)(`and Redis${needRedis.note}`, () => {
+    let redis: Redis
+    let client: ReturnType<typeof createClient>
+    beforeAll(async () => {
+      redis = await startRedis({ durable: false })
+      client = createClient({ url: redis.url })
+      await client.connect()
+    })
+    afterAll(async () => {
+      client.destroy()
+      await redis[Symbol.asyncDispose]()
+    })
+
+    testStorage({
+      name: 'PostgreSQL and Redis',
+      async create() {
+        const database = await borrowDatabase()
+        return {
+          url: database.url,
+          redis: redis.url,
+          async [Symbol.asyncDispose]() {
+            await client.flushAll()
+            await database[Symbol.asyncDispose]()
+          },
+        }
+      },
+    })
   })
 })
 

@@ -1,17 +1,19 @@
 /**
- * One of two processes that race on one storage: `racer.ts URL NAME`. Opens it, says so, waits for
- * SIGUSR2, and prints what it has won.
+ * One of two processes that race on one storage: `racer.ts NAME URL [REDIS]`. Opens it, says so,
+ * waits for SIGUSR2, and prints what it has won.
  */
 import { once } from 'node:events'
+import { createLog } from '../../auth-server/log.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { createTestClock } from '../support/clock.ts'
 import { CREDENTIALS, PER_ROUND, ROUNDS, type RaceResult } from './race.ts'
 import { consume, createRows } from './world.ts'
 
-const [url = '', name = ''] = process.argv.slice(2)
+const [name = '', url = '', redisUrl] = process.argv.slice(2)
 const clock = createTestClock()
 const { put, insert } = createRows(clock)
-await using stores = await openStores(url, clock)
+const redis = redisUrl === undefined ? undefined : { url: redisUrl, log: createLog('silent') }
+await using stores = await openStores(url, clock, { redis })
 
 const isTime = once(process, 'SIGUSR2')
 // A signal handler alone keeps no process alive.

@@ -142,8 +142,8 @@ export function testRaces(withWorld: WithWorld): void {
     test('use each credential once, write each replay record once, and keep one log', () =>
       withWorld(async (world) => {
         await prepareRace(world)
-        await using one = startRacer(world.url, 'one')
-        await using two = startRacer(world.url, 'two')
+        await using one = startRacer(world, 'one')
+        await using two = startRacer(world, 'two')
         await Promise.all([one.firstLine, two.firstLine])
         for (const program of [one, two]) program.signal('SIGUSR2')
         const results = [await readResult(one), await readResult(two)]
@@ -175,8 +175,9 @@ async function prepareRace({ stores, clock }: World): Promise<void> {
   }
 }
 
-function startRacer(url: string, name: string): Program {
-  return startProgram('test/storage/racer.ts', [url, name])
+function startRacer({ url, redis }: World, name: string): Program {
+  const args = [name, url, ...(redis === undefined ? [] : [redis])]
+  return startProgram('test/storage/racer.ts', args)
 }
 
 async function readResult(program: Program): Promise<RaceResult> {

@@ -20,6 +20,7 @@ export interface EmptyStorage extends AsyncDisposable {
 /** An empty storage with two connections: what holds between them holds between two processes. */
 export interface World {
   readonly url: string
+  readonly redis: string | undefined
   readonly stores: Stores
   readonly other: Stores
   readonly clock: TestClock
@@ -38,7 +39,7 @@ export function createWithWorld(engine: StorageEngine): WithWorld {
     const redis = place.redis === undefined ? undefined : { url: place.redis, log }
     await using stores = await openStores(place.url, clock, { redis })
     await using other = await openStores(place.url, clock, { redis })
-    await work({ url: place.url, stores, other, clock })
+    await work({ url: place.url, redis: place.redis, stores, other, clock })
   }
 }
 
