@@ -87,9 +87,17 @@ function createFailureAnswer(collaborators: EngineMiddlewareCollaborators): Engi
       }
     }
     if (ctx.status === 503) ctx.set('Retry-After', '1')
-    // They may name a session that could not be saved, or forget what the browser has to come back with.
-    if (ctx.status >= 500) ctx.remove('Set-Cookie')
+    if (ctx.status >= 500) forgetAnswer(ctx)
   }
+}
+
+/**
+ * The answer that was being made when it failed: its cookies may name a session that could not be saved,
+ * or forget what the browser has to come back with.
+ */
+function forgetAnswer(ctx: KoaContextWithOIDC): void {
+  ctx.remove('Set-Cookie')
+  ctx.remove('Location')
 }
 
 function createNotFound(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
