@@ -74,7 +74,8 @@ export async function populate(stores: Stores): Promise<void> {
   const rows = Array.from({ length: ROWS }, (_, index) =>
     put('AccessToken', `row ${index}`, { payload: payload(token) }),
   )
-  await stores.models.apply([...rows, session('session', 'client-7', { uid: 'uid' })])
+  const interaction = put('Interaction', 'interaction', { payload: payload(token) })
+  await stores.models.apply([...rows, interaction, session('session', 'client-7', { uid: 'uid' })])
   for (let index = 0; index < 20; index += 1) {
     await stores.clients.insert(client({ id: `client-${index}` }))
     const profile = { name: 'Alice Adams', email: 'alice@example.com' }
@@ -91,6 +92,30 @@ export async function populate(stores: Stores): Promise<void> {
     Array.from({ length: ROWS }, (_, index) => auditEntry(index + 1, 'request')),
   )
 }
+
+/** What Redis holds alone. */
+export const REDIS_CONTESTS: readonly Contest[] = [
+  {
+    port: 'models',
+    name: 'find an interaction',
+    isBound: true,
+    json: ['value'],
+    run: ({ models }) => models.find('Interaction', 'interaction'),
+  },
+  {
+    port: 'models',
+    name: 'apply: put an interaction',
+    isBound: true,
+    run: ({ models }, token) =>
+      models.apply([put('Interaction', token.id, { payload: payload(token) })]),
+  },
+  {
+    port: 'models',
+    name: 'apply: insert a replay record',
+    isBound: true,
+    run: ({ models }, token) => models.apply([insert('ReplayDetection', token.id)]),
+  },
+]
 
 export const CONTESTS: readonly Contest[] = [
   {

@@ -13,7 +13,7 @@ export interface Measured {
   readonly times: readonly number[]
 }
 
-const ROUNDS = 41
+const ROUNDS = 31
 const TRIAL_COUNT = 5
 
 /**

@@ -1,8 +1,9 @@
 import { DatabaseSync, StatementSync, type SQLInputValue } from 'node:sqlite'
 import { Client, Pool, types, type ClientBase, type QueryConfig } from 'pg'
+import { createClient } from 'redis'
 import type { Side } from './measure.ts'
 
-/** What a store has asked of its driver, in order. */
+/** What a store has asked of its driver, in order. Of Redis, `text` is the command. */
 export interface Statement {
   readonly text: string
   readonly parameters: readonly unknown[]
@@ -49,41 +50,60 @@ function createToken(worker: string, run: number, index: number): Token {
   return { worker, id: `${worker}-${run}-${index}`, next: `${worker}-${run}-${index + 1}` }
 }
 
-/** What an operation asks of the driver of a SQLite database. */
-export async function recordSqlite(operation: () => Promise<unknown>): Promise<Statement[]> {
+type RedisClient = ReturnType<typeof createClient>
+type Patch = (recorded: Statement[]) => Disposable
+
+/** What an operation asks of its drivers. */
+export async function record(operation: () => Promise<unknown>): Promise<Statement[]> {
   const recorded: Statement[] = []
-  const { all, run } = StatementSync.prototype
-  StatementSync.prototype.all = function record(...parameters) {
-    recorded.push({ text: this.sourceSQL, parameters })
-    return Reflect.apply(all, this, parameters)
-  }
-  StatementSync.prototype.run = function record(...parameters) {
-    recorded.push({ text: this.sourceSQL, parameters })
-    return Reflect.apply(run, this, parameters)
-  }
-  try {
-    await operation()
-  } finally {
-    Object.assign(StatementSync.prototype, { all, run })
-  }
+  using patches = new DisposableStack()
+  for (const patch of [patchSqlite, patchPostgres, patchRedis]) patches.use(patch(recorded))
+  await operation()
   return recorded
 }
 
-/** What an operation asks of the driver of a PostgreSQL database. */
-export async function recordPostgres(operation: () => Promise<unknown>): Promise<Statement[]> {
-  const recorded: Statement[] = []
+const patchSqlite: Patch = (recorded) => {
+  const { all, run } = StatementSync.prototype
+  StatementSync.prototype.all = function recordAll(...parameters) {
+    recorded.push({ text: this.sourceSQL, parameters })
+    return Reflect.apply(all, this, parameters)
+  }
+  StatementSync.prototype.run = function recordRun(...parameters) {
+    recorded.push({ text: this.sourceSQL, parameters })
+    return Reflect.apply(run, this, parameters)
+  }
+  return { [Symbol.dispose]: () => void Object.assign(StatementSync.prototype, { all, run }) }
+}
+
+const patchPostgres: Patch = (recorded) => {
   const { query } = Client.prototype
-  Client.prototype.query = function record(this: Client, ...parameters: unknown[]) {
+  Client.prototype.query = function recordQuery(this: Client, ...parameters: unknown[]) {
     const [config] = parameters as [QueryConfig]
     recorded.push({ text: config.text, parameters: config.values ?? [] })
     return Reflect.apply(query, this, parameters) as unknown
   } as typeof query
-  try {
-    await operation()
-  } finally {
-    Client.prototype.query = query
+  return { [Symbol.dispose]: () => void Object.assign(Client.prototype, { query }) }
+}
+
+const patchRedis: Patch = (recorded) => {
+  const prototype = findSender(createClient())
+  const { sendCommand } = prototype
+  prototype.sendCommand = function recordCommand(this: RedisClient, args, ...rest) {
+    const [text = '', ...parameters] = args.map(String)
+    // The client sees to its connection by itself.
+    if (text !== 'PING') recorded.push({ text, parameters })
+    return Reflect.apply(sendCommand, this, [args, ...rest]) as ReturnType<typeof sendCommand>
+  } as typeof sendCommand
+  return { [Symbol.dispose]: () => void Object.assign(prototype, { sendCommand }) }
+}
+
+/** All clients share what the class has. */
+function findSender(client: RedisClient): Pick<RedisClient, 'sendCommand'> {
+  let prototype = client
+  while (!Object.hasOwn(prototype, 'sendCommand')) {
+    prototype = Object.getPrototypeOf(prototype) as RedisClient
   }
-  return recorded
+  return prototype
 }
 
 /** Statements that read have a connection of their own, as in the store. */
@@ -129,6 +149,43 @@ export function openBareSqlite(file: string): BareDriver {
     async [Symbol.asyncDispose]() {
       reader.close()
       writer.close()
+    },
+  }
+}
+
+/** Commands alone: what an operation asks of SQL beside them is left to SQL's own lines. */
+export async function openBareRedis(url: string): Promise<BareDriver> {
+  const client = createClient({ url })
+  await client.connect()
+  return {
+    replay(name, { statements, read }) {
+      const commands = statements.filter(({ text }) => text === text.toUpperCase())
+      const once = async (parameters: readonly unknown[][]) => {
+        for (const [index, { text }] of commands.entries()) {
+          const answer = await client.sendCommand([
+            text,
+            ...((parameters[index] ?? []) as string[]),
+          ])
+          if (read) read({ value: answer })
+        }
+      }
+      return {
+        name,
+        async run(workers, count) {
+          const tokens = createTokens(workers, count)
+          const all = tokens.map((own) => own.map((token) => fill(commands, token)))
+          const start = performance.now()
+          await Promise.all(
+            all.map(async (own) => {
+              for (const parameters of own) await once(parameters)
+            }),
+          )
+          return performance.now() - start
+        },
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      client.destroy()
     },
   }
 }
