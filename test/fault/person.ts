@@ -229,7 +229,7 @@ async function askSilently(issuer: string, cookie: string): Promise<string | nul
 }
 
 /** The server says that it cannot do its work now: that is no answer to what was asked. */
-class Unavailable extends Error {
+export class Unavailable extends Error {
   override readonly name = 'Unavailable'
 }
 
