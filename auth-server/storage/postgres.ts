@@ -29,6 +29,8 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
     statement_timeout: queryTimeoutMs - STATEMENT_MARGIN_MS,
     idle_in_transaction_session_timeout: IDLE_TRANSACTION_TIMEOUT_MS,
     keepAlive: true,
+    // A database that hangs closes no connection: those that are done with must not keep the process.
+    allowExitOnIdle: true,
     application_name: 'portreeve',
     types: { getTypeParser: getTypeParser as typeof types.getTypeParser },
   })
