@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts'
 import type { Logger } from '../log.ts'
 import {
   compareKeys,
+  isWithdrawn,
   keyPhase,
   listPublicKeys,
   toState,
@@ -11,7 +12,6 @@ import {
   type PublicJwk,
   type StoredKey,
 } from './keyset.ts'
-import { isWithdrawn } from './rotate.ts'
 import { unseal } from './seal.ts'
 
 /** The keys at one moment, by what each is good for. */

@@ -39,14 +39,22 @@ describe('signing keys', () => {
     expect(keyPhase(TIMES, Number.MAX_SAFE_INTEGER)).toBe('active')
   })
 
-  test('are purged, whatever else their times say', () => {
-    const withdrawn = { announcedAt: 0, activeAt: 100, retiredAt: 50, purgedAt: 50 }
-    expect([49, 50, 99, 100].map((now) => keyPhase(withdrawn, now))).toEqual([
+  test('are over, whenever they would have begun', () => {
+    const over = { announcedAt: 0, activeAt: 100, retiredAt: 50, purgedAt: 60 }
+    expect([49, 50, 60, 100].map((now) => keyPhase(over, now))).toEqual([
       'announced',
-      'purged',
+      'retired',
       'purged',
       'purged',
     ])
+  })
+
+  test('that were withdrawn are purged where the clock is behind as well', () => {
+    const withdrawn = { announcedAt: 0, activeAt: 0, retiredAt: 5000, purgedAt: 5000 }
+    expect([0, 4999, 5000].map((now) => keyPhase(withdrawn, now))).toEqual(
+      Array<string>(3).fill('purged'),
+    )
+    expect(keyPhase({ ...withdrawn, purgedAt: 5001 }, 4999)).toBe('active')
   })
 
   test('show a mark of their seal that is another one for each sealing', async () => {

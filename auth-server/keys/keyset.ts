@@ -100,8 +100,17 @@ export interface KeyStore {
   remove(purgedBefore: number): Promise<readonly string[]>
 }
 
-/** The phase follows from the timestamps alone, so every instance computes the same one. */
+/** A withdrawn key retires and is purged in one moment: nothing that it signed is good for anything. */
+export function isWithdrawn({ retiredAt, purgedAt }: KeyTimes): boolean {
+  return purgedAt !== undefined && purgedAt === retiredAt
+}
+
+/**
+ * The phase follows from the timestamps alone, so every instance computes the same one. A withdrawal is
+ * a fact and no appointment: it holds where the clock is behind as well.
+ */
 export function keyPhase(key: KeyTimes, now: number): KeyPhase {
+  if (isWithdrawn(key)) return 'purged'
   if (key.purgedAt !== undefined && now >= key.purgedAt) return 'purged'
   if (key.retiredAt !== undefined && now >= key.retiredAt) return 'retired'
   return now >= key.activeAt ? 'active' : 'announced'

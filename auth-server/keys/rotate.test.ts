@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { KeyState, KeyTimes } from './keyset.ts'
-import { keyPhase } from './keyset.ts'
+import { isWithdrawn, keyPhase } from './keyset.ts'
 import {
-  isWithdrawn,
   JWKS_LIFETIME_SECONDS,
   nextPhaseAt,
   planRotation,

@@ -127,8 +127,3 @@ export function nextPhaseAt(keys: readonly KeyTimes[], now: number): number | un
   const coming = times.filter((time) => time !== undefined && time > now) as number[]
   return coming.length === 0 ? undefined : Math.min(...coming)
 }
-
-/** A withdrawn key retires and is purged in one moment: nothing that it signed is good for anything. */
-export function isWithdrawn({ retiredAt, purgedAt }: KeyTimes): boolean {
-  return purgedAt !== undefined && purgedAt === retiredAt
-}

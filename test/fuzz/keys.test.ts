@@ -1,8 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { keyPhase, type KeyState } from '../../auth-server/keys/keyset.ts'
+import { isWithdrawn, keyPhase, type KeyState } from '../../auth-server/keys/keyset.ts'
 import {
-  isWithdrawn,
   planRotation,
   planUpkeep,
   planWithdrawal,
