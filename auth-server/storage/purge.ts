@@ -6,11 +6,13 @@ const EVERY_MS = 60_000
 /** Rows are kept a little longer than they live, so that "expired" and "unknown" stay apart. */
 const KEEP_EXPIRED_MS = 60_000
 /** On SQLite nobody else writes while a batch is removed. */
-const BATCH_MS = 20
-/** Whoever waits to write there looks more often than this, and so gets in between two batches. */
-const REST_MS = 10
+const BATCH_MS = 10
+/** Three quarters of the time belong to requests. */
+const REST_AS_LONG = 3
+/** Whoever waits to write to SQLite looks more often than this, and so gets in between two batches. */
+const SHORTEST_REST_MS = 10
 const FIRST_BATCH = 50
-const SMALLEST_BATCH = 50
+const SMALLEST_BATCH = 25
 const LARGEST_BATCH = 1000
 
 export interface Purgeable {
@@ -71,7 +73,7 @@ export async function purgeExpired(
     const milliseconds = performance.now() - start
     total += count
     if (count < limit) break
-    await pause(Math.max(milliseconds, REST_MS), signal)
+    await pause(Math.max(milliseconds * REST_AS_LONG, SHORTEST_REST_MS), signal)
     limit = adaptBatch(limit, milliseconds)
   }
   return total

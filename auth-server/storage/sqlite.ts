@@ -22,8 +22,11 @@ const OPEN_TIMEOUT_MS = 5000
 /** How long a statement waits for the lock of another process before it fails. */
 const LOCK_TIMEOUT_MS = 5000
 const LONGEST_PAUSE_MS = 5
-/** Twice SQLite's own, which is that of the connection for what no request waits for. */
-const CHECKPOINT_PAGES = 2000
+/**
+ * Ten times SQLite's own, which is that of the thread beside: while that removes many rows, it is the one
+ * to bring them into the file.
+ */
+const CHECKPOINT_PAGES = 10_000
 const MEMORY = ':memory:'
 const SQLITE_BUSY = 5
 /** SQLITE_IOERR, SQLITE_FULL. */
@@ -89,7 +92,6 @@ function openDatabase(path: string): SqliteDatabase {
   database.exec('pragma synchronous = full')
   database.exec('pragma foreign_keys = on')
   database.exec('pragma busy_timeout = 0')
-  // Whoever removes many rows at once brings them into the file: see runAside.
   database.exec(`pragma wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
   return keepStatements(database)
 }

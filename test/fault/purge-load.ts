@@ -10,9 +10,13 @@ export const ROWS = 1_000_000
 const CLIENTS = 4
 /** The server is to be busy, not overloaded: there, all that is measured is how long the queue is. */
 const REST_MS = 20
-const PURGE_WINDOW_MS = 1500
-const CONTROL_WINDOW_MS = 500
+const PURGE_WINDOW_MS = 1000
+const CONTROL_WINDOW_MS = 1000
+/** How much later one in a hundred requests may be answered while rows are purged. */
+const MOST_P99_MS = 50
 const LOOK_MS = 5
+/** On a slow machine the rest is left. */
+const MOST_MS = 240_000
 
 export interface PurgeRun {
   readonly removed: number
@@ -20,6 +24,8 @@ export interface PurgeRun {
   readonly requests: number
   /** How many milliseconds later one in a hundred requests is answered while rows are purged. */
   readonly p99Difference: number
+  /** Of a machine that is so busy that it does not keep to the bound by itself, no more can be told. */
+  readonly p99Bound: number
 }
 
 /** A request counts where it had its whole life in a window of one kind. */
@@ -30,7 +36,7 @@ interface Window {
 
 /**
  * Lets clients refresh in a loop on a server that in turn purges and does not, until as many rows are
- * gone as there were. `before`: what they expire before (ms).
+ * gone as there were, or four minutes have passed. `before`: what they expire before (ms).
  */
 export async function purgeUnderLoad(databaseUrl: string, before: number): Promise<PurgeRun> {
   using folder = makeFolder()
@@ -61,13 +67,15 @@ export async function purgeUnderLoad(databaseUrl: string, before: number): Promi
     removed,
     requests: table['while it purges'].requests,
     p99Difference: table['while it purges'].p99 - table.control.p99,
+    p99Bound: Math.max(MOST_P99_MS, table.control.p99),
   }
 }
 
 /** Answers the milliseconds in which it purged. */
 async function purgeInTurns(program: Program, windows: Window[]): Promise<number> {
   let milliseconds = 0
-  while (countRemoved(program) < ROWS) {
+  const end = performance.now() + MOST_MS
+  while (countRemoved(program) < ROWS && performance.now() < end) {
     await wait(CONTROL_WINDOW_MS)
     const lines = countLines(program)
     const start = performance.now()
