@@ -93,7 +93,7 @@ test('removes as many at once as the disk and the time allow', async () => {
   const patient = watch(slow)
   await purgeExpired(patient, clock.now(), signal)
   expect(Math.max(...models.limits)).toBeGreaterThan(50)
-  expect(patient.limits).toEqual([50, 50, 50, 50, 50])
+  expect(patient.limits).toEqual([50, 25, 25, 25, 25])
 })
 
 test('logs what fails, and tries again', async () => {
