@@ -9,7 +9,7 @@ const SEED = Number(readEnvironment()['FAULT_SEED'] ?? randomInt(2 ** 31))
 /** Servers side by side, each with a database of its own: starting is most of the work. */
 const SERVERS = 2
 const KILLS_EACH = 100
-const TIMEOUT_MS = 600_000
+const TIMEOUT_MS = 1_800_000
 
 async function readTokens(file: string) {
   using database = new DatabaseSync(file, { readOnly: true })
