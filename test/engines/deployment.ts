@@ -95,6 +95,15 @@ export async function deploy(
   }
 }
 
+/** The settings of Redis in the document, as it takes them on its command line. */
+export function readRedisDirectives(): string[] {
+  const lines = readBlock('conf').trimEnd().split('\n')
+  return lines.flatMap((line) => {
+    const [name, ...values] = line.split(' ')
+    return [`--${name}`, ...values]
+  })
+}
+
 /** The first block of the document in this language. */
 function readBlock(language: string): string {
   const text = readFileSync(DOCUMENT, 'utf8')

@@ -16,7 +16,7 @@ import {
 } from '../support/flow.ts'
 import { REDIRECT, SERVICE_SECRET, WEB_SECRET } from '../support/server.ts'
 import { createRandom } from '../fault/random.ts'
-import { deploy, type Deployment, type Instance } from './deployment.ts'
+import { deploy, readRedisDirectives, type Deployment, type Instance } from './deployment.ts'
 import { listVisitors, underLoad, VISITORS, type Counts } from './visitor.ts'
 
 const SETS: readonly (readonly EngineName[])[] = [['postgres'], ['postgres', 'redis']]
@@ -47,7 +47,9 @@ function describeInstances(withRedis: boolean): void {
   let deployed: Deployment
   beforeAll(async () => {
     const postgres = engines.use(await startPostgres({ fsync: false }))
-    const redis = withRedis ? engines.use(await startRedis()) : undefined
+    const redis = withRedis
+      ? engines.use(await startRedis({ directives: readRedisDirectives() }))
+      : undefined
     deployed = engines.use(
       await deploy({ DATABASE_URL: postgres.url, ...(redis ? { REDIS_URL: redis.url } : {}) }),
     )
