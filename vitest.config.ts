@@ -50,6 +50,15 @@ const config: ViteUserConfig = defineConfig({
       },
       {
         test: {
+          // Minutes each: run by `npm run test:all`, not by `.ci/run`.
+          name: 'slow',
+          include: ['test/slow/**/*.test.ts'],
+          testTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 60_000,

@@ -2,7 +2,7 @@ import { Client } from 'pg'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
-import { purgeUnderLoad, ROWS } from '../fault/purge-load.ts'
+import { purgeUnderLoad, ROWS } from './purge-load.ts'
 import { needEngines } from '../support/engines/need.ts'
 import { startPostgres } from '../support/engines/postgres.ts'
 

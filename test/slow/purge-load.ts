@@ -43,7 +43,7 @@ export async function purgeUnderLoad(databaseUrl: string, before: number): Promi
   const config = writeConfig(folder.path)
   const environment = { ...ENVIRONMENT, DATABASE_URL: databaseUrl }
   const args = [config, databaseUrl, String(before)]
-  await using program = startProgram('test/fault/purging-server.ts', args, { environment })
+  await using program = startProgram('test/slow/purging-server.ts', args, { environment })
   const issuer = await program.firstLine
   if (issuer === undefined) throw new Error(`the server did not start: ${program.logged()}`)
   const windows: Window[] = [{ isPurge: false, latencies: [] }]
