@@ -11,7 +11,6 @@ const { isMissing, note } = needEngines('postgres')
 
 /** Of which starting the program itself is one or two. */
 const SOON_MS = 10_000
-const ROUNDS = 2
 const PASSWORD = 'hunter2'
 
 describe.skipIf(isMissing)(`a server on PostgreSQL${note}`, () => {
@@ -54,51 +53,47 @@ describe.skipIf(isMissing)(`a server on PostgreSQL${note}`, () => {
   })
 
   test('starts together with another one on an empty database: there is one of each', async () => {
-    for (let round = 0; round < ROUNDS; round += 1) {
-      using folder = makeFolder()
-      const url = await postgres.createDatabase()
-      const config = writeConfig(folder.path)
-      const options = { folder: folder.path, environment: { DATABASE_URL: url } }
-      const startedAt = performance.now()
-      const servers = await Promise.all([
-        startServerProcess(config, options),
-        startServerProcess(config, options),
-      ])
-      const took = Math.round(performance.now() - startedAt)
-      await using first = servers[0]
-      await using second = servers[1]
-      const rows = await query(
-        url,
-        `select 'user ' || username as what from account
-         union all select 'client ' || id from client
-         union all select 'key ' || algorithm from signing_key
-         order by what`,
-      )
-      expect(rows.map(({ what }) => what)).toEqual([
-        'client service',
-        'client spa',
-        'client web',
-        'key ES256',
-        'key RS256',
-        'user alice',
-        'user bob',
-        'user nobody',
-      ])
-      const sets = await Promise.all(
-        [first, second].map(async ({ issuer }) => (await fetch(`${issuer}/jwks`)).json()),
-      )
-      expect(sets[0]).toEqual(sets[1])
-      for (const { issuer } of [first, second]) await obtainTokens(issuer)
-      const stoppedAt = performance.now()
-      for (const server of [first, second]) server.signal('SIGTERM')
-      expect((await Promise.all([first.ended, second.ended])).map(({ code }) => code)).toEqual([
-        0, 0,
-      ])
-      console.log({
-        startedAfterMs: took,
-        stoppedAfterMs: Math.round(performance.now() - stoppedAt),
-      })
-    }
+    using folder = makeFolder()
+    const url = await postgres.createDatabase()
+    const config = writeConfig(folder.path)
+    const options = { folder: folder.path, environment: { DATABASE_URL: url } }
+    const startedAt = performance.now()
+    const servers = await Promise.all([
+      startServerProcess(config, options),
+      startServerProcess(config, options),
+    ])
+    const took = Math.round(performance.now() - startedAt)
+    await using first = servers[0]
+    await using second = servers[1]
+    const rows = await query(
+      url,
+      `select 'user ' || username as what from account
+       union all select 'client ' || id from client
+       union all select 'key ' || algorithm from signing_key
+       order by what`,
+    )
+    expect(rows.map(({ what }) => what)).toEqual([
+      'client service',
+      'client spa',
+      'client web',
+      'key ES256',
+      'key RS256',
+      'user alice',
+      'user bob',
+      'user nobody',
+    ])
+    const sets = await Promise.all(
+      [first, second].map(async ({ issuer }) => (await fetch(`${issuer}/jwks`)).json()),
+    )
+    expect(sets[0]).toEqual(sets[1])
+    for (const { issuer } of [first, second]) await obtainTokens(issuer)
+    const stoppedAt = performance.now()
+    for (const server of [first, second]) server.signal('SIGTERM')
+    expect((await Promise.all([first.ended, second.ended])).map(({ code }) => code)).toEqual([0, 0])
+    console.log({
+      startedAfterMs: took,
+      stoppedAfterMs: Math.round(performance.now() - stoppedAt),
+    })
   })
 
   test.each([
