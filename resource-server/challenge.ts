@@ -7,46 +7,90 @@ export interface RefusalAnswer {
   readonly body: { readonly error: string; readonly error_description: string }
 }
 
+/** How a token may be sent: by itself, or with a proof of its key (RFC 9449 §7.1). */
+export type Scheme = 'Bearer' | 'DPoP'
+
+/** What an answer says beside why: the same for all requests to a route, but for `scheme`. */
+export interface ChallengeContext {
+  /** The schemes that the route takes; each has a challenge, in this order. Default: Bearer. */
+  readonly accepted?: readonly Scheme[] | undefined
+  /** The scheme that the request used: its challenge says what is wrong. Default: the first. */
+  readonly scheme?: Scheme | undefined
+  /** What a proof may be signed with: `algs` in the challenge of the scheme DPoP. */
+  readonly dpopAlgorithms?: readonly string[] | undefined
+  /** Where the metadata of this API are: `resource_metadata` in each challenge (RFC 9728 §5.1). */
+  readonly resourceMetadata?: string | undefined
+  /** For development: says why, in place of the public description. **Warning:** to strangers, too. */
+  readonly explanation?: string | undefined
+}
+
 /**
- * The answer to a refused request.
+ * The answer to a refused request. Whatever stands in the texts, no header can be made of it, nor a
+ * parameter of a challenge: they are quoted, and what cannot be quoted is left out.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc6750.html#section-3 RFC 6750 §3}
  */
-export function describeRefusal(refusal: Refusal): RefusalAnswer {
+export function describeRefusal(refusal: Refusal, context: ChallengeContext = {}): RefusalAnswer {
   switch (refusal.kind) {
-    case 'no_token':
+    case 'no_token': {
       // §3.1: who has sent no credentials is told no error code.
+      const how = listSchemes(context).join(' or ')
       return {
         status: 401,
-        headers: { 'WWW-Authenticate': 'Bearer' },
+        headers: { 'WWW-Authenticate': writeChallenges(context, undefined, {}) },
         body: {
           error: 'unauthorized',
-          error_description: 'An access token is needed: send it as Authorization: Bearer.',
+          error_description: `An access token is needed: send it as Authorization: ${how}.`,
         },
       }
+    }
     case 'malformed_request':
-      return challenge(400, 'invalid_request', {}, refusal.why)
+      return challenge(context, 400, 'invalid_request', {}, refusal.why)
     case 'insufficient_scope': {
       const scope = refusal.needed.join(' ')
       const description = `The access token needs the scope ${scope}.`
-      return challenge(403, 'insufficient_scope', { scope }, description)
+      return challenge(context, 403, 'insufficient_scope', { scope }, description)
     }
     case 'insufficient_role':
       return challenge(
+        context,
         403,
         'insufficient_scope',
         {},
         'The roles in the access token do not allow this.',
       )
+    case 'insufficient_user_authentication':
+      return challenge(
+        context,
+        401,
+        'insufficient_user_authentication',
+        describeNeededAuthentication(refusal),
+        'The person has to sign in again, in the way that this needs.',
+      )
+    case 'invalid_dpop_proof': {
+      const description = 'The DPoP proof does not fit this request.'
+      return challenge(inDpop(context), 401, 'invalid_dpop_proof', {}, description)
+    }
+    case 'use_dpop_nonce': {
+      const description = 'The DPoP proof needs the nonce in the header DPoP-Nonce.'
+      const answer = challenge(inDpop(context), 401, 'use_dpop_nonce', {}, description)
+      const headers = { ...answer.headers, 'DPoP-Nonce': refusal.nonce.replace(NO_NONCE, '') }
+      return { ...answer, headers }
+    }
     case 'keys_unavailable':
+    case 'replays_unavailable':
       return {
         status: 503,
         headers: { 'Retry-After': String(refusal.retryAfterSeconds) },
         body: {
           error: 'temporarily_unavailable',
-          error_description: 'Access tokens cannot be checked at the moment. Try again later.',
+          error_description:
+            context.explanation ??
+            'Access tokens cannot be checked at the moment. Try again later.',
         },
       }
+    case 'sender_constrained':
+      return challenge(inDpop(context), 401, 'invalid_token', {}, NOT_VALID)
     case 'malformed':
     case 'critical_header':
     case 'wrong_type':
@@ -61,25 +105,87 @@ export function describeRefusal(refusal: Refusal): RefusalAnswer {
     case 'wrong_audience':
     case 'expired':
     case 'not_yet_valid':
-    case 'sender_constrained':
     case 'not_an_access_token':
-      return challenge(401, 'invalid_token', {}, 'The access token is not valid here.')
+      return challenge(context, 401, 'invalid_token', {}, NOT_VALID)
   }
 }
 
+const NOT_VALID = 'The access token is not valid here.'
+/** Anything but NQCHAR (RFC 9449 §8.1). */
+const NO_NONCE = /[^\x21\x23-\x5B\x5D-\x7E]/g
+
+/** RFC 9470 §3. */
+function describeNeededAuthentication({
+  acrValues,
+  maxAgeSeconds,
+}: Extract<Refusal, { kind: 'insufficient_user_authentication' }>): Record<string, string> {
+  return {
+    ...(acrValues.length > 0 ? { acr_values: acrValues.join(' ') } : {}),
+    ...(maxAgeSeconds === undefined ? {} : { max_age: String(maxAgeSeconds) }),
+  }
+}
+
+/** What is wrong with a binding is said where DPoP is, however the token was sent. */
+function inDpop(context: ChallengeContext): ChallengeContext {
+  return { ...context, scheme: 'DPoP' }
+}
+
 function challenge(
+  context: ChallengeContext,
   status: 400 | 401 | 403,
   error: string,
-  attributes: Readonly<Record<string, string>>,
-  description: string,
+  parameters: Readonly<Record<string, string>>,
+  publicDescription: string,
 ): RefusalAnswer {
-  // Neither a code nor a scope can hold a quote or a backslash (RFC 6749 §3.3).
-  const parameters = Object.entries({ error, ...attributes }).map(
-    ([name, value]) => `${name}="${value}"`,
-  )
+  const { explanation } = context
+  const reason = explanation === undefined ? {} : { error_description: plainText(explanation) }
   return {
     status,
-    headers: { 'WWW-Authenticate': `Bearer ${parameters.join(', ')}` },
-    body: { error, error_description: description },
+    headers: { 'WWW-Authenticate': writeChallenges(context, error, { ...reason, ...parameters }) },
+    body: { error, error_description: explanation ?? publicDescription },
   }
+}
+
+/** One challenge for each scheme that is accepted; the error stands in that of the scheme used. */
+function writeChallenges(
+  context: ChallengeContext,
+  error: string | undefined,
+  parameters: Readonly<Record<string, string>>,
+): string {
+  const { dpopAlgorithms, resourceMetadata } = context
+  const schemes = listSchemes(context)
+  const blamed = schemes.find((scheme) => scheme === context.scheme) ?? schemes[0]
+  return schemes
+    .map((scheme) =>
+      writeChallenge(scheme, {
+        ...(error !== undefined && scheme === blamed ? { error, ...parameters } : {}),
+        ...(scheme === 'DPoP' && dpopAlgorithms ? { algs: dpopAlgorithms.join(' ') } : {}),
+        ...(resourceMetadata === undefined ? {} : { resource_metadata: resourceMetadata }),
+      }),
+    )
+    .join(', ')
+}
+
+function listSchemes({ accepted = [] }: ChallengeContext): readonly Scheme[] {
+  return accepted.length > 0 ? accepted : ['Bearer']
+}
+
+function writeChallenge(scheme: Scheme, parameters: Readonly<Record<string, string>>): string {
+  const written = Object.entries(parameters).map(([name, value]) => `${name}=${quote(value)}`)
+  return [scheme, written.join(', ')].filter(Boolean).join(' ')
+}
+
+/**
+ * A quoted-string. What no header should hold becomes a question mark: line breaks would end the
+ * header, and what is not ASCII means something else to each reader.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc9110.html#section-5.6.4 RFC 9110 §5.6.4}
+ */
+function quote(value: string): string {
+  return `"${value.replace(/[^\x20-\x7E]/g, '?').replace(/["\\]/g, '\\$&')}"`
+}
+
+/** RFC 6750 §3: a description holds neither quotes nor backslashes, escaped or not. */
+function plainText(description: string): string {
+  return description.replaceAll('"', "'").replaceAll('\\', '/')
 }

@@ -71,9 +71,48 @@ export interface KeysUnavailable {
   readonly cause: Error | undefined
 }
 
+/** Why whoever sent a token is not shown to be whom it was issued to, or has to show it again. */
+export type SenderRefusal =
+  | {
+      readonly kind: 'invalid_dpop_proof'
+      /** What of the proof is wrong: `form`, or a member of its header or payload. */
+      readonly part: DpopProofPart
+      readonly expected: unknown
+      readonly actual: unknown
+    }
+  /** The proof holds no nonce of ours, or an old one. `nonce`: the one to use. */
+  | { readonly kind: 'use_dpop_nonce'; readonly nonce: string }
+  /** Whether a proof is new cannot be said, because the store of used ones does not answer. */
+  | {
+      readonly kind: 'replays_unavailable'
+      readonly retryAfterSeconds: number
+      readonly cause: Error | undefined
+    }
+  | {
+      readonly kind: 'insufficient_user_authentication'
+      /** One of these would do; empty: any. */
+      readonly acrValues: readonly string[]
+      /** How long ago the person may have signed in at most. */
+      readonly maxAgeSeconds: number | undefined
+    }
+
+export type DpopProofPart =
+  | 'form'
+  | 'typ'
+  | 'alg'
+  | 'crit'
+  | 'jwk'
+  | 'signature'
+  | 'jti'
+  | 'htm'
+  | 'htu'
+  | 'iat'
+  | 'ath'
+
 /** Why a request is not let through. */
 export type Refusal =
   | TokenRefusal
+  | SenderRefusal
   | { readonly kind: 'no_token' }
   | { readonly kind: 'malformed_request'; readonly why: string }
   | {
