@@ -38,6 +38,13 @@ export type TokenRefusal =
   | { readonly kind: 'ambiguous_key'; readonly keyId: string | undefined }
   | { readonly kind: 'wrong_algorithm'; readonly expected: string; readonly actual: string }
   | { readonly kind: 'bad_signature'; readonly keyId: string | undefined }
+  /** Of a verifier for several issuers: the token says that it is from none of them. */
+  | {
+      readonly kind: 'unknown_issuer'
+      readonly expected: readonly string[]
+      readonly actual: unknown
+    }
+  | { readonly kind: 'revoked' }
   | ClaimRefusal
   | KeysUnavailable
 
@@ -121,3 +128,17 @@ export type Refusal =
       readonly missing: readonly string[]
     }
   | { readonly kind: 'insufficient_role'; readonly oneOf: readonly string[] }
+  /** The person signed in too long ago, or in too weak a way (RFC 9470). */
+  | {
+      readonly kind: 'insufficient_authentication'
+      readonly acrValues: readonly string[]
+      readonly maxAgeSeconds: number | undefined
+      readonly acr: unknown
+      readonly authTime: unknown
+    }
+  /** The route wants a token that is bound to its sender, and this one is not. */
+  | { readonly kind: 'not_sender_constrained'; readonly expected: string }
+  /** What the route's schema of claims says about them. */
+  | { readonly kind: 'wrong_claims'; readonly issues: readonly string[] }
+  /** The route's own rule says that this is not theirs. */
+  | { readonly kind: 'not_owner' }
