@@ -77,6 +77,12 @@ export function describeRefusal(refusal: Refusal, context: ChallengeContext = {}
       const headers = { ...answer.headers, 'DPoP-Nonce': refusal.nonce.replace(NO_NONCE, '') }
       return { ...answer, headers }
     }
+    case 'not_owner': {
+      // Not a matter of the token: no other one of this person would help (RFC 6750 has no code for it).
+      const description = context.explanation ?? 'This is not yours to use.'
+      const body = { error: 'access_denied', error_description: description }
+      return { status: 403, headers: {}, body }
+    }
     case 'keys_unavailable':
     case 'replays_unavailable':
       return {
@@ -90,6 +96,7 @@ export function describeRefusal(refusal: Refusal, context: ChallengeContext = {}
         },
       }
     case 'sender_constrained':
+    case 'not_sender_constrained':
       return challenge(inDpop(context), 401, 'invalid_token', {}, NOT_VALID)
     case 'malformed':
     case 'critical_header':
@@ -105,6 +112,9 @@ export function describeRefusal(refusal: Refusal, context: ChallengeContext = {}
     case 'wrong_audience':
     case 'expired':
     case 'not_yet_valid':
+    case 'unknown_issuer':
+    case 'revoked':
+    case 'wrong_claims':
     case 'not_an_access_token':
       return challenge(context, 401, 'invalid_token', {}, NOT_VALID)
   }

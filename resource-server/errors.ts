@@ -128,14 +128,6 @@ export type Refusal =
       readonly missing: readonly string[]
     }
   | { readonly kind: 'insufficient_role'; readonly oneOf: readonly string[] }
-  /** The person signed in too long ago, or in too weak a way (RFC 9470). */
-  | {
-      readonly kind: 'insufficient_authentication'
-      readonly acrValues: readonly string[]
-      readonly maxAgeSeconds: number | undefined
-      readonly acr: unknown
-      readonly authTime: unknown
-    }
   /** The route wants a token that is bound to its sender, and this one is not. */
   | { readonly kind: 'not_sender_constrained'; readonly expected: string }
   /** What the route's schema of claims says about them. */
