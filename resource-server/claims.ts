@@ -1,4 +1,6 @@
+import type { Trace } from './decision.ts'
 import type { ClaimRefusal, Result } from './errors.ts'
+import type { GrantPool } from './grants.ts'
 import { deepFreeze, type JsonObject } from './json.ts'
 
 /** The claims of an access token (RFC 9068 §2.2), frozen all the way down. Times are in seconds. */
@@ -16,10 +18,15 @@ export interface AccessTokenClaims {
   readonly [claim: string]: unknown
 }
 
-/** Whom a request comes from and what they may do: what a handler finds in `ctx.state.auth`. */
-export interface Auth {
+/**
+ * Whom a request comes from and what they may do: what a handler finds in `ctx.state.auth`.
+ * `Claims` is what the route's schema makes of the claims, where it has one.
+ */
+export interface Auth<Claims = AccessTokenClaims> {
   /** A person who has signed in, or a service that acts for itself (client credentials). */
   readonly kind: 'person' | 'service'
+  /** Who says so: a subject is unique at its issuer only. */
+  readonly issuer: string
   /** The person's account id at the issuer; for a service, its client id. */
   readonly subject: string
   /** The application that holds the token. */
@@ -27,14 +34,12 @@ export interface Auth {
   readonly scopes: ReadonlySet<string>
   /** Empty where the issuer puts no `roles` into tokens for this API. */
   readonly roles: ReadonlySet<string>
-  readonly claims: AccessTokenClaims
+  readonly claims: Claims
 }
 
-/** What a token must say. */
+/** What a token of an issuer must say, whichever API it is for. */
 export interface ClaimExpectations {
   readonly issuer: string
-  /** The token must be for one of these. */
-  readonly audiences: readonly string[]
   readonly clockToleranceSeconds: number
   /**
    * Whether `typ` left open what kind of token it is, because it was `JWT`. ID tokens, logout tokens
@@ -45,14 +50,14 @@ export interface ClaimExpectations {
 
 const REQUIRED_TEXTS = ['iss', 'sub', 'client_id', 'jti'] as const
 const REQUIRED_TIMES = ['exp', 'iat'] as const
+const REQUIRED = [...REQUIRED_TEXTS, ...REQUIRED_TIMES, 'aud'] as const
 /** Claims of other tokens that an issuer signs: OpenID Connect Core §2, §3.3.2.11, RFC 8417 §2.2. */
 const FOREIGN_CLAIMS = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events']
 
 /**
- * Checks the claims of a token whose signature has been checked.
- *
- * A token that is bound to a key or a certificate (`cnf`, of whatever kind) is refused: a proof of
- * possession is not looked at here, and without one it would be good in a thief's hands.
+ * Checks the claims of a token whose signature has been checked, as far as they mean the same for
+ * every request. Does not check what depends on it: the audience of a route, whether the sender of a
+ * token that is bound to a key or a certificate (`cnf`) holds it.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc9068.html#section-4 RFC 9068 §4}
  */
@@ -60,21 +65,57 @@ export function checkClaims(
   payload: JsonObject,
   expected: ClaimExpectations,
   nowSeconds: number,
+  trace?: Trace,
 ): Result<AccessTokenClaims, ClaimRefusal> {
-  const reason =
-    findMalformedClaim(payload) ??
-    findForeignClaim(payload as AccessTokenClaims, expected) ??
-    findMismatch(payload as AccessTokenClaims, expected) ??
-    findWrongTime(payload as AccessTokenClaims, expected.clockToleranceSeconds, nowSeconds)
-  return reason === undefined
-    ? { ok: true, value: deepFreeze(payload as AccessTokenClaims) }
-    : { ok: false, reason }
+  const claims = payload as AccessTokenClaims
+  const broken = findMalformedClaim(payload) ?? findForeignClaim(claims, expected)
+  const received = Object.keys(payload)
+  trace?.push({ check: 'claims', passed: !broken, expected: REQUIRED, received })
+  if (broken) return { ok: false, reason: broken }
+  const isOurs = claims.iss === expected.issuer
+  trace?.push({ check: 'issuer', passed: isOurs, expected: expected.issuer, received: claims.iss })
+  if (!isOurs) {
+    const reason = { kind: 'wrong_issuer', expected: expected.issuer, actual: claims.iss } as const
+    return { ok: false, reason }
+  }
+  const wrongTime = checkTimes(claims, expected.clockToleranceSeconds, nowSeconds, trace)
+  return wrongTime ? { ok: false, reason: wrongTime } : { ok: true, value: claims }
+}
+
+/** Checks that the token is good now: again for every use, because time goes on and clocks are set. */
+export function checkTimes(
+  { exp, iat, nbf }: Pick<AccessTokenClaims, 'exp' | 'nbf'> & { readonly iat?: number },
+  toleranceSeconds: number,
+  now: number,
+  trace?: Trace,
+): ClaimRefusal | undefined {
+  const wrong = findWrongTime(exp, iat, nbf, toleranceSeconds, now)
+  trace?.push({
+    check: 'times',
+    passed: !wrong,
+    expected: { now, toleranceSeconds },
+    received: { iat, nbf, exp },
+  })
+  return wrong
+}
+
+/** The token must be for one of these. */
+export function checkAudience(
+  { aud }: Pick<AccessTokenClaims, 'aud'>,
+  expected: readonly string[],
+  trace?: Trace,
+): ClaimRefusal | undefined {
+  const passed =
+    typeof aud === 'string'
+      ? expected.includes(aud)
+      : aud.some((audience) => expected.includes(audience))
+  trace?.push({ check: 'audience', passed, expected, received: aud })
+  return passed ? undefined : { kind: 'wrong_audience', expected, actual: listAudiences(aud) }
 }
 
 function findMalformedClaim(payload: JsonObject): ClaimRefusal | undefined {
-  for (const claim of [...REQUIRED_TEXTS, ...REQUIRED_TIMES, 'aud']) {
-    if (!Object.hasOwn(payload, claim)) return { kind: 'missing_claim', claim }
-  }
+  const missing = REQUIRED.find((claim) => !Object.hasOwn(payload, claim))
+  if (missing !== undefined) return { kind: 'missing_claim', claim: missing }
   const { aud, nbf, scope, roles } = payload
   const text = REQUIRED_TEXTS.find((claim) => !isText(payload[claim]))
   if (text !== undefined) return malformed(text, 'a text that is not empty')
@@ -97,51 +138,53 @@ function findForeignClaim(
   const foreign = FOREIGN_CLAIMS.find((claim) => Object.hasOwn(claims, claim))
   if (foreign !== undefined) return { kind: 'not_an_access_token', claim: foreign }
   // An ID token is for the client that it was issued to, an access token for an API.
-  if (listAudiences(claims).includes(claims.client_id)) {
+  if (listAudiences(claims.aud).includes(claims.client_id)) {
     return { kind: 'not_an_access_token', claim: 'aud' }
   }
   return claims.scope === undefined ? { kind: 'missing_claim', claim: 'scope' } : undefined
 }
 
-function findMismatch(
-  claims: AccessTokenClaims,
-  { issuer, audiences }: ClaimExpectations,
-): ClaimRefusal | undefined {
-  if (claims.iss !== issuer) return { kind: 'wrong_issuer', expected: issuer, actual: claims.iss }
-  const actual = listAudiences(claims)
-  if (!actual.some((audience) => audiences.includes(audience))) {
-    return { kind: 'wrong_audience', expected: audiences, actual }
-  }
-  return Object.hasOwn(claims, 'cnf') ? { kind: 'sender_constrained' } : undefined
-}
-
 function findWrongTime(
-  { exp, iat, nbf }: AccessTokenClaims,
+  exp: number,
+  iat: number | undefined,
+  nbf: number | undefined,
   tolerance: number,
   now: number,
 ): ClaimRefusal | undefined {
   if (now >= exp + tolerance) return { kind: 'expired', exp, now }
-  if (iat > now + tolerance) return { kind: 'not_yet_valid', claim: 'iat', value: iat, now }
+  if (iat !== undefined && iat > now + tolerance) {
+    return { kind: 'not_yet_valid', claim: 'iat', value: iat, now }
+  }
   if (nbf !== undefined && nbf > now + tolerance) {
     return { kind: 'not_yet_valid', claim: 'nbf', value: nbf, now }
   }
   return undefined
 }
 
-/** What the claims mean, once they are checked. */
-export function describeAuth(claims: AccessTokenClaims): Auth {
+/** What the claims mean, once they are checked. Freezes them. */
+export function describeAuth(claims: AccessTokenClaims, pool: GrantPool): Auth {
+  shareTexts(claims, pool)
   return Object.freeze({
     // RFC 9068 §2.2: without a resource owner, the subject is the client.
     kind: claims.sub === claims.client_id ? 'service' : 'person',
+    issuer: claims.iss,
     subject: claims.sub,
     clientId: claims.client_id,
-    scopes: freezeSet((claims.scope ?? '').split(' ').filter(Boolean)),
-    roles: freezeSet(claims.roles ?? []),
-    claims,
+    scopes: pool.readScopes(claims.scope ?? ''),
+    roles: pool.readRoles(claims.roles ?? []),
+    claims: deepFreeze(claims),
   })
 }
 
-function listAudiences({ aud }: AccessTokenClaims): readonly string[] {
+/** Replaces what many tokens say alike by the same text of the pool. */
+export function shareTexts(claims: { [claim: string]: unknown }, pool: GrantPool): void {
+  for (const claim of ['iss', 'aud', 'client_id', 'scope']) {
+    const value = claims[claim]
+    if (typeof value === 'string') claims[claim] = pool.share(value)
+  }
+}
+
+function listAudiences(aud: string | readonly string[]): readonly string[] {
   return typeof aud === 'string' ? [aud] : aud
 }
 
@@ -156,16 +199,6 @@ function isTime(value: unknown): value is number {
 
 function isListOfTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every(isText)
-}
-
-/** `Object.freeze` does not keep a Set from changing. */
-function freezeSet(values: readonly string[]): ReadonlySet<string> {
-  const closed = { add: refuseChange, delete: refuseChange, clear: refuseChange }
-  return Object.freeze(Object.assign(new Set(values), closed))
-}
-
-function refuseChange(): never {
-  throw new TypeError('what a token grants cannot be changed')
 }
 
 function malformed(claim: string, expected: string): ClaimRefusal {

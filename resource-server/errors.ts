@@ -39,11 +39,7 @@ export type TokenRefusal =
   | { readonly kind: 'wrong_algorithm'; readonly expected: string; readonly actual: string }
   | { readonly kind: 'bad_signature'; readonly keyId: string | undefined }
   /** Of a verifier for several issuers: the token says that it is from none of them. */
-  | {
-      readonly kind: 'unknown_issuer'
-      readonly expected: readonly string[]
-      readonly actual: unknown
-    }
+  | { readonly kind: 'unknown_issuer'; readonly expected: readonly string[] }
   | { readonly kind: 'revoked' }
   | ClaimRefusal
   | KeysUnavailable

@@ -1,17 +1,18 @@
-import { constants, KeyObject, type VerifyKeyObjectInput } from 'node:crypto'
+import { constants, KeyObject, verify, type VerifyKeyObjectInput } from 'node:crypto'
 import { importJWK } from 'jose'
 
 /** What signs access tokens here. Everything symmetric, and `none`, is missing on purpose. */
 export type Algorithm = 'ES256' | 'ES384' | 'ES512' | 'RS256' | 'PS256' | 'EdDSA'
 
-/** One public key of the issuer, ready for `crypto.verify`. */
+/** One key of an issuer, ready for use. */
 export interface VerificationKey {
   readonly id: string | undefined
   /** A property of the key, not of the token: a token's `alg` is only compared with it. */
-  readonly algorithm: Algorithm
-  readonly hash: string | null
-  readonly input: KeyObject | VerifyKeyObjectInput
-  readonly signatureBytes: number
+  readonly algorithm: string
+  /** Two keys that are published with the same one are the same key for the same use. */
+  readonly fingerprint: string
+  /** Whether the key's owner signed these bytes. */
+  isSigner(signed: Buffer, signature: Buffer): boolean
 }
 
 interface Scheme {
@@ -48,9 +49,7 @@ const ALGORITHM_OF_CURVE: Readonly<Record<string, Algorithm>> = {
   'OKP Ed25519': 'EdDSA',
 }
 
-export function isAlgorithm(name: unknown): name is Algorithm {
-  return typeof name === 'string' && Object.hasOwn(SCHEMES, name)
-}
+export const ALGORITHMS: readonly Algorithm[] = Object.keys(SCHEMES) as Algorithm[]
 
 /**
  * Makes a verification key of a member of a key set, or `undefined` where it is not one that signs
@@ -69,7 +68,14 @@ export async function importVerificationKey(jwk: unknown): Promise<VerificationK
   const bits = key.asymmetricKeyDetails?.modulusLength
   if (bits !== undefined && (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)) return undefined
   const { hash, options, signatureBytes = Math.ceil((bits ?? 0) / 8) } = SCHEMES[algorithm]
-  return { id, algorithm, hash, input: options ? { key, ...options } : key, signatureBytes }
+  const input = options ? { key, ...options } : key
+  return {
+    id,
+    algorithm,
+    fingerprint: JSON.stringify([id, algorithm, pickPublicMembers(members)]),
+    isSigner: (signed, signature) =>
+      signature.length === signatureBytes && verify(hash, signed, input, signature),
+  }
 }
 
 /** The curve says it, or `alg`; an RSA key that says nothing is for RS256 and for that alone. */
@@ -90,16 +96,20 @@ function isForVerifying({ use, key_ops: operations }: Record<string, unknown>): 
 
 /** Takes the public members only: a private key that was published by mistake stays unread. */
 async function importPublicKey(
-  { kty, crv, x, y, n, e }: Record<string, unknown>,
+  members: Record<string, unknown>,
   algorithm: Algorithm,
 ): Promise<KeyObject | undefined> {
-  const members = Object.entries({ kty, crv, x, y, n, e }).filter(
-    ([, value]) => typeof value === 'string',
-  )
   try {
-    const key = await importJWK(Object.fromEntries(members) as { kty: string }, algorithm)
+    const key = await importJWK(pickPublicMembers(members), algorithm)
     return key instanceof Uint8Array ? undefined : KeyObject.from(key)
   } catch {
     return undefined
+  }
+}
+
+function pickPublicMembers({ kty, crv, x, y, n, e }: Record<string, unknown>): { kty: string } {
+  const members = Object.entries({ kty, crv, x, y, n, e })
+  return Object.fromEntries(members.filter(([, value]) => typeof value === 'string')) as {
+    kty: string
   }
 }

@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto'
 import type { Clock } from './clock.ts'
 import { IssuerError, type KeysUnavailable } from './errors.ts'
 import { withDeadline, type FetchJson } from './fetch-json.ts'
-import { importVerificationKey, type Algorithm, type VerificationKey } from './jwk.ts'
+import { importVerificationKey, type VerificationKey } from './jwk.ts'
 import { discoverKeySetUrl } from './metadata.ts'
 
 const MINUTE_MS = 60_000
@@ -20,17 +20,34 @@ export type KeyLookup =
   | { readonly kind: 'found'; readonly key: VerificationKey }
   | { readonly kind: 'unknown_key' }
   | { readonly kind: 'ambiguous_key' }
-  | { readonly kind: 'wrong_algorithm'; readonly expected: Algorithm }
+  | { readonly kind: 'wrong_algorithm'; readonly expected: string }
   | KeysUnavailable
 
 /** The issuer's keys. Owns a timer: dispose of it to stop asking the issuer. */
 export interface KeySet extends AsyncDisposable {
   /**
    * The key that a token names, or, for a token that names none, the only one of its algorithm.
-   * Calls at the same time share one fetch. A key that the issuer has withdrawn is unknown from the
-   * moment the new set has arrived.
+   * Answers a promise only where the issuer has to be asked. Calls at the same time share one fetch. A
+   * key that the issuer has withdrawn is unknown from the moment the new set has arrived.
    */
-  find(keyId: string | undefined, algorithm: Algorithm): Promise<KeyLookup>
+  find(keyId: string | undefined, algorithm: string): KeyLookup | Promise<KeyLookup>
+  /**
+   * Whether a key that was found may still be believed: it has not been withdrawn or replaced, and the
+   * set was fetched not too long ago. Costs next to nothing: asked for every use of a kept result.
+   */
+  isCurrent(key: VerificationKey): boolean
+  /** Fetches the keys now, within the bounds of unknown key ids. For news that they have changed. */
+  refresh(): Promise<void>
+  readonly state: KeySetState
+}
+
+/** For the operator. */
+export interface KeySetState {
+  readonly keys: number
+  /** Since the last good answer of the issuer; `undefined` before the first. */
+  readonly ageSeconds: number | undefined
+  readonly fetches: number
+  readonly failedFetches: number
 }
 
 /**
@@ -44,12 +61,18 @@ export function createKeySet(issuer: string, clock: Clock): KeySet {
 
 type Keys = ReadonlyMap<string | undefined, readonly VerificationKey[]>
 
+/** What a set holds at most: more would make each fetch a load. */
+const MAX_KEYS = 100
+
 class RefreshingKeySet implements KeySet {
   readonly #issuer: string
   readonly #clock: Clock
   readonly #forced: TokenBucket
   readonly #stop = new AbortController()
   #keys: Keys = new Map()
+  #current: ReadonlySet<VerificationKey> = new Set()
+  #fetches = 0
+  #failedFetches = 0
   #fetchedAt: number | undefined
   #failure: { readonly at: number; readonly error: Error } | undefined
   #flight: Promise<void> | undefined
@@ -62,12 +85,38 @@ class RefreshingKeySet implements KeySet {
     this.#forced = createTokenBucket(clock)
   }
 
-  async find(keyId: string | undefined, algorithm: Algorithm): Promise<KeyLookup> {
+  find(keyId: string | undefined, algorithm: string): KeyLookup | Promise<KeyLookup> {
+    const known = this.#isTrusted() ? select(this.#keys, keyId, algorithm) : undefined
+    return known !== undefined && known.kind !== 'unknown_key'
+      ? known
+      : this.#findByAsking(keyId, algorithm)
+  }
+
+  isCurrent(key: VerificationKey): boolean {
+    return this.#current.has(key) && this.#isTrusted()
+  }
+
+  get state(): KeySetState {
+    const age =
+      this.#fetchedAt === undefined ? undefined : this.#clock.monotonic() - this.#fetchedAt
+    return {
+      keys: this.#current.size,
+      ageSeconds: age === undefined ? undefined : age / 1000,
+      fetches: this.#fetches,
+      failedFetches: this.#failedFetches,
+    }
+  }
+
+  refresh(): Promise<void> {
+    return this.#refreshOutOfTurn()
+  }
+
+  async #findByAsking(keyId: string | undefined, algorithm: string): Promise<KeyLookup> {
     if (!this.#isTrusted()) await this.#refresh()
     if (!this.#isTrusted()) return this.#unavailable()
     const known = select(this.#keys, keyId, algorithm)
     if (known.kind !== 'unknown_key') return known
-    await this.#refreshForUnknownKey()
+    await this.#refreshOutOfTurn()
     // Whether an unknown key is a new one cannot be said while the issuer does not answer.
     if (this.#failure !== undefined) return this.#unavailable()
     return select(this.#keys, keyId, algorithm)
@@ -94,7 +143,7 @@ class RefreshingKeySet implements KeySet {
     }
   }
 
-  async #refreshForUnknownKey(): Promise<void> {
+  async #refreshOutOfTurn(): Promise<void> {
     if (this.#flight !== undefined) await this.#flight
     else if (!this.#isBackingOff() && this.#forced.take()) await this.#refresh()
   }
@@ -115,29 +164,41 @@ class RefreshingKeySet implements KeySet {
   async #load(): Promise<void> {
     // Counted from before the question, because keys may change while the answer travels.
     const startedAt = this.#clock.monotonic()
+    this.#fetches += 1
     try {
       const ask = (fetchJson: FetchJson) => this.#fetchKeys(fetchJson)
-      this.#keys = await withDeadline(this.#clock, this.#stop.signal, ask)
+      this.#replaceKeys(await withDeadline(this.#clock, this.#stop.signal, ask))
       this.#fetchedAt = startedAt
       this.#failure = undefined
       this.#scheduleRefresh(randomInt(FRESH_MS * 0.8, FRESH_MS))
     } catch (error) {
+      this.#failedFetches += 1
       this.#source = undefined
       this.#failure = { at: this.#clock.monotonic(), error: error as Error }
       this.#scheduleRefresh(BACK_OFF_MS)
     }
   }
 
-  async #fetchKeys(fetchJson: FetchJson): Promise<Keys> {
+  /** A key that is published again stays the same object; one that is not is no longer current. */
+  #replaceKeys(fetched: readonly VerificationKey[]): void {
+    const known = new Map([...this.#current].map((key) => [key.fingerprint, key]))
+    const keys = fetched.map((key) => known.get(key.fingerprint) ?? key)
+    this.#current = new Set(keys)
+    this.#keys = Map.groupBy(keys, ({ id }) => id)
+  }
+
+  async #fetchKeys(fetchJson: FetchJson): Promise<readonly VerificationKey[]> {
     const { url } = await this.#findSource(fetchJson)
     const { status, body } = await fetchJson(url)
     const { keys } = (body ?? {}) as { keys?: unknown }
     if (status !== 200 || !Array.isArray(keys)) {
       throw new IssuerError('bad_answer', `${url} answered ${status} and no key set`)
     }
+    if (keys.length > MAX_KEYS) {
+      throw new IssuerError('bad_answer', `${url} answered more than ${MAX_KEYS} keys`)
+    }
     const imported = await Promise.all(keys.map(importVerificationKey))
-    const usable = imported.filter((key) => key !== undefined)
-    return Map.groupBy(usable, ({ id }) => id)
+    return imported.filter((key) => key !== undefined)
   }
 
   async #findSource(fetchJson: FetchJson): Promise<{ readonly url: string }> {
@@ -155,7 +216,7 @@ class RefreshingKeySet implements KeySet {
   }
 }
 
-function select(keys: Keys, keyId: string | undefined, algorithm: Algorithm): KeyLookup {
+function select(keys: Keys, keyId: string | undefined, algorithm: string): KeyLookup {
   const named = keyId === undefined ? [...keys.values()].flat() : (keys.get(keyId) ?? [])
   const [key, ...others] = named.filter((candidate) => candidate.algorithm === algorithm)
   if (others.length > 0) return { kind: 'ambiguous_key' }

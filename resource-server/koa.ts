@@ -4,7 +4,7 @@ import { describeRefusal } from './challenge.ts'
 import type { Auth } from './claims.ts'
 import type { Refusal, Result } from './errors.ts'
 import { readNames, refuseUnknownOptions } from './options.ts'
-import type { Verifier } from './verifier.ts'
+import type { Verifier } from './token-verifier.ts'
 
 /** What `protect` puts into `ctx.state`. */
 export interface AuthState {

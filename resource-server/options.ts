@@ -23,3 +23,15 @@ export function readNames(option: string, value: unknown): readonly string[] {
   }
   return Object.freeze([...(names as readonly string[])])
 }
+
+/** A number within bounds, both included. Throws a `TypeError` that names the option. */
+export function readNumber(
+  option: string,
+  value: unknown,
+  [min, max]: readonly [number, number],
+): number {
+  if (typeof value !== 'number' || !(value >= min && value <= max)) {
+    throw new TypeError(`${option}: expected ${min} to ${max}, not ${JSON.stringify(value)}`)
+  }
+  return value
+}

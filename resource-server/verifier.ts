@@ -1,13 +1,17 @@
-import { checkClaims, describeAuth, type Auth } from './claims.ts'
+import { readType, type Authority, type Revocations } from './authority.ts'
+import { checkClaims, describeAuth } from './claims.ts'
 import { systemClock, type Clock } from './clock.ts'
-import type { Result, TokenRefusal } from './errors.ts'
-import { parseJsonObject } from './json.ts'
-import { createKeySet, type KeyLookup, type KeySet } from './key-set.ts'
-import { readNames, refuseUnknownOptions } from './options.ts'
+import { createGrantPool } from './grants.ts'
+import { ALGORITHMS } from './jwk.ts'
+import { createKeySet } from './key-set.ts'
 import { isLoopback, isTrustworthy } from './metadata.ts'
-import { isSignedWith, parseToken, type UnverifiedToken } from './signature.ts'
+import { readNames, readNumber, refuseUnknownOptions } from './options.ts'
+import { createTokenParser } from './signature.ts'
+import { createTokenCache } from './token-cache.ts'
+import { createTokenVerifier, type Verifier } from './token-verifier.ts'
 
-export interface VerifierOptions {
+/** Whose tokens are accepted, and which. */
+export interface IssuerOptions {
   /**
    * The issuer, exactly as its metadata and its tokens write it. https; plain http only on loopback.
    */
@@ -24,105 +28,123 @@ export interface VerifierOptions {
    * and `events`. An issuer whose ID tokens pass all of that must not be used so.
    */
   readonly tokenType?: 'at+jwt' | 'JWT'
+  /** What the issuer has revoked. Without it, a token is good until it expires. */
+  readonly revocations?: Revocations
+}
+
+/** What all verifiers can be told. */
+export interface CommonVerifierOptions {
   /** How far the clocks of issuer and API may differ: 0 to 300 seconds, 5 by default. */
   readonly clockToleranceSeconds?: number
+  /**
+   * How many tokens that were found good are kept for each issuer, so that their signature need not be
+   * checked again, and for how long. `false`: none. Default: 10,000 for 5 minutes, which takes at most
+   * 13 MB for usual tokens.
+   */
+  readonly cache?: false | CacheOptions
   /** For tests. The system's clock by default. */
   readonly clock?: Clock
 }
 
-export interface VerifyOptions {
-  /** In place of the verifier's own audiences. */
-  readonly audiences?: readonly string[]
+export interface CacheOptions {
+  /** 2 to 1,000,000; 10,000 by default. */
+  readonly maxTokens?: number
+  /** 1 to 3600; 300 by default. */
+  readonly maxAgeSeconds?: number
 }
 
-/** Checks the access tokens of one issuer. Keeps its keys by a timer: dispose of it at the end. */
-export interface Verifier extends AsyncDisposable {
-  readonly issuer: string
-  /**
-   * Answers whom the token speaks for, or why it is refused; never throws for what a token holds.
-   *
-   * Checks form, type, key, signature and claims (RFC 9068 §4). Does not check scopes, nor whether the
-   * token has been revoked before its expiry. The first call fetches the issuer's keys.
-   */
-  verify(token: string, options?: VerifyOptions): Promise<Result<Auth, TokenRefusal>>
+export interface VerifierOptions extends IssuerOptions, CommonVerifierOptions {}
+
+export interface SeveralIssuersOptions extends CommonVerifierOptions {
+  /** Each with audiences of its own. A token of one is never accepted for another. */
+  readonly issuers: readonly IssuerOptions[]
 }
 
-const OPTIONS = ['issuer', 'audience', 'tokenType', 'clockToleranceSeconds', 'clock']
+const ISSUER_OPTIONS = ['issuer', 'audience', 'tokenType', 'revocations']
+const COMMON_OPTIONS = ['clockToleranceSeconds', 'cache', 'clock']
 const MAX_CLOCK_TOLERANCE_SECONDS = 300
 
 /**
- * Makes a verifier. Asks the issuer for nothing yet, so the issuer need not be up.
+ * Makes a verifier for one issuer, or for several. Asks none of them for anything yet, so they need not
+ * be up.
  *
  * Throws a `TypeError` that names the option for options that cannot be right.
  */
-export function createVerifier(options: VerifierOptions): Verifier {
-  refuseUnknownOptions('createVerifier', options, OPTIONS)
-  const { issuer, tokenType = 'at+jwt', clock = systemClock } = options
+export function createVerifier(options: VerifierOptions | SeveralIssuersOptions): Verifier {
+  const issuers = readIssuers(options)
+  const common = readCommonOptions(options)
+  const [first, ...others] = issuers.map((issuer) => createAuthority(issuer, common))
+  if (first === undefined) throw new TypeError('issuers: expected at least one')
+  return createTokenVerifier([first, ...others], createTokenParser(ALGORITHMS), common)
+}
+
+function readIssuers(options: VerifierOptions | SeveralIssuersOptions): readonly IssuerOptions[] {
+  if (!('issuers' in options)) {
+    refuseUnknownOptions('createVerifier', options, [...ISSUER_OPTIONS, ...COMMON_OPTIONS])
+    return [options]
+  }
+  refuseUnknownOptions('createVerifier with issuers', options, ['issuers', ...COMMON_OPTIONS])
+  const { issuers } = options
+  if (!Array.isArray(issuers)) throw new TypeError('issuers: expected a list')
+  for (const each of issuers) refuseUnknownOptions('a member of issuers', each, ISSUER_OPTIONS)
+  const names = issuers.map(({ issuer }: IssuerOptions) => issuer)
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice !== undefined) throw new TypeError(`issuers: ${twice} is in it twice`)
+  return issuers
+}
+
+export interface CommonSettings {
+  readonly clock: Clock
+  readonly clockToleranceSeconds: number
+  /** 0: nothing is kept. */
+  readonly maxTokens: number
+  readonly maxKeptMs: number
+}
+
+export function readCommonOptions(options: CommonVerifierOptions): CommonSettings {
+  const { clock = systemClock, clockToleranceSeconds = 5, cache = {} } = options
+  if (cache !== false) refuseUnknownOptions('cache', cache, ['maxTokens', 'maxAgeSeconds'])
+  const { maxTokens = 10_000, maxAgeSeconds = 300 } = cache === false ? {} : cache
+  const tolerance = [0, MAX_CLOCK_TOLERANCE_SECONDS] as const
+  return {
+    clock,
+    clockToleranceSeconds: readNumber('clockToleranceSeconds', clockToleranceSeconds, tolerance),
+    maxTokens: cache === false ? 0 : readNumber('cache.maxTokens', maxTokens, [2, 1_000_000]),
+    maxKeptMs: readNumber('cache.maxAgeSeconds', maxAgeSeconds, [1, 3600]) * 1000,
+  }
+}
+
+function createAuthority(
+  { issuer, audience, tokenType = 'at+jwt', revocations }: IssuerOptions,
+  { clock, clockToleranceSeconds, maxTokens }: CommonSettings,
+): Authority {
   requireIssuer(issuer)
-  const audiences = readNames('audience', options.audience)
+  const audiences = readNames('audience', audience)
   if (tokenType !== 'at+jwt' && tokenType !== 'JWT') {
     throw new TypeError(`tokenType: expected 'at+jwt' or 'JWT', not ${JSON.stringify(tokenType)}`)
   }
-  const clockToleranceSeconds = readTolerance(options.clockToleranceSeconds)
-  const keys = createKeySet(issuer, clock)
   const acceptedTypes = tokenType === 'JWT' ? ['at+jwt', 'JWT'] : ['at+jwt']
+  const comparedTypes = acceptedTypes.map(readType)
+  const keys = createKeySet(issuer, clock)
+  const pool = createGrantPool()
   return {
     issuer,
-    async verify(token, { audiences: routeAudiences = audiences } = {}) {
-      const signed = await checkSignature(token, keys, acceptedTypes)
-      if (!signed.ok) return signed
-      const payload = parseJsonObject(signed.value.payload)
-      if (!payload.ok) return refuse({ kind: 'malformed', part: 'payload', why: payload.reason })
-      const expected = {
-        issuer,
-        audiences: routeAudiences,
-        clockToleranceSeconds,
-        typeIsAmbiguous: readType(signed.value.type) === 'jwt',
-      }
-      const claims = checkClaims(payload.value, expected, clock.now() / 1000)
-      return claims.ok ? { ok: true, value: describeAuth(claims.value) } : claims
+    audiences,
+    acceptedTypes,
+    isAcceptedType: (type) => {
+      const read = readType(type)
+      return read !== undefined && comparedTypes.includes(read)
+    },
+    keys,
+    cache: maxTokens === 0 ? undefined : createTokenCache(maxTokens),
+    revocations,
+    readClaims(payload, { type }, nowSeconds, trace) {
+      const typeIsAmbiguous = readType(type) === 'jwt'
+      const expected = { issuer, clockToleranceSeconds, typeIsAmbiguous }
+      const claims = checkClaims(payload, expected, nowSeconds, trace)
+      return claims.ok ? { ok: true, value: describeAuth(claims.value, pool) } : claims
     },
     [Symbol.asyncDispose]: () => keys[Symbol.asyncDispose](),
-  }
-}
-
-/** Cheap checks first, then the key, then the signature: nothing unsigned is read further. */
-async function checkSignature(
-  text: string,
-  keys: KeySet,
-  acceptedTypes: readonly string[],
-): Promise<Result<UnverifiedToken, TokenRefusal>> {
-  const parsed = parseToken(text)
-  if (!parsed.ok) return parsed
-  const token = parsed.value
-  const type = readType(token.type)
-  if (!acceptedTypes.some((accepted) => accepted.toLowerCase() === type)) {
-    return refuse({ kind: 'wrong_type', expected: acceptedTypes, actual: token.type })
-  }
-  const found = await keys.find(token.keyId, token.algorithm)
-  if (found.kind !== 'found') return refuse(describeMiss(found, token))
-  return isSignedWith(found.key, token)
-    ? { ok: true, value: token }
-    : refuse({ kind: 'bad_signature', keyId: token.keyId })
-}
-
-/** RFC 7515 §4.1.9: a media type, in any case, whose `application/` may be left out. */
-function readType(type: unknown): string | undefined {
-  return typeof type === 'string' ? type.toLowerCase().replace(/^application\//, '') : undefined
-}
-
-function describeMiss(
-  miss: Exclude<KeyLookup, { readonly kind: 'found' }>,
-  { keyId, algorithm }: UnverifiedToken,
-): TokenRefusal {
-  switch (miss.kind) {
-    case 'unknown_key':
-    case 'ambiguous_key':
-      return { kind: miss.kind, keyId }
-    case 'wrong_algorithm':
-      return { kind: 'wrong_algorithm', expected: miss.expected, actual: algorithm }
-    case 'keys_unavailable':
-      return miss
   }
 }
 
@@ -136,16 +158,4 @@ function requireIssuer(issuer: unknown): asserts issuer is string {
       `issuer: expected https without credentials (http only on loopback), not ${issuer}`,
     )
   }
-}
-
-function readTolerance(seconds: unknown = 5): number {
-  if (typeof seconds !== 'number' || !(seconds >= 0 && seconds <= MAX_CLOCK_TOLERANCE_SECONDS)) {
-    const range = `0 to ${MAX_CLOCK_TOLERANCE_SECONDS}`
-    throw new TypeError(`clockToleranceSeconds: expected ${range}, not ${JSON.stringify(seconds)}`)
-  }
-  return seconds
-}
-
-function refuse(reason: TokenRefusal): { readonly ok: false; readonly reason: TokenRefusal } {
-  return { ok: false, reason }
 }

@@ -8,7 +8,7 @@ describe('the settings of the notes API', () => {
   test('have defaults for all but issuer and audience', async () => {
     const settings = readSettings(GOOD)
     await using verifier = settings?.verifier
-    expect(verifier?.issuer).toBe('http://127.0.0.1:9')
+    expect(verifier?.issuers).toEqual(['http://127.0.0.1:9'])
     expect(settings).toMatchObject({ port: 3001, database: ':memory:', json: false })
   })
 

@@ -362,7 +362,7 @@ describe('a verifier is not made', () => {
     'but for %s it is',
     async (issuer) => {
       await using verifier = createVerifier({ ...good, issuer })
-      expect(verifier.issuer).toBe(issuer)
+      expect(verifier.issuers).toEqual([issuer])
     },
   )
 })

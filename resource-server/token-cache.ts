@@ -1,0 +1,70 @@
+import type { Authority } from './authority.ts'
+import type { Auth } from './claims.ts'
+import type { VerificationKey } from './jwk.ts'
+
+/** A token that was found good, and what that rests on. */
+export interface KeptToken {
+  readonly token: string
+  readonly auth: Auth
+  readonly authority: Authority
+  readonly key: VerificationKey
+  /** Until when the result may be used, on the monotonic clock. */
+  readonly until: number
+  /** How far the revocations had come when it was last compared with them. */
+  epoch: number
+}
+
+/**
+ * Tokens of one issuer that were found good, and nothing else: that a token is bad is found out anew
+ * each time, or strangers could fill it. Whoever takes one out checks again what may have changed.
+ */
+export interface TokenCache {
+  find(token: string): KeptToken | undefined
+  keep(kept: KeptToken): void
+  readonly size: number
+}
+
+/**
+ * Enough of a signature that two tokens hardly ever share it. It only says where to look: the text of
+ * the whole token is compared, so no collision, made or met, serves the claims of another.
+ *
+ * Measured with tokens of 544 and 800 characters: 0.3 µs, against 1.2 and 1.7 for a map by whole tokens
+ * and 1.3 and 1.4 for one by SHA-256.
+ */
+const TAIL_LENGTH = 43
+/** Of a token, on the average: where they are longer, fewer are held. */
+const MAX_CHARACTERS = 1024
+
+/**
+ * Holds at most `maxTokens`, in two generations: when the young one is full it becomes the old one, and
+ * what has not been used since the last time is forgotten. So a use costs no bookkeeping, and a flood
+ * of new tokens costs the rarely used ones only.
+ */
+export function createTokenCache(maxTokens: number): TokenCache {
+  const half = Math.max(1, Math.floor(maxTokens / 2))
+  let young = new Map<string, KeptToken>()
+  let old = new Map<string, KeptToken>()
+  let characters = 0
+  const keep = (tail: string, kept: KeptToken) => {
+    characters += kept.token.length
+    if (young.size >= half || characters > half * MAX_CHARACTERS) {
+      old = young
+      young = new Map()
+      characters = kept.token.length
+    }
+    young.set(tail, kept)
+  }
+  return {
+    find(token) {
+      const tail = token.slice(-TAIL_LENGTH)
+      const kept = young.get(tail) ?? old.get(tail)
+      if (kept === undefined || kept.token !== token) return undefined
+      if (old.size > 0 && old.delete(tail)) keep(tail, kept)
+      return kept
+    },
+    keep: (kept) => keep(kept.token.slice(-TAIL_LENGTH), kept),
+    get size() {
+      return young.size + old.size
+    },
+  }
+}

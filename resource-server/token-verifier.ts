@@ -1,0 +1,316 @@
+import type { Authority } from './authority.ts'
+import { checkAudience, checkTimes, type Auth } from './claims.ts'
+import type { Clock } from './clock.ts'
+import type { Decision, Source, Trace } from './decision.ts'
+import type { Result, TokenRefusal } from './errors.ts'
+import { parseJsonObject } from './json.ts'
+import type { KeyLookup, KeySetState } from './key-set.ts'
+import type { TokenParser, UnverifiedToken } from './signature.ts'
+import type { KeptToken } from './token-cache.ts'
+
+/** Where nothing has to be waited for, nothing is. */
+export type MaybePromise<T> = T | Promise<T>
+
+export interface VerifyOptions {
+  /** In place of the verifier's own audiences. */
+  readonly audiences?: readonly string[]
+}
+
+/** A token whose form, signature, claims, times and revocation have been checked. */
+export interface Authenticated {
+  readonly auth: Auth
+  /** Not checked yet: a token must be for one of these, or of those that a route wants. */
+  readonly audiences: readonly string[]
+  readonly source: Source
+}
+
+/** What a connection is remembered by: a client that sends the same token again is found at once. */
+export interface ConnectionMemo {
+  /** The header that the token came in, and the token that was read out of it. */
+  header: string | undefined
+  token: string | undefined
+  kept: KeptToken | undefined
+}
+
+export interface AuthenticateOptions {
+  readonly memo?: ConnectionMemo | undefined
+  readonly trace?: Trace
+}
+
+/** What a verifier has of one issuer, for the operator. */
+export interface IssuerState extends KeySetState {
+  readonly issuer: string
+  readonly keptTokens: number
+}
+
+/** Checks access tokens. Keeps its issuers' keys by a timer: dispose of it at the end. */
+export interface Verifier extends AsyncDisposable {
+  /** Whose tokens it accepts. */
+  readonly issuers: readonly string[]
+  readonly clock: Clock
+  readonly clockToleranceSeconds: number
+  readonly state: readonly IssuerState[]
+  /**
+   * Answers whom the token speaks for, or why it is refused; never throws for what a token holds.
+   *
+   * Checks form, type, key, signature and claims (RFC 9068 §4), and whether it has been revoked, where
+   * the verifier knows of revocations. Does not check scopes. Refuses a token that is bound to its
+   * sender (`cnf`): the proof is in the request, which a guard sees and this does not. The first call
+   * fetches the issuer's keys.
+   */
+  verify(token: string, options?: VerifyOptions): Promise<Result<Auth, TokenRefusal>>
+  /**
+   * Answers every check that is made of a token, in order, with what was expected and what was there.
+   * Nothing that was kept is used. The claims are in it only where the signature held, the token never.
+   */
+  explain(token: string, options?: VerifyOptions): Promise<Decision>
+  /**
+   * For guards: what does not depend on the request, and no more. **Warning:** neither the audience nor
+   * the sender of a bound token is checked. Waits only where the issuer has to be asked for a key.
+   */
+  authenticate(
+    token: string,
+    options?: AuthenticateOptions,
+  ): MaybePromise<Result<Authenticated, TokenRefusal>>
+}
+
+export interface TokenVerifierOptions {
+  readonly clock: Clock
+  readonly clockToleranceSeconds: number
+  readonly maxKeptMs: number
+}
+
+/** The verifier of tokens of these authorities. */
+export function createTokenVerifier(
+  authorities: readonly [Authority, ...Authority[]],
+  parser: TokenParser,
+  { clock, clockToleranceSeconds, maxKeptMs }: TokenVerifierOptions,
+): Verifier {
+  const issuers = authorities.map(({ issuer }) => issuer)
+
+  /** `undefined` where the token has to be verified anew. */
+  function useKept(
+    kept: KeptToken,
+    source: Source,
+    trace: Trace,
+  ): Result<Authenticated, TokenRefusal> | undefined {
+    const { auth, authority } = kept
+    if (clock.monotonic() >= kept.until || !authority.keys.isCurrent(kept.key)) return undefined
+    trace?.push({
+      check: 'kept',
+      passed: true,
+      expected: 'a key that is current',
+      received: source,
+    })
+    const reason =
+      checkTimes(auth.claims, clockToleranceSeconds, clock.now() / 1000, trace) ??
+      checkRevocation(kept, trace)
+    if (reason !== undefined) return refuse(reason)
+    return { ok: true, value: { auth, audiences: authority.audiences, source } }
+  }
+
+  function findKept(token: string): KeptToken | undefined {
+    for (const { cache } of authorities) {
+      const kept = cache?.find(token)
+      if (kept !== undefined) return kept
+    }
+    return undefined
+  }
+
+  /** Cheap checks first, then the key, then the signature: nothing unsigned is believed. */
+  function verifyAnew(token: string, trace: Trace): MaybePromise<Result<KeptToken, TokenRefusal>> {
+    const parsed = parser.parse(token)
+    trace?.push({
+      check: 'form',
+      passed: parsed.ok,
+      expected: 'a signed JWT in its one form',
+      received: parsed.ok ? parsed.value.header : parsed.reason,
+    })
+    if (!parsed.ok) return parsed
+    const unverified = parsed.value
+    const chosen = chooseAuthority(authorities, unverified, trace)
+    if (!chosen.ok) return chosen
+    const authority = chosen.value
+    const { type, keyId, algorithm } = unverified.header
+    const { acceptedTypes } = authority
+    const passed = authority.isAcceptedType(type)
+    trace?.push({ check: 'type', passed, expected: acceptedTypes, received: type })
+    if (!passed) return refuse({ kind: 'wrong_type', expected: acceptedTypes, actual: type })
+    const found = authority.keys.find(keyId, algorithm)
+    const finish = (lookup: KeyLookup) => verifyWith(lookup, authority, token, unverified, trace)
+    return found instanceof Promise ? found.then(finish) : finish(found)
+  }
+
+  function verifyWith(
+    lookup: KeyLookup,
+    authority: Authority,
+    token: string,
+    unverified: UnverifiedToken,
+    trace: Trace,
+  ): Result<KeptToken, TokenRefusal> {
+    const { header } = unverified
+    trace?.push({
+      check: 'key',
+      passed: lookup.kind === 'found',
+      expected: `a key of ${authority.issuer}`,
+      received: { keyId: header.keyId, algorithm: header.algorithm, found: lookup.kind },
+    })
+    if (lookup.kind !== 'found') return refuse(describeMiss(lookup, unverified))
+    const isSigned = lookup.key.isSigner(unverified.signed, unverified.signature)
+    trace?.push({ check: 'signature', passed: isSigned })
+    if (!isSigned) return refuse({ kind: 'bad_signature', keyId: header.keyId })
+    parser.remember(unverified)
+    const payload = parseJsonObject(unverified.payload)
+    trace?.push({ check: 'payload', passed: payload.ok, expected: 'a JSON object' })
+    if (!payload.ok) return refuse({ kind: 'malformed', part: 'payload', why: payload.reason })
+    const read = authority.readClaims(payload.value, header, clock.now() / 1000, trace)
+    if (!read.ok) return read
+    const kept: KeptToken = {
+      token,
+      auth: read.value,
+      authority,
+      key: lookup.key,
+      until: clock.monotonic() + maxKeptMs,
+      epoch: Number.NaN,
+    }
+    const revoked = checkRevocation(kept, trace)
+    return revoked ? refuse(revoked) : { ok: true, value: kept }
+  }
+
+  function authenticate(
+    token: string,
+    { memo, trace }: AuthenticateOptions = {},
+  ): MaybePromise<Result<Authenticated, TokenRefusal>> {
+    const held = memo?.kept
+    const isHeld = held !== undefined && held.token === token
+    const kept = isHeld ? held : findKept(token)
+    const used = kept && useKept(kept, isHeld ? 'connection' : 'cache', trace)
+    if (used !== undefined) {
+      if (memo !== undefined) memo.kept = kept
+      return used
+    }
+    const verified = verifyAnew(token, trace)
+    return verified instanceof Promise
+      ? verified.then((result) => acceptAnew(result, memo))
+      : acceptAnew(verified, memo)
+  }
+
+  return {
+    issuers,
+    clock,
+    clockToleranceSeconds,
+    authenticate,
+    get state() {
+      return authorities.map(({ issuer, keys, cache }) => ({
+        issuer,
+        keptTokens: cache?.size ?? 0,
+        ...keys.state,
+      }))
+    },
+    async verify(token, { audiences } = {}) {
+      const outcome = await authenticate(token)
+      if (!outcome.ok) return outcome
+      const { auth } = outcome.value
+      const reason = checkWithoutRequest(auth, audiences ?? outcome.value.audiences, undefined)
+      return reason ? refuse(reason) : { ok: true, value: auth }
+    },
+    async explain(token, { audiences } = {}) {
+      const startedAt = clock.monotonic()
+      const trace: Exclude<Trace, undefined> = []
+      const verified = await verifyAnew(token, trace)
+      const kept = verified.ok ? verified.value : undefined
+      const refusal = verified.ok
+        ? checkWithoutRequest(
+            verified.value.auth,
+            audiences ?? verified.value.authority.audiences,
+            trace,
+          )
+        : verified.reason
+      return {
+        outcome: refusal === undefined ? 'allowed' : 'refused',
+        refusal,
+        checks: trace,
+        microseconds: (clock.monotonic() - startedAt) * 1000,
+        source: kept && 'verified',
+        issuer: kept?.auth.issuer,
+        subject: kept?.auth.subject,
+        clientId: kept?.auth.clientId,
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(authorities.map((authority) => authority[Symbol.asyncDispose]()))
+    },
+  }
+}
+
+function acceptAnew(
+  verified: Result<KeptToken, TokenRefusal>,
+  memo: ConnectionMemo | undefined,
+): Result<Authenticated, TokenRefusal> {
+  if (!verified.ok) return verified
+  const { auth, authority } = verified.value
+  authority.cache?.keep(verified.value)
+  if (memo !== undefined && authority.cache !== undefined) memo.kept = verified.value
+  return { ok: true, value: { auth, audiences: authority.audiences, source: 'verified' } }
+}
+
+/** Of several issuers, the token says whose it is; whether that is true, only their keys can say. */
+function chooseAuthority(
+  authorities: readonly [Authority, ...Authority[]],
+  { payload }: UnverifiedToken,
+  trace: Trace,
+): Result<Authority, TokenRefusal> {
+  const [first, ...others] = authorities
+  if (others.length === 0) return { ok: true, value: first }
+  const expected = authorities.map(({ issuer }) => issuer)
+  const parsed = parseJsonObject(payload)
+  const chosen = parsed.ok
+    ? authorities.find(({ issuer }) => issuer === parsed.value['iss'])
+    : undefined
+  // Which one it names is not quoted: it is a claim, and nobody has signed it.
+  trace?.push({ check: 'issuer', passed: chosen !== undefined, expected })
+  return chosen ? { ok: true, value: chosen } : refuse({ kind: 'unknown_issuer', expected })
+}
+
+function checkWithoutRequest(
+  { claims }: Auth,
+  audiences: readonly string[],
+  trace: Trace,
+): TokenRefusal | undefined {
+  const reason = checkAudience(claims, audiences, trace)
+  if (reason !== undefined || !Object.hasOwn(claims, 'cnf')) return reason
+  const expected = 'a proof that comes with the request'
+  trace?.push({ check: 'sender', passed: false, expected })
+  return { kind: 'sender_constrained' }
+}
+
+/** Looked up again only when something has been revoked since the last time. */
+function checkRevocation(kept: KeptToken, trace: Trace): TokenRefusal | undefined {
+  const { revocations } = kept.authority
+  if (revocations === undefined) return undefined
+  const { epoch } = revocations
+  const isRevoked = epoch !== kept.epoch && revocations.isRevoked(kept.auth.claims)
+  trace?.push({ check: 'revocation', passed: !isRevoked })
+  if (isRevoked) return { kind: 'revoked' }
+  kept.epoch = epoch
+  return undefined
+}
+
+function describeMiss(
+  miss: Exclude<KeyLookup, { readonly kind: 'found' }>,
+  { header: { keyId, algorithm } }: UnverifiedToken,
+): TokenRefusal {
+  switch (miss.kind) {
+    case 'unknown_key':
+    case 'ambiguous_key':
+      return { kind: miss.kind, keyId }
+    case 'wrong_algorithm':
+      return { kind: 'wrong_algorithm', expected: miss.expected, actual: algorithm }
+    case 'keys_unavailable':
+      return miss
+  }
+}
+
+function refuse<Reason>(reason: Reason): { readonly ok: false; readonly reason: Reason } {
+  return { ok: false, reason }
+}
