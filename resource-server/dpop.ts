@@ -3,6 +3,7 @@ import { decodeCanonical } from './base64url.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { Refusal, Result } from './errors.ts'
 import { parseJsonObject, type JsonObject } from './json.ts'
+import type { DpopNonces } from './nonce.ts'
 import { refuseUnknownOptions } from './options.ts'
 import {
   PROOF_ALGORITHMS,
@@ -21,6 +22,8 @@ export interface DpopOptions {
    * share a store, or a proof may be used once with each.
    */
   readonly replays?: ReplayStore
+  /** Makes clients put a nonce into their proofs. None is asked for by default. */
+  readonly nonces?: DpopNonces
   /** How long ago a proof may have been made: 1 to 300 seconds, 60 by default. */
   readonly maxAgeSeconds?: number
   /** How far a client's clock may be ahead: 0 to 300 seconds, 5 by default. */
@@ -45,6 +48,11 @@ export interface DpopVerifier {
   /** For `algs` in a challenge. */
   readonly algorithms: readonly ProofAlgorithm[]
   /**
+   * For the header `DPoP-Nonce` of answers to requests that were let in, so that clients need not be
+   * sent back first; `undefined` where no nonce is asked for.
+   */
+  currentNonce(): string | undefined
+  /**
    * Answers whether a request comes from whoever has the key of its access token; never throws for
    * what it holds. Answers at once where the replay store does. The access token itself is not checked
    * here.
@@ -54,7 +62,14 @@ export interface DpopVerifier {
   verify(request: DpopRequest): Result<void, Refusal> | Promise<Result<void, Refusal>>
 }
 
-const OPTIONS = ['algorithms', 'replays', 'maxAgeSeconds', 'clockToleranceSeconds', 'clock']
+const OPTIONS = [
+  'algorithms',
+  'replays',
+  'nonces',
+  'maxAgeSeconds',
+  'clockToleranceSeconds',
+  'clock',
+]
 const MAX_PROOF_LENGTH = 8192
 const MAX_HEADER_LENGTH = 4096
 const MAX_JTI_LENGTH = 256
@@ -65,13 +80,14 @@ const RETRY_AFTER_SECONDS = 5
 /** Throws a `TypeError` that names the option for options that cannot be right. */
 export function createDpopVerifier(options: DpopOptions = {}): DpopVerifier {
   refuseUnknownOptions('createDpopVerifier', options, OPTIONS)
-  const { clock = systemClock, replays = createMemoryReplayStore({ clock }) } = options
+  const { clock = systemClock, replays = createMemoryReplayStore({ clock }), nonces } = options
   const algorithms = readAlgorithms(options.algorithms)
   const maxAgeSeconds = readSeconds('maxAgeSeconds', options.maxAgeSeconds ?? 60, 1)
   const tolerance = readSeconds('clockToleranceSeconds', options.clockToleranceSeconds ?? 5, 0)
   const keys = new Map<string, ProofKey>()
   return {
     algorithms,
+    currentNonce: () => nonces?.current(),
     verify(request) {
       const signed = checkSignature(request, keys, algorithms)
       if (!signed.ok) return refuse(signed.reason)
@@ -79,6 +95,9 @@ export function createDpopVerifier(options: DpopOptions = {}): DpopVerifier {
       const window = { earliest: now - maxAgeSeconds, latest: now + tolerance }
       const claims = checkClaims(signed.value, request, window)
       if (!claims.ok) return refuse(claims.reason)
+      if (nonces && !nonces.isAccepted(signed.value['nonce'])) {
+        return { ok: false, reason: { kind: 'use_dpop_nonce', nonce: nonces.current() } }
+      }
       const { jti, iat } = claims.value
       const key = hash('sha256', `${request.thumbprint}.${jti}`, 'base64url')
       return takeOnce(replays, key, (iat + maxAgeSeconds) * 1000, jti)

@@ -1,5 +1,7 @@
 import { IssuerError } from './errors.ts'
 import type { FetchJson } from './fetch-json.ts'
+import { deepFreeze } from './json.ts'
+import { readNames, refuseUnknownOptions } from './options.ts'
 
 /**
  * Finds where an issuer publishes its keys: in its OpenID Connect discovery document, or, where it has
@@ -56,4 +58,106 @@ export function isTrustworthy(url: string, onLoopback: boolean): boolean {
 
 export function isLoopback(url: string): boolean {
   return /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(new URL(url).hostname)
+}
+
+/** What an API says of itself to clients that it has never met. */
+export interface ProtectedResourceOptions {
+  /** The API's identifier: a URL of https without fragment (http on loopback), as clients have it. */
+  readonly resource: string
+  /** The issuers whose tokens are taken. */
+  readonly authorizationServers: readonly string[]
+  /** Scopes that are worth asking for. */
+  readonly scopes?: readonly string[]
+  /** For people. */
+  readonly name?: string
+  /** Pages for people: how to use the API, what it does with data, on what terms. */
+  readonly documentationUrl?: string
+  readonly policyUrl?: string
+  readonly termsUrl?: string
+  /** What proofs may be signed with, where DPoP is taken. */
+  readonly dpopAlgorithms?: readonly string[]
+  /** Whether only tokens that are bound to a key by DPoP are taken. */
+  readonly isDpopRequired?: boolean
+  /** Whether tokens that are bound to a client's certificate are taken (RFC 8705 §3). */
+  readonly takesCertificates?: boolean
+}
+
+export interface ProtectedResource {
+  /** Where the document is to be found: for `resource_metadata` in challenges. */
+  readonly url: string
+  /** The path of `url` on this API's server. */
+  readonly path: string
+  /** To be answered as `application/json`, to everybody. */
+  readonly document: Readonly<Record<string, unknown>>
+}
+
+const RESOURCE_OPTIONS = [
+  'resource',
+  'authorizationServers',
+  'scopes',
+  'name',
+  'documentationUrl',
+  'policyUrl',
+  'termsUrl',
+  'dpopAlgorithms',
+  'isDpopRequired',
+  'takesCertificates',
+]
+
+/**
+ * Makes the metadata of an API, and says where they belong.
+ *
+ * Throws a `TypeError` that names the option for options that cannot be right.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc9728.html#section-2 RFC 9728 §2 and §3.1}
+ */
+export function describeProtectedResource(options: ProtectedResourceOptions): ProtectedResource {
+  refuseUnknownOptions('describeProtectedResource', options, RESOURCE_OPTIONS)
+  const { resource, scopes, name, dpopAlgorithms, isDpopRequired, takesCertificates } = options
+  requireUrl('resource', resource)
+  const authorizationServers = readNames('authorizationServers', options.authorizationServers)
+  for (const server of authorizationServers) requireUrl('authorizationServers', server)
+  const url = locateMetadata(resource)
+  const document = {
+    resource,
+    authorization_servers: authorizationServers,
+    scopes_supported: scopes && readNames('scopes', scopes),
+    bearer_methods_supported: ['header'],
+    resource_name: name,
+    resource_documentation: readPage('documentationUrl', options.documentationUrl),
+    resource_policy_uri: readPage('policyUrl', options.policyUrl),
+    resource_tos_uri: readPage('termsUrl', options.termsUrl),
+    dpop_signing_alg_values_supported:
+      dpopAlgorithms && readNames('dpopAlgorithms', dpopAlgorithms),
+    dpop_bound_access_tokens_required: isDpopRequired,
+    tls_client_certificate_bound_access_tokens: takesCertificates,
+  }
+  const stated = Object.entries(document).filter(([, value]) => value !== undefined)
+  return {
+    url: url.href,
+    path: url.pathname + url.search,
+    document: deepFreeze(Object.fromEntries(stated)),
+  }
+}
+
+/** §3.1: between the host and what follows it, of which a path of nothing but a slash goes away. */
+function locateMetadata(resource: string): URL {
+  const { origin, pathname, search } = new URL(resource)
+  const path = pathname === '/' ? '' : pathname
+  return new URL(`${origin}/.well-known/oauth-protected-resource${path}${search}`)
+}
+
+function requireUrl(option: string, url: unknown): void {
+  const isUrl = typeof url === 'string' && URL.canParse(url) && !/[#\s]/.test(url)
+  if (!isUrl || !isTrustworthy(url, isLoopback(url))) {
+    throw new TypeError(
+      `${option}: expected a URL of https without fragment (http only on loopback), not ${JSON.stringify(url)}`,
+    )
+  }
+}
+
+/** Clients make links of these, and a link may also be a script. */
+function readPage(option: string, url: string | undefined): string | undefined {
+  if (url === undefined || /^https?:$/.test(URL.parse(url)?.protocol ?? '')) return url
+  throw new TypeError(`${option}: expected a URL of http, not ${JSON.stringify(url)}`)
 }
