@@ -36,7 +36,7 @@ const THUMBPRINTS = new WeakMap<TLSSocket, string>()
  * **Warning:** a proxy that is trusted must remove the header from what its clients send.
  */
 export function readCertificateThumbprint(
-  req: IncomingMessage,
+  req: Pick<IncomingMessage, 'socket'> & { readonly rawHeaders: readonly string[] },
   trust?: CertificateTrust,
 ): string | undefined {
   return trust?.isTrustedProxy(req) ? readFromHeader(req, trust.header) : readFromSocket(req.socket)
@@ -54,7 +54,7 @@ function readFromSocket(socket: IncomingMessage['socket']): string | undefined {
 }
 
 function readFromHeader(
-  { rawHeaders }: IncomingMessage,
+  { rawHeaders }: { readonly rawHeaders: readonly string[] },
   { name, format }: CertificateHeader,
 ): string | undefined {
   const values = rawHeaders.filter(

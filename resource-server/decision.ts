@@ -1,3 +1,4 @@
+import type { Auth } from './claims.ts'
 import type { Refusal } from './errors.ts'
 
 /** What is checked, in this order; a check that failed is the last one. */
@@ -57,4 +58,36 @@ export interface Decision {
   readonly issuer: string | undefined
   readonly subject: string | undefined
   readonly clientId: string | undefined
+}
+
+export function describeDecision(
+  refusal: Refusal | undefined,
+  checks: readonly Check[],
+  microseconds: number,
+  verified: { readonly auth: Auth<unknown>; readonly source: Source } | undefined,
+): Decision {
+  return {
+    outcome: refusal === undefined ? 'allowed' : 'refused',
+    refusal,
+    checks,
+    microseconds,
+    source: verified?.source,
+    issuer: verified?.auth.issuer,
+    subject: verified?.auth.subject,
+    clientId: verified?.auth.clientId,
+  }
+}
+
+const MAX_EXPLANATION_LENGTH = 500
+
+/**
+ * Why a request was refused, in one line, for a developer. It quotes what came from outside.
+ *
+ * **Warning:** not for production: it tells a stranger what to try next.
+ */
+export function explainRefusal({ kind, ...facts }: Refusal): string {
+  // Errors say more than their kind: where the issuer is, what it answered.
+  const told = Object.entries(facts).filter(([, fact]) => !(fact instanceof Error))
+  const text = told.map(([name, fact]) => ` ${name} ${JSON.stringify(fact)}`).join(',')
+  return `${kind}:${text}`.replace(/:$/, '').slice(0, MAX_EXPLANATION_LENGTH)
 }

@@ -3,7 +3,7 @@ import { BlockList, isIP } from 'node:net'
 import { readNames } from './options.ts'
 
 /** Whether a request was handed over by a proxy whose headers are to be believed. */
-export type ProxyTrust = (req: IncomingMessage) => boolean
+export type ProxyTrust = (req: Pick<IncomingMessage, 'socket'>) => boolean
 
 /**
  * Trusts the peers with these addresses, each one address or a range such as `10.0.0.0/8`. The peer is
@@ -37,7 +37,7 @@ function addRange(list: BlockList, range: unknown): void {
 }
 
 /** The address that a client asked for, without the query. */
-export type RequestUrlReader = (req: IncomingMessage) => string
+export type RequestUrlReader = (req: Pick<IncomingMessage, 'url' | 'headers' | 'socket'>) => string
 
 /**
  * Finds what a client asked for, to be compared with what its proof says (`htu`).
@@ -77,7 +77,7 @@ function readBase(url: string): string {
 }
 
 /** A request may also name the whole URL (RFC 9112 §3.2.2): then the host in it is passed over. */
-function readPath({ url = '' }: IncomingMessage): string {
+function readPath({ url = '' }: Pick<IncomingMessage, 'url'>): string {
   const [path = ''] = url.replace(/^https?:\/\/[^/?#]*/i, '').split(/[?#]/, 1)
   return path === '' ? '/' : path
 }
@@ -86,7 +86,7 @@ function readPath({ url = '' }: IncomingMessage): string {
  * A proxy that writes one kind of these headers passes on what the client wrote into the other, so two
  * kinds that differ say nothing.
  */
-function readForwardedOrigin({ headers }: IncomingMessage): string | undefined {
+function readForwardedOrigin({ headers }: Pick<IncomingMessage, 'headers'>): string | undefined {
   const { forwarded, 'x-forwarded-proto': protocol, 'x-forwarded-host': host } = headers
   const standard = readForwarded(lastOf(forwarded) ?? '')
   const customary = { proto: lastOf(protocol), host: lastOf(host) }

@@ -1,8 +1,9 @@
 import type { Authority } from './authority.ts'
 import { checkAudience, checkTimes, type Auth } from './claims.ts'
 import type { Clock } from './clock.ts'
-import type { Decision, Source, Trace } from './decision.ts'
+import { describeDecision, type Check, type Decision, type Source, type Trace } from './decision.ts'
 import type { Result, TokenRefusal } from './errors.ts'
+import type { FoundToken } from './extractors.ts'
 import { parseJsonObject } from './json.ts'
 import type { KeyLookup, KeySetState } from './key-set.ts'
 import type { TokenParser, UnverifiedToken } from './signature.ts'
@@ -26,15 +27,17 @@ export interface Authenticated {
 
 /** What a connection is remembered by: a client that sends the same token again is found at once. */
 export interface ConnectionMemo {
-  /** The header that the token came in, and the token that was read out of it. */
+  /** The header that the last token came in, and what was read out of it. */
   header: string | undefined
-  token: string | undefined
+  found: FoundToken | undefined
   kept: KeptToken | undefined
 }
 
 export interface AuthenticateOptions {
   readonly memo?: ConnectionMemo | undefined
   readonly trace?: Trace
+  /** Checks everything, whatever is kept, and keeps nothing. */
+  readonly anew?: boolean
 }
 
 /** What a verifier has of one issuer, for the operator. */
@@ -137,8 +140,7 @@ export function createTokenVerifier(
     trace?.push({ check: 'type', passed, expected: acceptedTypes, received: type })
     if (!passed) return refuse({ kind: 'wrong_type', expected: acceptedTypes, actual: type })
     const found = authority.keys.find(keyId, algorithm)
-    const finish = (lookup: KeyLookup) => verifyWith(lookup, authority, token, unverified, trace)
-    return found instanceof Promise ? found.then(finish) : finish(found)
+    return chain(found, (lookup) => verifyWith(lookup, authority, token, unverified, trace))
   }
 
   function verifyWith(
@@ -179,8 +181,9 @@ export function createTokenVerifier(
 
   function authenticate(
     token: string,
-    { memo, trace }: AuthenticateOptions = {},
+    { memo, trace, anew = false }: AuthenticateOptions = {},
   ): MaybePromise<Result<Authenticated, TokenRefusal>> {
+    if (anew) return chain(verifyAnew(token, trace), describeAuthenticated)
     const held = memo?.kept
     const isHeld = held !== undefined && held.token === token
     const kept = isHeld ? held : findKept(token)
@@ -189,10 +192,10 @@ export function createTokenVerifier(
       if (memo !== undefined) memo.kept = kept
       return used
     }
-    const verified = verifyAnew(token, trace)
-    return verified instanceof Promise
-      ? verified.then((result) => acceptAnew(result, memo))
-      : acceptAnew(verified, memo)
+    return chain(verifyAnew(token, trace), (verified) => {
+      if (verified.ok) keep(verified.value, memo)
+      return describeAuthenticated(verified)
+    })
   }
 
   return {
@@ -216,26 +219,14 @@ export function createTokenVerifier(
     },
     async explain(token, { audiences } = {}) {
       const startedAt = clock.monotonic()
-      const trace: Exclude<Trace, undefined> = []
-      const verified = await verifyAnew(token, trace)
-      const kept = verified.ok ? verified.value : undefined
+      const trace: Check[] = []
+      const verified = await authenticate(token, { anew: true, trace })
+      const authenticated = verified.ok ? verified.value : undefined
       const refusal = verified.ok
-        ? checkWithoutRequest(
-            verified.value.auth,
-            audiences ?? verified.value.authority.audiences,
-            trace,
-          )
+        ? checkWithoutRequest(verified.value.auth, audiences ?? verified.value.audiences, trace)
         : verified.reason
-      return {
-        outcome: refusal === undefined ? 'allowed' : 'refused',
-        refusal,
-        checks: trace,
-        microseconds: (clock.monotonic() - startedAt) * 1000,
-        source: kept && 'verified',
-        issuer: kept?.auth.issuer,
-        subject: kept?.auth.subject,
-        clientId: kept?.auth.clientId,
-      }
+      const microseconds = (clock.monotonic() - startedAt) * 1000
+      return describeDecision(refusal, trace, microseconds, authenticated)
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(authorities.map((authority) => authority[Symbol.asyncDispose]()))
@@ -243,14 +234,26 @@ export function createTokenVerifier(
   }
 }
 
-function acceptAnew(
+/** Goes on at once where there is nothing to wait for. */
+export function chain<T, Next>(
+  value: MaybePromise<T>,
+  goOn: (value: T) => MaybePromise<Next>,
+): MaybePromise<Next> {
+  return value instanceof Promise ? value.then(goOn) : goOn(value)
+}
+
+function keep(kept: KeptToken, memo: ConnectionMemo | undefined): void {
+  const { cache } = kept.authority
+  if (cache === undefined) return
+  cache.keep(kept)
+  if (memo !== undefined) memo.kept = kept
+}
+
+function describeAuthenticated(
   verified: Result<KeptToken, TokenRefusal>,
-  memo: ConnectionMemo | undefined,
 ): Result<Authenticated, TokenRefusal> {
   if (!verified.ok) return verified
   const { auth, authority } = verified.value
-  authority.cache?.keep(verified.value)
-  if (memo !== undefined && authority.cache !== undefined) memo.kept = verified.value
   return { ok: true, value: { auth, audiences: authority.audiences, source: 'verified' } }
 }
 

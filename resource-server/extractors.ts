@@ -1,0 +1,179 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Scheme } from './challenge.ts'
+import type { Refusal, Result } from './errors.ts'
+import type { ConnectionMemo } from './token-verifier.ts'
+
+/** What is looked at of a request. Node's `IncomingMessage` is one; so is what Express makes of it. */
+export interface RequestFacts {
+  readonly method?: string | undefined
+  /** The path and query that were asked for. */
+  readonly url?: string | undefined
+  /** The same before a router has cut it; counts where it is there. */
+  readonly originalUrl?: string | undefined
+  /** Names and values in turns, just as they came: `headers` hides that there were several. */
+  readonly rawHeaders: readonly string[]
+  readonly headers: IncomingHttpHeaders
+  readonly socket: Socket
+  /** The body, where something has read it. */
+  readonly body?: unknown
+}
+
+export interface FoundToken {
+  readonly token: string
+  readonly scheme: Scheme
+}
+
+/** Finds the access token in a request. Never looks into the query: addresses end up in logs. */
+export interface TokenExtractor {
+  /** For the operator. */
+  readonly place: string
+  read(facts: RequestFacts, memo?: ConnectionMemo): Result<FoundToken, Refusal>
+}
+
+const TOKEN = /^[\x21-\x7E]+$/
+/** RFC 9110 §5.1. */
+const HEADER_NAME = /^[!#$%&'*+.^_`|~\w-]+$/
+const NOT_TOKENS = ['authorization', 'proxy-authorization', 'cookie', 'dpop']
+const NONE: Result<FoundToken, Refusal> = { ok: false, reason: { kind: 'no_token' } }
+
+/**
+ * From the header `Authorization`, after `Bearer` or `DPoP`. This is the default.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc6750.html#section-2.1 RFC 6750 §2.1},
+ *   {@link https://www.rfc-editor.org/rfc/rfc9449.html#section-7.1 RFC 9449 §7.1}
+ */
+export function fromAuthorization(): TokenExtractor {
+  return {
+    place: 'header Authorization',
+    read(facts, memo) {
+      const header = readHeader(facts.rawHeaders, 'authorization')
+      if (header === undefined) return NONE
+      if (typeof header !== 'string') {
+        return malformedRequest('More than one Authorization header was sent.')
+      }
+      const found = readMemo(header, memo) ?? readCredentials(header)
+      if (!found.ok) return found
+      if (hasTokenInQuery(facts)) {
+        return malformedRequest(
+          'The access token was sent in the query as well. It does not belong there.',
+        )
+      }
+      if (memo !== undefined) rememberHeader(memo, header, found.value)
+      return found
+    },
+  }
+}
+
+/**
+ * From a header of its own, whose whole value is the token: `fromHeader('access_token')` or
+ * `fromHeader('Token')` for clients that do so. Such a token is a bearer token: one that is bound to a
+ * DPoP key is refused. nginx drops headers with an underscore unless `underscores_in_headers` is on.
+ *
+ * **Warning:** unlike `Authorization`, such a header is logged by many proxies and kept by caches.
+ */
+export function fromHeader(name: string): TokenExtractor {
+  if (!HEADER_NAME.test(name) || NOT_TOKENS.includes(name.toLowerCase())) {
+    throw new TypeError(`fromHeader: expected a header of its own, not ${JSON.stringify(name)}`)
+  }
+  const lowerName = name.toLowerCase()
+  return {
+    place: `header ${name}`,
+    read({ rawHeaders }) {
+      const header = readHeader(rawHeaders, lowerName)
+      if (header === undefined || header === '') return NONE
+      if (typeof header !== 'string') {
+        return malformedRequest(`More than one ${name} header was sent.`)
+      }
+      return TOKEN.test(header)
+        ? { ok: true, value: { token: header, scheme: 'Bearer' } }
+        : malformedRequest(`Send one access token in the header ${name}.`)
+    },
+  }
+}
+
+/**
+ * From a member of the body, which a body parser in front must have read: `fromBodyField('token')` for
+ * clients that do so. Such a token is a bearer token.
+ *
+ * **Warning:** the body is read before anybody knows who sent it: bound its size.
+ */
+export function fromBodyField(name: string): TokenExtractor {
+  if (name === '') throw new TypeError('fromBodyField: expected the name of a member')
+  return {
+    place: `member ${name} of the body`,
+    read({ body }) {
+      const isObject = typeof body === 'object' && body !== null && Object.hasOwn(body, name)
+      const value = isObject ? (body as Readonly<Record<string, unknown>>)[name] : undefined
+      if (value === undefined || value === '') return NONE
+      return typeof value === 'string' && TOKEN.test(value)
+        ? { ok: true, value: { token: value, scheme: 'Bearer' } }
+        : malformedRequest(`Send one access token in the member ${name}.`)
+    },
+  }
+}
+
+/** From whichever of these places holds one; a request that has one in two of them is malformed. */
+export function fromOneOf(...extractors: readonly TokenExtractor[]): TokenExtractor {
+  if (extractors.length === 0) throw new TypeError('fromOneOf: expected at least one place')
+  return {
+    place: extractors.map(({ place }) => place).join(' or '),
+    read(facts) {
+      const results = extractors.map((extractor) => extractor.read(facts))
+      const [first = NONE, ...others] = results.filter(
+        (result) => result.ok || result.reason.kind !== 'no_token',
+      )
+      if (others.length === 0) return first
+      return malformedRequest('More than one access token was sent.')
+    },
+  }
+}
+
+/** The value of a header, or all of them where there are several. */
+export function readHeader(
+  rawHeaders: readonly string[],
+  lowerName: string,
+): string | readonly string[] | undefined {
+  let value: string | undefined
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? ''
+    if (name.length !== lowerName.length || name.toLowerCase() !== lowerName) continue
+    if (value !== undefined) return rawHeaders.filter((_text, index) => index % 2 === 1)
+    value = rawHeaders[at + 1]
+  }
+  return value
+}
+
+function readCredentials(header: string): Result<FoundToken, Refusal> {
+  const [, name, rest] = /^(bearer|dpop)(?: +(.*))?$/i.exec(header) ?? []
+  if (name === undefined) return NONE
+  const scheme = name.toLowerCase() === 'dpop' ? 'DPoP' : 'Bearer'
+  if (rest === undefined || !TOKEN.test(rest)) {
+    return malformedRequest(`Send one access token after ${scheme}.`)
+  }
+  return { ok: true, value: { token: rest, scheme } }
+}
+
+/** RFC 6750 §3.1: a request that sends a token in more than one way is malformed. */
+function hasTokenInQuery({ url = '', originalUrl = url }: RequestFacts): boolean {
+  const at = originalUrl.indexOf('?')
+  return at !== -1 && new URLSearchParams(originalUrl.slice(at + 1)).has('access_token')
+}
+
+function readMemo(
+  header: string,
+  memo: ConnectionMemo | undefined,
+): Result<FoundToken, Refusal> | undefined {
+  return memo?.found !== undefined && memo.header === header
+    ? { ok: true, value: memo.found }
+    : undefined
+}
+
+function rememberHeader(memo: ConnectionMemo, header: string, found: FoundToken): void {
+  memo.header = header
+  memo.found = found
+}
+
+function malformedRequest(why: string): { readonly ok: false; readonly reason: Refusal } {
+  return { ok: false, reason: { kind: 'malformed_request', why } }
+}

@@ -1,0 +1,339 @@
+import { Socket } from 'node:net'
+import {
+  describeRefusal,
+  type ChallengeContext,
+  type RefusalAnswer,
+  type Scheme,
+} from './challenge.ts'
+import { checkAudience, type AccessTokenClaims, type Auth } from './claims.ts'
+import type { Counters } from './counters.ts'
+import {
+  describeDecision,
+  explainRefusal,
+  type Check,
+  type Decision,
+  type Trace,
+} from './decision.ts'
+import type { Refusal, Result } from './errors.ts'
+import {
+  fromAuthorization,
+  type FoundToken,
+  type RequestFacts,
+  type TokenExtractor,
+} from './extractors.ts'
+import { refuseUnknownOptions } from './options.ts'
+import { readPolicy, type Requirements, type RoutePolicy } from './policy.ts'
+import { describeIssue, type ClaimsSchema } from './schema.ts'
+import { createSenderCheck, type Binding, type SenderCheck, type SenderOptions } from './sender.ts'
+import {
+  chain,
+  type Authenticated,
+  type ConnectionMemo,
+  type MaybePromise,
+  type Verifier,
+} from './token-verifier.ts'
+
+export interface GuardOptions<Context = unknown> {
+  /** Where the token is looked for. The header `Authorization` by default. */
+  readonly token?: TokenExtractor
+  /** How the sender of a token that is bound to a key or a certificate proves that it is theirs. */
+  readonly sender?: SenderOptions
+  /** Where the metadata of this API are (RFC 9728): each challenge names it. */
+  readonly resourceMetadata?: string
+  /**
+   * Told of every decision, with each check that was made, for the operator's log. It holds no token,
+   * and claims only of one whose signature held. What it throws ends the request with an error.
+   */
+  readonly onDecision?: (decision: Decision, context: Context) => void
+  /** Counts the decisions. */
+  readonly counters?: Counters
+  /**
+   * Says in `error_description` why a request was refused. For development: **warning:** it tells a
+   * stranger what to try next. Refused where `environment` is `production` or is not said.
+   */
+  readonly exposeReasons?: boolean
+  /** Where this runs, with `exposeReasons`: the value of `NODE_ENV`. */
+  readonly environment?: string | undefined
+}
+
+/** Whether a request is let through; if not, why, and what it is to be answered. */
+export type GuardDecision<Claims> =
+  | {
+      readonly ok: true
+      readonly value: Auth<Claims>
+      /** To be sent with the answer. */
+      readonly headers: Readonly<Record<string, string>> | undefined
+    }
+  | { readonly ok: false; readonly reason: Refusal; readonly answer: RefusalAnswer }
+
+/** Decides about requests to one route. Knows no framework. */
+export interface Guard<Claims = AccessTokenClaims, Context = unknown> {
+  /**
+   * Decides about a request. Never throws for what the request holds. Answers a promise only where
+   * something has to be waited for: the issuer's keys, a store of used proofs, a schema, `owns`.
+   */
+  decide(facts: RequestFacts, context: Context): MaybePromise<GuardDecision<Claims>>
+  /**
+   * Every check that this route makes of a token, as if it were sent as a bearer token: all but its
+   * sender's proof and `owns`, which need a request. Nothing that was kept is used.
+   */
+  explain(token: string): Promise<Decision>
+}
+
+export const GUARD_OPTIONS: readonly string[] = [
+  'token',
+  'sender',
+  'resourceMetadata',
+  'onDecision',
+  'counters',
+  'exposeReasons',
+  'environment',
+]
+
+/**
+ * Makes a guard out of a verifier and what a route wants. What it wants is checked for every request:
+ * only what a token is by itself is kept from one request to the next.
+ *
+ * Throws a `TypeError` that names the option for options that cannot be right.
+ */
+export function createGuard<Claims = AccessTokenClaims, Context = unknown>(
+  verifier: Verifier,
+  policy: RoutePolicy<Claims, Context> = {},
+  options: GuardOptions<Context> = {},
+): Guard<Claims, Context> {
+  return createGuardMaker(verifier, options)(policy)
+}
+
+/** For several guards that share their options. */
+export function createGuardMaker<Context>(
+  verifier: Verifier,
+  options: GuardOptions<Context>,
+): <Claims>(policy: RoutePolicy<Claims, Context>) => Guard<Claims, Context> {
+  refuseUnknownOptions('createGuard', options, GUARD_OPTIONS)
+  requireDevelopment(options)
+  const { token: extractor = fromAuthorization(), onDecision, counters } = options
+  const sender = createSenderCheck(options.sender)
+  const memos = memosOf(verifier)
+  const isTimed = onDecision !== undefined || counters !== undefined
+
+  function findToken(
+    facts: RequestFacts,
+    memo: ConnectionMemo,
+    trace: Trace,
+  ): Result<FoundToken, Refusal> {
+    const read = extractor.read(facts, memo)
+    // A scheme that is not taken here is no credential.
+    const isForUs = !read.ok || read.value.scheme === 'Bearer' || sender.dpop !== undefined
+    const found: typeof read = isForUs ? read : refuse({ kind: 'no_token' })
+    const received = found.ok ? found.value.scheme : found.reason
+    trace?.push({ check: 'token', passed: found.ok, expected: extractor.place, received })
+    return found
+  }
+
+  return <Claims>(policy: RoutePolicy<Claims, Context>) => {
+    const wanted = readPolicy(policy)
+    const challenge: ChallengeContext = {
+      accepted: listSchemes(wanted.sender, sender.dpop !== undefined),
+      dpopAlgorithms: sender.dpop?.algorithms,
+      resourceMetadata: options.resourceMetadata,
+    }
+
+    /** What depends on the route or on the request. In this order, every time. */
+    function checkRoute(
+      { auth, audiences }: Authenticated,
+      found: FoundToken,
+      facts: RequestFacts,
+      trace: Trace,
+    ): MaybePromise<Result<Auth<Claims>, Refusal>> {
+      const wrongAudience = checkAudience(auth.claims, wanted.audiences ?? audiences, trace)
+      if (wrongAudience !== undefined) return refuse(wrongAudience)
+      return chain(sender.check(auth, found, facts, wanted.sender, trace), (unproven) => {
+        const reason =
+          unproven ??
+          checkScopes(auth, wanted.scopes, trace) ??
+          checkRoles(auth, wanted.roles, trace) ??
+          checkAuthentication(auth, wanted, verifier, trace)
+        return reason === undefined ? applySchema(auth, wanted.schema, trace) : refuse(reason)
+      })
+    }
+
+    function checkOwner(
+      auth: Auth<Claims>,
+      context: Context,
+      trace: Trace,
+    ): MaybePromise<Result<Auth<Claims>, Refusal>> {
+      if (wanted.owns === undefined) return { ok: true, value: auth }
+      return chain(settle<unknown>(wanted.owns(auth, context)), (owns) => {
+        // A rule that answers something else by mistake lets nobody through.
+        const passed = owns === true
+        trace?.push({ check: 'owner', passed })
+        return passed ? { ok: true, value: auth } : refuse({ kind: 'not_owner' })
+      })
+    }
+
+    return {
+      decide(facts, context) {
+        const startedAt = isTimed ? verifier.clock.monotonic() : 0
+        const trace: Trace = onDecision === undefined ? undefined : []
+        const memo = recallConnection(memos, facts.socket)
+        const found = findToken(facts, memo, trace)
+        let verified: Authenticated | undefined
+        const conclude = (result: Result<Auth<Claims>, Refusal>): GuardDecision<Claims> => {
+          const reason = result.ok ? undefined : result.reason
+          if (isTimed) {
+            const microseconds = (verifier.clock.monotonic() - startedAt) * 1000
+            counters?.count(reason?.kind ?? 'allowed', verified?.source, microseconds)
+            onDecision?.(describeDecision(reason, trace ?? [], microseconds, verified), context)
+          }
+          const scheme = found.ok ? found.value.scheme : undefined
+          if (result.ok)
+            return { ok: true, value: result.value, headers: giveNonce(sender, scheme) }
+          const explanation = options.exposeReasons ? explainRefusal(result.reason) : undefined
+          const answer = describeRefusal(result.reason, { ...challenge, scheme, explanation })
+          return { ok: false, reason: result.reason, answer }
+        }
+        if (!found.ok) return conclude(found)
+        const decided = chain(
+          verifier.authenticate(found.value.token, { memo, trace }),
+          (outcome): MaybePromise<Result<Auth<Claims>, Refusal>> => {
+            if (!outcome.ok) return outcome
+            verified = outcome.value
+            return chain(checkRoute(outcome.value, found.value, facts, trace), (allowed) =>
+              allowed.ok ? checkOwner(allowed.value, context, trace) : allowed,
+            )
+          },
+        )
+        return chain(decided, conclude)
+      },
+      async explain(token) {
+        const startedAt = verifier.clock.monotonic()
+        const trace: Check[] = []
+        const verified = await verifier.authenticate(token, { trace, anew: true })
+        const decided = verified.ok
+          ? await checkRoute(verified.value, { token, scheme: 'Bearer' }, NO_REQUEST, trace)
+          : verified
+        const microseconds = (verifier.clock.monotonic() - startedAt) * 1000
+        const refusal = decided.ok ? undefined : decided.reason
+        return describeDecision(
+          refusal,
+          trace,
+          microseconds,
+          verified.ok ? verified.value : undefined,
+        )
+      },
+    }
+  }
+}
+
+const NO_REQUEST: RequestFacts = { rawHeaders: [], headers: {}, socket: new Socket() }
+
+function requireDevelopment({ exposeReasons = false, environment }: GuardOptions<never>): void {
+  if (!exposeReasons) return
+  if (environment === undefined || environment === '' || environment === 'production') {
+    throw new TypeError(
+      `exposeReasons: expected an environment that is said and not production, not ${JSON.stringify(environment)}`,
+    )
+  }
+}
+
+function listSchemes(needed: readonly Binding[] | undefined, hasDpop: boolean): readonly Scheme[] {
+  if (!hasDpop) return ['Bearer']
+  return needed?.every((binding) => binding === 'dpop') ? ['DPoP'] : ['Bearer', 'DPoP']
+}
+
+function checkScopes(auth: Auth, needed: readonly string[], trace: Trace): Refusal | undefined {
+  if (needed.length === 0) return undefined
+  const passed = needed.every((scope) => auth.scopes.has(scope))
+  trace?.push({ check: 'scope', passed, expected: needed, received: [...auth.scopes] })
+  if (passed) return undefined
+  const missing = needed.filter((scope) => !auth.scopes.has(scope))
+  return { kind: 'insufficient_scope', needed, missing }
+}
+
+function checkRoles(
+  auth: Auth,
+  oneOf: readonly string[] | undefined,
+  trace: Trace,
+): Refusal | undefined {
+  if (oneOf === undefined) return undefined
+  const passed = oneOf.some((role) => auth.roles.has(role))
+  trace?.push({ check: 'roles', passed, expected: oneOf, received: [...auth.roles] })
+  return passed ? undefined : { kind: 'insufficient_role', oneOf }
+}
+
+/** @see {@link https://www.rfc-editor.org/rfc/rfc9470.html#section-5 RFC 9470 §5} */
+function checkAuthentication(
+  { claims }: Auth,
+  { acrValues, maxAgeSeconds }: Pick<Requirements<never, never>, 'acrValues' | 'maxAgeSeconds'>,
+  { clock, clockToleranceSeconds }: Verifier,
+  trace: Trace,
+): Refusal | undefined {
+  const { acr, auth_time: authTime } = claims
+  const reason = { kind: 'insufficient_user_authentication', acrValues, maxAgeSeconds } as const
+  if (acrValues.length > 0) {
+    const passed = acrValues.some((value) => value === acr)
+    trace?.push({ check: 'acr', passed, expected: acrValues, received: acr })
+    if (!passed) return reason
+  }
+  if (maxAgeSeconds === undefined) return undefined
+  const earliest = clock.now() / 1000 - maxAgeSeconds - clockToleranceSeconds
+  const passed = typeof authTime === 'number' && authTime >= earliest
+  trace?.push({ check: 'max_age', passed, expected: { earliest }, received: authTime })
+  return passed ? undefined : reason
+}
+
+/** Without a schema, the claims are what they are. */
+function applySchema<Claims>(
+  auth: Auth,
+  schema: ClaimsSchema<Claims> | undefined,
+  trace: Trace,
+): MaybePromise<Result<Auth<Claims>, Refusal>> {
+  // `Claims` is `AccessTokenClaims` where no schema says otherwise.
+  if (schema === undefined) return { ok: true, value: auth as Auth<unknown> as Auth<Claims> }
+  return chain(settle(schema['~standard'].validate(auth.claims)), (result) => {
+    const issues = result.issues?.map(describeIssue)
+    trace?.push({ check: 'schema', passed: issues === undefined, received: issues })
+    return result.issues === undefined
+      ? { ok: true, value: Object.freeze({ ...auth, claims: result.value }) }
+      : refuse({ kind: 'wrong_claims', issues: issues ?? [] })
+  })
+}
+
+/** With an answer to a request with DPoP, so that the next proof has the nonce already. */
+function giveNonce(
+  { dpop }: SenderCheck,
+  scheme: Scheme | undefined,
+): Readonly<Record<string, string>> | undefined {
+  const nonce = scheme === 'DPoP' ? dpop?.currentNonce() : undefined
+  return nonce === undefined ? undefined : { 'DPoP-Nonce': nonce }
+}
+
+type Memos = WeakMap<object, ConnectionMemo>
+
+/** All guards of a verifier share what its connections are remembered by; no two verifiers do. */
+const MEMOS = new WeakMap<Verifier, Memos>()
+
+function memosOf(verifier: Verifier): Memos {
+  const memos = MEMOS.get(verifier) ?? new WeakMap()
+  MEMOS.set(verifier, memos)
+  return memos
+}
+
+function recallConnection(memos: Memos, socket: object): ConnectionMemo {
+  let memo = memos.get(socket)
+  if (memo === undefined) {
+    memo = { header: undefined, found: undefined, kept: undefined }
+    memos.set(socket, memo)
+  }
+  return memo
+}
+
+/** What users' functions answer may be any promise. */
+function settle<T>(value: T | PromiseLike<T>): MaybePromise<T> {
+  const isPromise = typeof (value as { then?: unknown } | null)?.then === 'function'
+  return isPromise ? Promise.resolve(value) : (value as T)
+}
+
+function refuse(reason: Refusal): { readonly ok: false; readonly reason: Refusal } {
+  return { ok: false, reason }
+}

@@ -1,0 +1,96 @@
+import type { AccessTokenClaims, Auth } from './claims.ts'
+import { readNames, readNumber, refuseUnknownOptions } from './options.ts'
+import { requireSchema, type ClaimsSchema } from './schema.ts'
+import type { Binding } from './sender.ts'
+
+/**
+ * What a request needs to reach what is behind a guard. `Claims` is what `claims` makes of them,
+ * `Context` what the guard is given beside the request: of Koa, its `ctx`.
+ */
+export interface RoutePolicy<Claims = AccessTokenClaims, Context = unknown> {
+  /** Scopes that the token must have, all of them: a list, or one text with spaces between. */
+  readonly scope?: string | readonly string[]
+  /** Roles of which the token must have one. */
+  readonly roles?: string | readonly string[]
+  /** In place of the verifier's audience: the token must be for one of these. */
+  readonly audience?: string | readonly string[]
+  /** The person must have signed in in one of these ways (the claim `acr`). */
+  readonly acr?: string | readonly string[]
+  /** How long ago the person may have signed in at most (the claim `auth_time`): 0 to a year. */
+  readonly maxAgeSeconds?: number
+  /**
+   * The token must be bound to its sender in this way, or in one of these. Not needed for the proof to
+   * be checked: a token that is bound is always to be proven.
+   */
+  readonly sender?: Binding | readonly Binding[]
+  /** What the claims must be. `auth.claims` is what the schema makes of them, and has its type. */
+  readonly claims?: ClaimsSchema<Claims>
+  /**
+   * The route's own rule, asked last: only `true` lets the request through. What it throws ends the
+   * request with an error.
+   */
+  readonly owns?: (auth: Auth<Claims>, context: Context) => boolean | PromiseLike<boolean>
+}
+
+/** A policy as it is looked at for each request. */
+export interface Requirements<Claims, Context> {
+  readonly scopes: readonly string[]
+  readonly roles: readonly string[] | undefined
+  readonly audiences: readonly string[] | undefined
+  readonly acrValues: readonly string[]
+  readonly maxAgeSeconds: number | undefined
+  readonly sender: readonly Binding[] | undefined
+  readonly schema: ClaimsSchema<Claims> | undefined
+  readonly owns: RoutePolicy<Claims, Context>['owns'] | undefined
+}
+
+const OPTIONS = ['scope', 'roles', 'audience', 'acr', 'maxAgeSeconds', 'sender', 'claims', 'owns']
+/** Characters of RFC 6749 §3.3: no space, quote or backslash, so a challenge can quote it. */
+const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/
+const YEAR_SECONDS = 31_536_000
+
+/** Throws a `TypeError` that names the member, for a policy that cannot be right. */
+export function readPolicy<Claims, Context>(
+  policy: RoutePolicy<Claims, Context>,
+): Requirements<Claims, Context> {
+  refuseUnknownOptions('protect', policy, OPTIONS)
+  const { scope, roles, audience, acr, maxAgeSeconds, sender, claims, owns } = policy
+  if (claims !== undefined) requireSchema('claims', claims)
+  if (owns !== undefined && typeof owns !== 'function') {
+    throw new TypeError('owns: expected a function')
+  }
+  return {
+    scopes: scope === undefined ? [] : readTokens('scope', scope),
+    roles: roles === undefined ? undefined : readNames('roles', roles),
+    audiences: audience === undefined ? undefined : readNames('audience', audience),
+    acrValues: acr === undefined ? [] : readTokens('acr', acr),
+    maxAgeSeconds:
+      maxAgeSeconds === undefined
+        ? undefined
+        : readNumber('maxAgeSeconds', maxAgeSeconds, [0, YEAR_SECONDS]),
+    sender: sender === undefined ? undefined : readBindings(sender),
+    schema: claims,
+    owns,
+  }
+}
+
+/** What a challenge names, between spaces. */
+function readTokens(option: string, value: string | readonly string[]): readonly string[] {
+  const tokens = readNames(option, value).flatMap((text) => text.split(' '))
+  const wrong = tokens.find((token) => !SCOPE_TOKEN.test(token))
+  if (wrong !== undefined) {
+    throw new TypeError(
+      `${option}: expected texts as RFC 6749 §3.3 has them, not ${JSON.stringify(wrong)}`,
+    )
+  }
+  return tokens
+}
+
+function readBindings(value: Binding | readonly Binding[]): readonly Binding[] {
+  const names = readNames('sender', value)
+  const wrong = names.find((name) => name !== 'dpop' && name !== 'certificate')
+  if (wrong !== undefined) {
+    throw new TypeError(`sender: expected dpop or certificate, not ${JSON.stringify(wrong)}`)
+  }
+  return names as readonly Binding[]
+}
