@@ -1,9 +1,19 @@
-/** Runs benchmarks by their names, all of them without one: `npm run bench -- storage`. */
+/**
+ * Runs benchmarks by their names, all of them without one: `npm run bench -- storage`. What follows the
+ * names goes to each: `npm run bench -- resource-server --rounds 2`.
+ */
+import { benchResourceServer } from './resource-server/benchmark.ts'
 import { benchStorage } from './storage.ts'
 
-const BENCHMARKS: Readonly<Record<string, () => Promise<boolean>>> = { storage: benchStorage }
+const BENCHMARKS: Readonly<Record<string, (options: readonly string[]) => Promise<boolean>>> = {
+  storage: benchStorage,
+  'resource-server': benchResourceServer,
+}
 
-const names = process.argv.slice(2)
+const args = process.argv.slice(2)
+const firstOption = args.findIndex((arg) => arg.startsWith('-'))
+const names = firstOption === -1 ? args : args.slice(0, firstOption)
+const options = args.slice(names.length)
 const unknown = names.filter((name) => !(name in BENCHMARKS))
 if (unknown.length > 0) {
   console.error(
@@ -12,7 +22,7 @@ if (unknown.length > 0) {
   process.exitCode = 2
 } else {
   for (const name of names.length > 0 ? names : Object.keys(BENCHMARKS)) {
-    const isWithinBounds = await BENCHMARKS[name]?.()
+    const isWithinBounds = await BENCHMARKS[name]?.(options)
     if (!isWithinBounds) process.exitCode = 1
   }
 }
