@@ -154,7 +154,7 @@ function takeApart(proof: string | undefined): Result<ProofParts, ProofFault> {
   const payloadBytes = decodeCanonical(payload)
   const signatureBytes = decodeCanonical(signature)
   if (!payloadBytes || !signatureBytes) return fault('form', 'canonical base64url', undefined)
-  const signed = Buffer.from(`${header}.${payload}`, 'latin1')
+  const signed = Buffer.from(proof.slice(0, proof.lastIndexOf('.')), 'latin1')
   return {
     ok: true,
     value: { header, payload: payloadBytes, signature: signatureBytes, signed },
@@ -194,10 +194,7 @@ function checkClaims(
     return fault('jti', `1 to ${MAX_JTI_LENGTH} characters`, jti)
   }
   if (htm !== method) return fault('htm', method, htm)
-  const target = DOT_SEGMENT.test(url) ? undefined : normalizeUrl(url)
-  if (typeof htu !== 'string' || target === undefined || normalizeUrl(htu) !== target) {
-    return fault('htu', target, htu)
-  }
+  if (typeof htu !== 'string' || !isSameUrl(htu, url)) return fault('htu', url, htu)
   const tokenHash = hash('sha256', accessToken, 'base64url')
   if (typeof ath !== 'string' || !isSameText(ath, tokenHash)) return fault('ath', tokenHash, ath)
   if (typeof iat !== 'number' || !(iat >= earliest && iat <= latest)) {
@@ -206,14 +203,21 @@ function checkClaims(
   return { ok: true, value: { jti, iat } }
 }
 
-const UNRESERVED = /[A-Za-z0-9._~-]/
-/** The parser makes addresses of what is none: it drops line breaks and slashes, and turns backslashes. */
-const URL_TEXT = /^https?:\/\/[^/\\][\x21-\x5B\x5D-\x7E]*$/i
 /**
  * Clients resolve `..` before they send (RFC 3986 §5.2.4), and routers do not: a proof for `/b` must be
  * none for `/a/../b`.
  */
 const DOT_SEGMENT = /^[^?#]*\/(?:\.|%2e){1,2}(?:[/?#]|$)/i
+
+function isSameUrl(htu: string, url: string): boolean {
+  if (htu === url) return true
+  const target = DOT_SEGMENT.test(url) ? undefined : normalizeUrl(url)
+  return target !== undefined && normalizeUrl(htu) === target
+}
+
+const UNRESERVED = /[A-Za-z0-9._~-]/
+/** The parser makes addresses of what is none: it drops line breaks and slashes, and turns backslashes. */
+const URL_TEXT = /^https?:\/\/[^/\\][\x21-\x5B\x5D-\x7E]*$/i
 
 /**
  * The form in which two spellings of one address are equal, without query and fragment; `undefined`
@@ -224,10 +228,7 @@ const DOT_SEGMENT = /^[^?#]*\/(?:\.|%2e){1,2}(?:[/?#]|$)/i
 function normalizeUrl(text: string): string | undefined {
   const url = URL_TEXT.test(text) ? URL.parse(text) : null
   if (url === null || url.username !== '' || url.password !== '') return undefined
-  const path = url.pathname.includes('%')
-    ? url.pathname.replace(/%[\da-f]{2}/gi, normalizeEscape)
-    : url.pathname
-  return url.origin + path
+  return url.origin + url.pathname.replace(/%[\da-f]{2}/gi, normalizeEscape)
 }
 
 function normalizeEscape(escape: string): string {
