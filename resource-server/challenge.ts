@@ -95,9 +95,6 @@ export function describeRefusal(refusal: Refusal, context: ChallengeContext = {}
             'Access tokens cannot be checked at the moment. Try again later.',
         },
       }
-    case 'sender_constrained':
-    case 'not_sender_constrained':
-      return challenge(inDpop(context), 401, 'invalid_token', {}, NOT_VALID)
     case 'malformed':
     case 'critical_header':
     case 'wrong_type':
@@ -115,6 +112,8 @@ export function describeRefusal(refusal: Refusal, context: ChallengeContext = {}
     case 'unknown_issuer':
     case 'revoked':
     case 'wrong_claims':
+    case 'sender_constrained':
+    case 'not_sender_constrained':
     case 'not_an_access_token':
       return challenge(context, 401, 'invalid_token', {}, NOT_VALID)
   }
@@ -135,7 +134,7 @@ function describeNeededAuthentication({
   }
 }
 
-/** What is wrong with a binding is said where DPoP is, however the token was sent. */
+/** These codes are of this scheme alone (RFC 9449 §12.2). */
 function inDpop(context: ChallengeContext): ChallengeContext {
   return { ...context, scheme: 'DPoP' }
 }
