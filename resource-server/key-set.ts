@@ -184,7 +184,7 @@ class RefreshingKeySet implements KeySet {
     const known = new Map([...this.#current].map((key) => [key.fingerprint, key]))
     const keys = fetched.map((key) => known.get(key.fingerprint) ?? key)
     this.#current = new Set(keys)
-    this.#keys = Map.groupBy(keys, ({ id }) => id)
+    this.#keys = new Map(keys.map(({ id }) => [id, keys.filter((key) => key.id === id)]))
   }
 
   async #fetchKeys(fetchJson: FetchJson): Promise<readonly VerificationKey[]> {

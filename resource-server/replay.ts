@@ -103,12 +103,14 @@ export function createRedisReplayStore(
 
 /** What has timed out may still happen: then the proof is used up, though nobody was let in. */
 async function withTimeout<T>(work: Promise<T>, milliseconds: number, clock: Clock): Promise<T> {
-  const late = Promise.withResolvers<never>()
-  const cancel = clock.schedule(milliseconds, async () =>
-    late.reject(new Error(`Redis did not answer within ${milliseconds} ms`)),
-  )
+  let cancel = (): void => {}
+  const late = new Promise<never>((_resolve, reject) => {
+    cancel = clock.schedule(milliseconds, async () =>
+      reject(new Error(`Redis did not answer within ${milliseconds} ms`)),
+    )
+  })
   try {
-    return await Promise.race([work, late.promise])
+    return await Promise.race([work, late])
   } finally {
     cancel()
   }
