@@ -9,7 +9,7 @@ import type { TokenCache } from './token-cache.ts'
 
 /** What has been revoked before its expiry. Asked for every use of a token. */
 export interface Revocations {
-  /** Differs from before whenever something was added: while it is the same, nothing is looked up. */
+  /** From 0, and larger whenever something was added: while it is the same, nothing is looked up. */
   readonly epoch: number
   isRevoked(claims: AccessTokenClaims): boolean
 }

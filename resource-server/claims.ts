@@ -46,11 +46,22 @@ export interface ClaimExpectations {
    * and security events may be that as well, so their marks are looked for.
    */
   readonly typeIsAmbiguous: boolean
+  /** What must be there. Of the rest, the form is checked where it is there. */
+  readonly required: readonly string[]
 }
 
-const REQUIRED_TEXTS = ['iss', 'sub', 'client_id', 'jti'] as const
-const REQUIRED_TIMES = ['exp', 'iat'] as const
-const REQUIRED = [...REQUIRED_TEXTS, ...REQUIRED_TIMES, 'aud'] as const
+const TEXTS = ['iss', 'sub', 'client_id', 'jti']
+const TIMES = ['exp', 'iat', 'nbf']
+/** RFC 9068 §2.2. */
+export const REQUIRED_CLAIMS: readonly string[] = [
+  'iss',
+  'sub',
+  'client_id',
+  'jti',
+  'exp',
+  'iat',
+  'aud',
+]
 /** Claims of other tokens that an issuer signs: OpenID Connect Core §2, §3.3.2.11, RFC 8417 §2.2. */
 const FOREIGN_CLAIMS = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events']
 
@@ -68,9 +79,10 @@ export function checkClaims(
   trace?: Trace,
 ): Result<AccessTokenClaims, ClaimRefusal> {
   const claims = payload as AccessTokenClaims
-  const broken = findMalformedClaim(payload) ?? findForeignClaim(claims, expected)
+  const { required } = expected
+  const broken = findMalformedClaim(payload, required) ?? findForeignClaim(claims, expected)
   const received = Object.keys(payload)
-  trace?.push({ check: 'claims', passed: !broken, expected: REQUIRED, received })
+  trace?.push({ check: 'claims', passed: !broken, expected: required, received })
   if (broken) return { ok: false, reason: broken }
   const isOurs = claims.iss === expected.issuer
   trace?.push({ check: 'issuer', passed: isOurs, expected: expected.issuer, received: claims.iss })
@@ -113,20 +125,25 @@ export function checkAudience(
   return passed ? undefined : { kind: 'wrong_audience', expected, actual: listAudiences(aud) }
 }
 
-function findMalformedClaim(payload: JsonObject): ClaimRefusal | undefined {
-  const missing = REQUIRED.find((claim) => !Object.hasOwn(payload, claim))
+function findMalformedClaim(
+  payload: JsonObject,
+  required: readonly string[],
+): ClaimRefusal | undefined {
+  const missing = required.find((claim) => !Object.hasOwn(payload, claim))
   if (missing !== undefined) return { kind: 'missing_claim', claim: missing }
-  const { aud, nbf, scope, roles } = payload
-  const text = REQUIRED_TEXTS.find((claim) => !isText(payload[claim]))
-  if (text !== undefined) return malformed(text, 'a text that is not empty')
-  const time = REQUIRED_TIMES.find((claim) => !isTime(payload[claim]))
-  if (time !== undefined) return malformed(time, 'seconds since the epoch')
-  if (nbf !== undefined && !isTime(nbf)) return malformed('nbf', 'seconds since the epoch')
+  const isWrong = (isRight: (value: unknown) => boolean) => (claim: string) =>
+    Object.hasOwn(payload, claim) && !isRight(payload[claim])
+  const text = TEXTS.find(isWrong(isText))
+  if (text !== undefined) return malformedClaim(text, 'a text that is not empty')
+  const time = TIMES.find(isWrong(isTime))
+  if (time !== undefined) return malformedClaim(time, 'seconds since the epoch')
+  const { aud, scope, roles } = payload
   if (!isText(aud) && !(isListOfTexts(aud) && aud.length > 0)) {
-    return malformed('aud', 'a text or a list of texts')
+    return malformedClaim('aud', 'a text or a list of texts')
   }
-  if (scope !== undefined && typeof scope !== 'string') return malformed('scope', 'a text')
-  if (roles !== undefined && !isListOfTexts(roles)) return malformed('roles', 'a list of texts')
+  if (scope !== undefined && typeof scope !== 'string') return malformedClaim('scope', 'a text')
+  if (roles !== undefined && !isListOfTexts(roles))
+    return malformedClaim('roles', 'a list of texts')
   return undefined
 }
 
@@ -163,7 +180,6 @@ function findWrongTime(
 
 /** What the claims mean, once they are checked. Freezes them. */
 export function describeAuth(claims: AccessTokenClaims, pool: GrantPool): Auth {
-  shareTexts(claims, pool)
   return Object.freeze({
     // RFC 9068 §2.2: without a resource owner, the subject is the client.
     kind: claims.sub === claims.client_id ? 'service' : 'person',
@@ -172,16 +188,22 @@ export function describeAuth(claims: AccessTokenClaims, pool: GrantPool): Auth {
     clientId: claims.client_id,
     scopes: pool.readScopes(claims.scope ?? ''),
     roles: pool.readRoles(claims.roles ?? []),
-    claims: deepFreeze(claims),
+    claims: freezeClaims(claims, pool),
   })
 }
 
-/** Replaces what many tokens say alike by the same text of the pool. */
-export function shareTexts(claims: { [claim: string]: unknown }, pool: GrantPool): void {
-  for (const claim of ['iss', 'aud', 'client_id', 'scope']) {
-    const value = claims[claim]
-    if (typeof value === 'string') claims[claim] = pool.share(value)
+/** What many tokens say alike, and whose form has been checked. */
+const SHARED = ['iss', 'aud', 'client_id', 'scope', 'roles']
+
+/** Replaces what many tokens say alike by what the first of them said, and closes the rest. */
+export function freezeClaims(claims: AccessTokenClaims, pool: GrantPool): AccessTokenClaims {
+  const open = claims as { [claim: string]: unknown }
+  for (const claim of SHARED) {
+    const value = open[claim]
+    if (typeof value === 'string') open[claim] = pool.shareText(value)
+    else if (isListOfTexts(value)) open[claim] = pool.shareList(value)
   }
+  return deepFreeze(claims)
 }
 
 function listAudiences(aud: string | readonly string[]): readonly string[] {
@@ -189,7 +211,7 @@ function listAudiences(aud: string | readonly string[]): readonly string[] {
 }
 
 /** Half a surrogate pair has no UTF-8: stored, two such texts become the same one. */
-function isText(value: unknown): value is string {
+export function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.isWellFormed()
 }
 
@@ -201,6 +223,6 @@ function isListOfTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every(isText)
 }
 
-function malformed(claim: string, expected: string): ClaimRefusal {
+export function malformedClaim(claim: string, expected: string): ClaimRefusal {
   return { kind: 'malformed_claim', claim, expected }
 }

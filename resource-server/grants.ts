@@ -9,19 +9,23 @@ export interface GrantPool {
   /** The scopes of a `scope` claim. */
   readScopes(scope: string): ReadonlySet<string>
   readRoles(roles: readonly string[]): ReadonlySet<string>
-  /** The same text: one that was seen before, where it was. */
-  share(text: string): string
+  /** The same text: the one that was seen before, where it was. */
+  shareText(text: string): string
+  /** The same for a list, which is not to be changed later. */
+  shareList(list: readonly string[]): readonly string[]
 }
 
 export function createGrantPool(): GrantPool {
   const scopes = new Map<string, ReadonlySet<string>>()
   const roles = new Map<string, ReadonlySet<string>>()
   const texts = new Map<string, string>()
+  const lists = new Map<string, readonly string[]>()
   return {
     readScopes: (scope) =>
       recall(scopes, scope, () => freezeSet(scope.split(' ').filter((name) => name !== ''))),
     readRoles: (names) => recall(roles, JSON.stringify(names), () => freezeSet(names)),
-    share: (text) => recall(texts, text, () => text),
+    shareText: (text) => recall(texts, text, () => text),
+    shareList: (list) => recall(lists, JSON.stringify(list), () => list),
   }
 }
 

@@ -17,6 +17,7 @@ import {
 import type { Refusal, Result } from './errors.ts'
 import {
   fromAuthorization,
+  isTokenText,
   type FoundToken,
   type RequestFacts,
   type TokenExtractor,
@@ -196,7 +197,7 @@ export function createGuardMaker<Context>(
         const decided = chain(
           verifier.authenticate(found.value.token, { memo, trace }),
           (outcome): MaybePromise<Result<Auth<Claims>, Refusal>> => {
-            if (!outcome.ok) return outcome
+            if (!outcome.ok) return refuseToken(outcome.reason, found.value)
             verified = outcome.value
             return chain(checkRoute(outcome.value, found.value, facts, trace), (allowed) =>
               allowed.ok ? checkOwner(allowed.value, context, trace) : allowed,
@@ -223,6 +224,16 @@ export function createGuardMaker<Context>(
       },
     }
   }
+}
+
+/** What cannot be a token is a mistake in the request (RFC 6750 §3.1), not a token that is not valid. */
+function refuseToken(
+  reason: Refusal,
+  { token, scheme }: FoundToken,
+): { readonly ok: false; readonly reason: Refusal } {
+  const isNone = reason.kind === 'malformed' && !isTokenText(token)
+  const why = `Send one access token after ${scheme}.`
+  return refuse(isNone ? { kind: 'malformed_request', why } : reason)
 }
 
 const NO_REQUEST: RequestFacts = { rawHeaders: [], headers: {}, socket: new Socket() }

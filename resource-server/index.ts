@@ -6,6 +6,8 @@ export type {
   SeveralIssuersOptions,
   VerifierOptions,
 } from './verifier.ts'
+export { createSharedSecretVerifier } from './shared-secret.ts'
+export type { SharedSecretOptions } from './shared-secret.ts'
 export type { Revocations } from './authority.ts'
 export type {
   Authenticated,

@@ -34,8 +34,9 @@ export interface KeySet extends AsyncDisposable {
   /**
    * Whether a key that was found may still be believed: it has not been withdrawn or replaced, and the
    * set was fetched not too long ago. Costs next to nothing: asked for every use of a kept result.
+   * `now` is the monotonic time.
    */
-  isCurrent(key: VerificationKey): boolean
+  isCurrent(key: VerificationKey, now: number): boolean
   /** Fetches the keys now, within the bounds of unknown key ids. For news that they have changed. */
   refresh(): Promise<void>
   readonly state: KeySetState
@@ -92,8 +93,8 @@ class RefreshingKeySet implements KeySet {
       : this.#findByAsking(keyId, algorithm)
   }
 
-  isCurrent(key: VerificationKey): boolean {
-    return this.#current.has(key) && this.#isTrusted()
+  isCurrent(key: VerificationKey, now: number): boolean {
+    return this.#current.has(key) && this.#isTrusted(now)
   }
 
   get state(): KeySetState {
@@ -128,9 +129,8 @@ class RefreshingKeySet implements KeySet {
     await this.#flight
   }
 
-  #isTrusted(): boolean {
-    if (this.#fetchedAt === undefined) return false
-    return this.#clock.monotonic() - this.#fetchedAt < MAX_STALE_MS
+  #isTrusted(now: number = this.#clock.monotonic()): boolean {
+    return this.#fetchedAt !== undefined && now - this.#fetchedAt < MAX_STALE_MS
   }
 
   #unavailable(): KeysUnavailable {

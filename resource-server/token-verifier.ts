@@ -83,6 +83,9 @@ export interface TokenVerifierOptions {
   readonly maxKeptMs: number
 }
 
+/** No epoch is negative. */
+const NEVER_COMPARED = -1
+
 /** The verifier of tokens of these authorities. */
 export function createTokenVerifier(
   authorities: readonly [Authority, ...Authority[]],
@@ -98,7 +101,8 @@ export function createTokenVerifier(
     trace: Trace,
   ): Result<Authenticated, TokenRefusal> | undefined {
     const { auth, authority } = kept
-    if (clock.monotonic() >= kept.until || !authority.keys.isCurrent(kept.key)) return undefined
+    const now = clock.monotonic()
+    if (now >= kept.until || !authority.keys.isCurrent(kept.key, now)) return undefined
     trace?.push({
       check: 'kept',
       passed: true,
@@ -168,12 +172,13 @@ export function createTokenVerifier(
     const read = authority.readClaims(payload.value, header, clock.now() / 1000, trace)
     if (!read.ok) return read
     const kept: KeptToken = {
-      token,
+      // A copy: a part of a header would keep the whole of it in memory.
+      token: authority.cache ? Buffer.from(token, 'latin1').toString('latin1') : token,
       auth: read.value,
       authority,
       key: lookup.key,
-      until: clock.monotonic() + maxKeptMs,
-      epoch: Number.NaN,
+      until: Math.ceil(clock.monotonic() + maxKeptMs),
+      epoch: NEVER_COMPARED,
     }
     const revoked = checkRevocation(kept, trace)
     return revoked ? refuse(revoked) : { ok: true, value: kept }

@@ -1,5 +1,5 @@
 import { readType, type Authority, type Revocations } from './authority.ts'
-import { checkClaims, describeAuth } from './claims.ts'
+import { checkClaims, describeAuth, REQUIRED_CLAIMS } from './claims.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { createGrantPool } from './grants.ts'
 import { ALGORITHMS } from './jwk.ts'
@@ -61,7 +61,7 @@ export interface SeveralIssuersOptions extends CommonVerifierOptions {
 }
 
 const ISSUER_OPTIONS = ['issuer', 'audience', 'tokenType', 'revocations']
-const COMMON_OPTIONS = ['clockToleranceSeconds', 'cache', 'clock']
+export const COMMON_OPTIONS: readonly string[] = ['clockToleranceSeconds', 'cache', 'clock']
 const MAX_CLOCK_TOLERANCE_SECONDS = 300
 
 /**
@@ -140,7 +140,12 @@ function createAuthority(
     revocations,
     readClaims(payload, { type }, nowSeconds, trace) {
       const typeIsAmbiguous = readType(type) === 'jwt'
-      const expected = { issuer, clockToleranceSeconds, typeIsAmbiguous }
+      const expected = {
+        issuer,
+        clockToleranceSeconds,
+        typeIsAmbiguous,
+        required: REQUIRED_CLAIMS,
+      }
       const claims = checkClaims(payload, expected, nowSeconds, trace)
       return claims.ok ? { ok: true, value: describeAuth(claims.value, pool) } : claims
     },
