@@ -9,7 +9,7 @@ import { installDependencies } from './dependencies.ts'
 import { chooseLoader } from './load.ts'
 import type { Loops } from './loops.ts'
 import type { Memory } from './memory.ts'
-import { readOptions, USAGE } from './options.ts'
+import { readOptions } from './options.ts'
 import { LOADS, runRace, type Lap } from './race.ts'
 import {
   describeMemory,
@@ -31,16 +31,21 @@ const CHART = 'resource-server.svg'
  * met. A run of all contenders is published under `docs/benchmarks/`, whatever it shows.
  */
 export async function benchResourceServer(args: readonly string[]): Promise<boolean> {
-  if (args.includes('--help')) {
-    console.log(USAGE)
-    return true
-  }
   const options = readOptions(args)
+  if (typeof options === 'string') {
+    console.error(options)
+    return false
+  }
   installDependencies()
   const loadAtStart = readLoad()
   const cores = separateCores()
   const loader = chooseLoader()
   console.log(`Load by ${loader.name}; ${cores.description}.`)
+  if (loadAtStart > 0.5) {
+    console.log(
+      `The machine is busy (load ${loadAtStart.toFixed(1)}): expect more noise than result.`,
+    )
+  }
   const laps: Lap[] = []
   for (const algorithm of ALGORITHMS) {
     laps.push(...(await runRace(algorithm, options, loader, cores)))

@@ -13,15 +13,24 @@ export interface Options {
   readonly isWhole: boolean
 }
 
-export const USAGE =
-  'npm run bench -- resource-server [--rounds 5] [--seconds 1] [--soak MINUTES] [--only NAME,NAME]'
+const USAGE =
+  'npm run bench -- resource-server [--rounds 7] [--seconds 1] [--soak MINUTES] [--only NAME,NAME]'
 
-/** Bare Koa always takes part, since all are compared with it. Throws a `TypeError` for what it does not know. */
-export function readOptions(args: readonly string[]): Options {
+/** Or what is wrong with them. Bare Koa always takes part, since all are compared with it. */
+export function readOptions(args: readonly string[]): Options | string {
+  try {
+    return parseOptions(args)
+  } catch (error) {
+    if (error instanceof TypeError) return `${error.message}\n${USAGE}`
+    throw error
+  }
+}
+
+function parseOptions(args: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      rounds: { type: 'string', default: '5' },
+      rounds: { type: 'string', default: '7' },
       seconds: { type: 'string', default: '1' },
       soak: { type: 'string' },
       only: { type: 'string' },

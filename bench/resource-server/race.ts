@@ -20,6 +20,8 @@ export type Result =
       readonly cost: Summary
       /** The cost of bare Koa in the same round over this one's. */
       readonly ratio: Summary
+      /** The same by the cheapest round of each: what it would be if nothing else were done meanwhile. */
+      readonly best: number
     }
   | { readonly kind: 'fails'; readonly why: string }
 
@@ -112,6 +114,7 @@ function summariseLap(
         ? {
             kind: 'measured',
             cost: summarise(costs),
+            best: Math.min(...(bare?.costs ?? [])) / Math.min(...costs),
             ratio: summarise(costs.map((cost, round) => (bare?.costs[round] ?? 0) / cost)),
           }
         : { kind: 'fails', why: failure },

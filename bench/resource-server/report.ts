@@ -48,11 +48,7 @@ export function tabulate(laps: readonly Lap[], load: Load): Table {
       }),
     ],
   )
-  const head = ALGORITHMS.flatMap((algorithm) => [
-    `${algorithm}: ratio`,
-    'half of the rounds',
-    'µs',
-  ])
+  const head = ALGORITHMS.flatMap((algorithm) => [algorithm, 'best', 'µs'])
   return { head: [describeLoad(load), ...head], lines, notes }
 }
 
@@ -68,9 +64,9 @@ export function findResult(
 function describeResult(result: Result | undefined, note: (why: string) => number): string[] {
   if (result === undefined) return ['', '', '']
   if (result.kind === 'fails') return [`fails (${note(result.why)})`, '', '']
-  const { ratio, cost } = result
+  const { ratio, best, cost } = result
   const spread = `${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)}`
-  return [ratio.median.toFixed(2), spread, cost.median.toFixed(0)]
+  return [`${ratio.median.toFixed(2)} (${spread})`, best.toFixed(2), cost.median.toFixed(0)]
 }
 
 const LOOP_LABELS: Readonly<Record<LoopName, string>> = {
@@ -152,7 +148,7 @@ ${writeTable(tabulateVerdicts(verdicts))}
 
 ## What a request costs
 
-Processor time of the server process a request, as a ratio to bare Koa without any check in the same round: 1.00 is as fast as no check. The median of ${circumstances.rounds} rounds, and the range that half of them lie in.
+Processor time of the server process a request, as a ratio to bare Koa without any check in the same round: 1.00 is as fast as no check. The median of ${circumstances.rounds} rounds, and the range that half of them lie in; "best" compares the cheapest round of each, which other work on the machine disturbs least; µs is the processor time itself.
 
 ${LOADS.map((load) => writeTable(tabulate(measurements.laps, load))).join('\n\n')}
 
@@ -180,11 +176,9 @@ ${listVersions()}
 }
 
 function describeNoise(laps: readonly Lap[]): string {
-  const all = laps.map((lap) => {
-    const noise = findNoise(lap)
-    const shown = noise === undefined ? 'unknown' : `±${noise.toFixed(2)}`
-    return `${lap.algorithm}, ${describeLoad(lap.load)} ${shown}`
-  })
+  const all = laps.map(
+    (lap) => `${lap.algorithm}, ${describeLoad(lap.load)} ±${findNoise(lap).toFixed(2)}`,
+  )
   return `The noise of this run is how far a middleware that does nothing is from 1.00: ${all.join('; ')}.`
 }
 

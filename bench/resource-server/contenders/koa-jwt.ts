@@ -13,6 +13,8 @@ export function createListener(setup: Setup): RequestListener {
       issuer,
       audience,
       algorithms: [algorithm],
+      // Says why a token is refused; costs nothing where none is.
+      debug: true,
     }),
   )
   app.use((ctx) => {
