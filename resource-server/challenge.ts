@@ -84,6 +84,7 @@ export function describeRefusal(refusal: Refusal, context: ChallengeContext = {}
       return { status: 403, headers: {}, body }
     }
     case 'keys_unavailable':
+    case 'introspection_unavailable':
     case 'replays_unavailable':
       return {
         status: 503,
@@ -111,6 +112,7 @@ export function describeRefusal(refusal: Refusal, context: ChallengeContext = {}
     case 'not_yet_valid':
     case 'unknown_issuer':
     case 'revoked':
+    case 'inactive':
     case 'wrong_claims':
     case 'sender_constrained':
     case 'not_sender_constrained':

@@ -15,6 +15,8 @@ export type CheckName =
   /** Whether the result of an earlier check of the same token still stands. */
   | 'kept'
   | 'payload'
+  /** Whether the issuer, where it is asked about tokens, says that this one is good. */
+  | 'introspection'
   | 'claims'
   | 'times'
   | 'revocation'

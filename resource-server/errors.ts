@@ -7,7 +7,7 @@ export type Result<T, Reason> =
  * What went wrong between a verifier and its issuer. `unreachable`: no answer. `timed_out`: no whole
  * answer in time. `bad_answer`: an answer that cannot be used. `issuer_mismatch`: metadata that
  * belongs to another issuer. `insecure_url`: keys that would come over a connection that anyone on
- * the way can change.
+ * the way can change. `turned_away`: it answered that it does not serve this API, or not now.
  */
 export type IssuerErrorCode =
   | 'unreachable'
@@ -15,8 +15,9 @@ export type IssuerErrorCode =
   | 'bad_answer'
   | 'issuer_mismatch'
   | 'insecure_url'
+  | 'turned_away'
 
-/** Why keys could not be had. It is for the operator: what the caller reads is a 503. */
+/** Why the issuer could not be asked. It is for the operator: what the caller reads is a 503. */
 export class IssuerError extends Error {
   override readonly name = 'IssuerError'
   readonly code: IssuerErrorCode
@@ -41,8 +42,11 @@ export type TokenRefusal =
   /** Of a verifier for several issuers: the token says that it is from none of them. */
   | { readonly kind: 'unknown_issuer'; readonly expected: readonly string[] }
   | { readonly kind: 'revoked' }
+  /** The issuer was asked, and says that it is not good, without a reason (RFC 7662 §2.2). */
+  | { readonly kind: 'inactive' }
   | ClaimRefusal
   | KeysUnavailable
+  | IntrospectionUnavailable
 
 export type TokenPart = 'token' | 'header' | 'payload' | 'signature'
 
@@ -70,6 +74,13 @@ export type ClaimRefusal =
 export interface KeysUnavailable {
   readonly kind: 'keys_unavailable'
   /** When the next attempt is due. */
+  readonly retryAfterSeconds: number
+  readonly cause: Error | undefined
+}
+
+/** Nothing can be said about the token, because the issuer cannot be asked about it. */
+export interface IntrospectionUnavailable {
+  readonly kind: 'introspection_unavailable'
   readonly retryAfterSeconds: number
   readonly cause: Error | undefined
 }

@@ -12,28 +12,44 @@ export type JsonAnswer =
 /** Gets JSON from the issuer. Throws an `IssuerError` where no usable answer comes. */
 export type FetchJson = (url: string) => Promise<JsonAnswer>
 
+/** What the issuer answered to a form: the bytes, or the status that came in their place. */
+export type FormAnswer =
+  | { readonly status: 200; readonly bytes: Buffer }
+  | { readonly status: number; readonly bytes?: undefined }
+
+/** Sends a form to the issuer. Throws an `IssuerError`, which holds nothing of it, as `FetchJson` does. */
+export type PostForm = (
+  url: string,
+  authorization: string,
+  form: URLSearchParams,
+) => Promise<FormAnswer>
+
 /**
  * Runs `work` with a fetch that ends, however many answers it reads, after 5 seconds, and at once when
- * `stop` is aborted. Redirects are not followed: the issuer named the place itself. An answer holds at
- * most 256 KiB.
+ * `stop` is aborted: then `signal` is, too. Redirects are not followed: the issuer named the place
+ * itself. An answer holds at most 256 KiB.
  */
 export async function withDeadline<T>(
   clock: Clock,
   stop: AbortSignal,
-  work: (fetchJson: FetchJson) => Promise<T>,
+  work: (fetchJson: FetchJson, postForm: PostForm, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const late = new AbortController()
   const cancel = clock.schedule(TIMEOUT_MS, async () => late.abort())
   const signal = AbortSignal.any([late.signal, stop])
-  const ask: FetchJson = async (url) => {
+  const ask = async <Answer>(url: string, answer: Promise<Answer>): Promise<Answer> => {
     try {
-      return await fetchJson(url, signal)
+      return await answer
     } catch (cause) {
       throw describeFailure(url, cause, late.signal.aborted)
     }
   }
   try {
-    return await work(ask)
+    return await work(
+      (url) => ask(url, fetchJson(url, signal)),
+      (url, authorization, form) => ask(url, postForm(url, { authorization, form, signal })),
+      signal,
+    )
   } finally {
     cancel()
   }
@@ -67,6 +83,22 @@ async function fetchJson(url: string, signal: AbortSignal): Promise<JsonAnswer> 
   } catch (cause) {
     throw new IssuerError('bad_answer', `${url} answered what is not JSON`, { cause })
   }
+}
+
+async function postForm(
+  url: string,
+  {
+    authorization,
+    form,
+    signal,
+  }: { authorization: string; form: URLSearchParams; signal: AbortSignal },
+): Promise<FormAnswer> {
+  const headers = { accept: 'application/json', authorization }
+  const request = { method: 'POST', headers, body: form, signal, redirect: 'manual' } as const
+  const response = await fetch(url, request)
+  if (response.status === 200) return { status: 200, bytes: await readBounded(url, response) }
+  await response.body?.cancel()
+  return { status: response.status }
 }
 
 /** Counts what has been unpacked: a small compressed answer can be a large one. */

@@ -3,18 +3,30 @@ import type { FetchJson } from './fetch-json.ts'
 import { deepFreeze } from './json.ts'
 import { readNames, refuseUnknownOptions } from './options.ts'
 
+/** What an issuer's metadata name, and this toolkit asks for. */
+export type IssuerPlace = 'jwks_uri' | 'introspection_endpoint'
+
+/** Finds where an issuer publishes its keys. */
+export function discoverKeySetUrl(issuer: string, fetchJson: FetchJson): Promise<string> {
+  return discoverUrl(issuer, 'jwks_uri', fetchJson)
+}
+
 /**
- * Finds where an issuer publishes its keys: in its OpenID Connect discovery document, or, where it has
- * none, in that of RFC 8414. The document must name the issuer exactly as the API does, or anyone
+ * Finds a place of an issuer: in its OpenID Connect discovery document, or, where it has none, in that
+ * of RFC 8414. The document must name the issuer exactly as the API does, or anyone
  * whose document could be put in its place would choose the keys.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc8414.html#section-3.3 RFC 8414 §3.3}
  */
-export async function discoverKeySetUrl(issuer: string, fetchJson: FetchJson): Promise<string> {
+export async function discoverUrl(
+  issuer: string,
+  place: IssuerPlace,
+  fetchJson: FetchJson,
+): Promise<string> {
   let status = 0
   for (const url of listMetadataUrls(issuer)) {
     const answer = await fetchJson(url)
-    if (answer.status === 200) return readKeySetUrl(issuer, url, answer.body)
+    if (answer.status === 200) return readUrl(issuer, place, url, answer.body)
     status = answer.status
     // Only "there is no such document" leads to the next place; a sick issuer is not two.
     if (status < 400 || status > 499) break
@@ -34,19 +46,19 @@ function listMetadataUrls(issuer: string): readonly string[] {
   ]
 }
 
-function readKeySetUrl(issuer: string, url: string, body: unknown): string {
-  const { issuer: actual, jwks_uri: keySetUrl } = (body ?? {}) as Record<string, unknown>
+function readUrl(issuer: string, place: IssuerPlace, url: string, body: unknown): string {
+  const { issuer: actual, [place]: found } = (body ?? {}) as Record<string, unknown>
   if (actual !== issuer) {
     const message = `${url} is the metadata of ${JSON.stringify(actual)}, not of ${issuer}`
     throw new IssuerError('issuer_mismatch', message, { cause: { expected: issuer, actual } })
   }
-  if (typeof keySetUrl !== 'string' || !URL.canParse(keySetUrl)) {
-    throw new IssuerError('bad_answer', `${url} names no jwks_uri`)
+  if (typeof found !== 'string' || !URL.canParse(found)) {
+    throw new IssuerError('bad_answer', `${url} names no ${place}`)
   }
-  if (!isTrustworthy(keySetUrl, isLoopback(issuer))) {
-    throw new IssuerError('insecure_url', `the jwks_uri ${keySetUrl} is not https`)
+  if (!isTrustworthy(found, isLoopback(issuer))) {
+    throw new IssuerError('insecure_url', `the ${place} ${found} is not https`)
   }
-  return keySetUrl
+  return found
 }
 
 /** https; plain http only on this machine, and only for an issuer that is on it too. */

@@ -215,6 +215,19 @@ export function createTokenVerifier(
         ...keys.state,
       }))
     },
+    ...decideWithoutRequest(authenticate, clock),
+    async [Symbol.asyncDispose]() {
+      await Promise.all(authorities.map((authority) => authority[Symbol.asyncDispose]()))
+    },
+  }
+}
+
+/** What a verifier can say of a token alone. */
+export function decideWithoutRequest(
+  authenticate: Verifier['authenticate'],
+  clock: Clock,
+): Pick<Verifier, 'verify' | 'explain'> {
+  return {
     async verify(token, { audiences } = {}) {
       const outcome = await authenticate(token)
       if (!outcome.ok) return outcome
@@ -232,9 +245,6 @@ export function createTokenVerifier(
         : verified.reason
       const microseconds = (clock.monotonic() - startedAt) * 1000
       return describeDecision(refusal, trace, microseconds, authenticated)
-    },
-    async [Symbol.asyncDispose]() {
-      await Promise.all(authorities.map((authority) => authority[Symbol.asyncDispose]()))
     },
   }
 }

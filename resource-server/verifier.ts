@@ -153,7 +153,7 @@ function createAuthority(
   }
 }
 
-function requireIssuer(issuer: unknown): asserts issuer is string {
+export function requireIssuer(issuer: unknown): asserts issuer is string {
   const isUrl = typeof issuer === 'string' && /^https?:[^\s?#]+$/.test(issuer)
   if (!isUrl || !URL.canParse(issuer)) {
     throw new TypeError(`issuer: expected a URL without query, not ${JSON.stringify(issuer)}`)
