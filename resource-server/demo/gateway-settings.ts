@@ -1,0 +1,108 @@
+import { parseArgs } from 'node:util'
+import { fromAuthorization, fromHeader, fromOneOf } from '../index.ts'
+import { readEnvironment, type Environment } from './environment.ts'
+import type { GatewayOptions } from './gateway-api.ts'
+import type { Route } from './gateway-target.ts'
+import type { ServeSettings } from './serve.ts'
+import {
+  describeServeOptions,
+  readServeSettings,
+  readWhole,
+  SERVE_OPTIONS,
+} from './serve-settings.ts'
+import {
+  readTokenSettings,
+  TOKEN_OPTIONS,
+  TOKEN_USAGE,
+  type TokenSettings,
+} from './token-settings.ts'
+
+const DEFAULT_PORT = 9001
+const DEFAULT_ROUTES = ['/=http://127.0.0.1:9002', '/orders=http://127.0.0.1:9003']
+
+export const USAGE: string = `Usage: node gateway.ts [--issuer URL --audience URI] [options]
+
+${TOKEN_USAGE}
+  With SECRET_KEY the token may come in the header Token too, and a refusal names the check that failed.
+
+  --route PREFIX=ORIGIN      the service for paths that begin so; may be repeated. https, or http on
+                             this machine (default: ${DEFAULT_ROUTES[0]}
+                             and ${DEFAULT_ROUTES[1]})
+  --connect-timeout SECONDS  until there is a connection to the service (default 5)
+  --headers-timeout SECONDS  from there to the headers of its answer (default 15)
+  --timeout SECONDS          for all of an exchange (default 60)
+  --max-body MIB             the largest body of a request (default 100)
+${describeServeOptions(DEFAULT_PORT)}`
+const OPTIONS = {
+  ...SERVE_OPTIONS,
+  ...TOKEN_OPTIONS,
+  route: { type: 'string', multiple: true },
+  'connect-timeout': { type: 'string' },
+  'headers-timeout': { type: 'string' },
+  timeout: { type: 'string' },
+  'max-body': { type: 'string' },
+} as const
+const MAX_SECONDS = 3600
+const MAX_MIB = 100_000
+/** Segments of RFC 3986 §3.3 that mean what they say. */
+const PREFIX = /^\/$|^(\/[\w-][\w.~-]*)+$/
+
+export interface GatewaySettings extends TokenSettings, ServeSettings {
+  readonly gateway: GatewayOptions
+}
+
+/** Answers `undefined` where help was asked for. Throws a `TypeError` for wrong usage. */
+export function readSettings(
+  argv: readonly string[],
+  environment: Environment = readEnvironment(),
+): GatewaySettings | undefined {
+  const { values } = parseArgs({ args: [...argv], options: OPTIONS })
+  if (values.help) return undefined
+  const seconds = (name: 'connect-timeout' | 'headers-timeout' | 'timeout', usual: number) =>
+    1000 * (readWhole(`--${name}`, values[name], usual, MAX_SECONDS) || refuseZero(`--${name}`))
+  const limits = {
+    connectTimeoutMs: seconds('connect-timeout', 5),
+    headersTimeoutMs: seconds('headers-timeout', 15),
+    wholeTimeoutMs: seconds('timeout', 60),
+    maxBodyBytes: readWhole('--max-body', values['max-body'], 100, MAX_MIB) * 2 ** 20,
+  }
+  const routes = readRoutes(values.route ?? DEFAULT_ROUTES)
+  const settings = readServeSettings(values, DEFAULT_PORT)
+  const tokens = readTokenSettings(values, environment)
+  const { isShared } = tokens
+  const token = isShared ? fromOneOf(fromAuthorization(), fromHeader('Token')) : fromAuthorization()
+  return { ...settings, ...tokens, gateway: { ...limits, routes, token, namesChecks: isShared } }
+}
+
+function refuseZero(option: string): never {
+  throw new TypeError(`${option}: expected 1 to ${MAX_SECONDS}, not 0`)
+}
+
+function readRoutes(texts: readonly string[]): readonly Route[] {
+  const routes = texts.map(readRoute)
+  const prefixes = routes.map(({ prefix }) => prefix)
+  const twice = prefixes.find((prefix, index) => prefixes.indexOf(prefix) !== index)
+  if (twice !== undefined) throw new TypeError(`--route: ${twice} is there twice`)
+  return routes
+}
+
+function readRoute(text: string): Route {
+  const [, prefix = '', url = ''] = /^([^=]*)=(.*)$/.exec(text) ?? []
+  if (!PREFIX.test(prefix)) {
+    throw new TypeError(`--route: expected a path, such as /orders, not ${JSON.stringify(prefix)}`)
+  }
+  if (!URL.canParse(url) || !isOrigin(url)) {
+    throw new TypeError(
+      `--route: expected https://host, or http://127.0.0.1:port, and nothing behind it for ${prefix}`,
+    )
+  }
+  return { prefix, origin: new URL(url) }
+}
+
+/** A token goes there: over plain http it stays on this machine. */
+function isOrigin(text: string): boolean {
+  const { protocol, hostname, username, password, pathname, search, hash } = new URL(text)
+  const isLoopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname)
+  if (protocol !== 'https:' && !(protocol === 'http:' && isLoopback)) return false
+  return pathname === '/' && [username, password, search, hash].every((part) => part === '')
+}

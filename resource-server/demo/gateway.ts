@@ -1,0 +1,26 @@
+import { systemClock } from '../clock.ts'
+import { createGateway } from './gateway-api.ts'
+import { readSettings, USAGE, type GatewaySettings } from './gateway-settings.ts'
+import { createBoundedServer, log, runProgram, serveUntilStopped } from './serve.ts'
+
+const MAX_HEADER_BYTES = 16_384
+const MAX_CONNECTIONS = 1000
+
+async function serve({ verifier, gateway: options, ...settings }: GatewaySettings): Promise<void> {
+  await using cleanUp = new AsyncDisposableStack()
+  cleanUp.use(verifier)
+  const gateway = cleanUp.use(createGateway(verifier, options, systemClock, log))
+  const server = createBoundedServer({
+    maxHeaderSize: MAX_HEADER_BYTES,
+    // A body may take as long as the whole exchange.
+    requestTimeout: options.wholeTimeoutMs + 1000,
+  })
+  server.maxConnections = MAX_CONNECTIONS
+  // Node would drop what is above a number in silence; the gateway refuses it.
+  server.maxHeadersCount = 0
+  server.on('request', gateway.handle)
+  server.on('checkContinue', gateway.handle)
+  await serveUntilStopped(server, settings, (url) => `The gateway is at ${url}. Ctrl+C stops it.`)
+}
+
+process.exitCode = await runProgram({ usage: USAGE, readSettings, serve }, process.argv.slice(2))

@@ -1,0 +1,74 @@
+import { createSharedSecretVerifier, createVerifier, type Auth, type Verifier } from '../index.ts'
+import { readSecret, type Environment } from './environment.ts'
+
+/** How the gateway and the services behind it are told whose tokens they take. */
+export const TOKEN_USAGE = `  --issuer URL               whose tokens are accepted, as its metadata writes it
+  --audience URI             the audience that a token must be for; may be repeated
+
+  Without --issuer, tokens are signed with the secret in the environment variable SECRET_KEY:
+  --issuer-name NAME         their iss (default jwtgo.io)
+  --audience NAME            their aud (default billing.jwtgo.io)
+  --algorithm ALG            HS256 (default) or HS512
+`
+export const TOKEN_OPTIONS = {
+  issuer: { type: 'string' },
+  audience: { type: 'string', multiple: true },
+  'issuer-name': { type: 'string' },
+  algorithm: { type: 'string' },
+} as const
+
+export interface TokenValues {
+  readonly issuer?: string | undefined
+  readonly audience?: readonly string[] | undefined
+  readonly 'issuer-name'?: string | undefined
+  readonly algorithm?: string | undefined
+}
+
+export interface TokenSettings {
+  readonly verifier: Verifier
+  /** Whether tokens are signed with a secret, by an issuer that has no keys. */
+  readonly isShared: boolean
+}
+
+/** Throws a `TypeError` that names the option. */
+export function readTokenSettings(values: TokenValues, environment: Environment): TokenSettings {
+  const { issuer, audience, 'issuer-name': name, algorithm } = values
+  if (issuer === undefined) {
+    return { verifier: createSecretVerifier(values, environment), isShared: true }
+  }
+  // Of two ways, whoever starts the program has meant one.
+  if (name !== undefined) throw new TypeError('--issuer-name does not go with --issuer')
+  if (algorithm !== undefined) throw new TypeError('--algorithm does not go with --issuer')
+  if (audience === undefined) throw new TypeError('--audience is missing')
+  return { verifier: createVerifier({ issuer, audience }), isShared: false }
+}
+
+/** These tokens name nobody but the service that calls: no `sub`, `jti` or `client_id`. */
+function createSecretVerifier(
+  {
+    audience = ['billing.jwtgo.io'],
+    'issuer-name': issuer = 'jwtgo.io',
+    algorithm = 'HS256',
+  }: TokenValues,
+  environment: Environment,
+): Verifier {
+  return createSharedSecretVerifier({
+    issuer,
+    audience,
+    algorithm: readAlgorithm('--algorithm', algorithm),
+    secret: readSecret('SECRET_KEY', environment),
+    requiredClaims: ['authorized'],
+    subject: { claim: 'client', kind: 'service' },
+  })
+}
+
+export function readAlgorithm(option: string, text: string): 'HS256' | 'HS512' {
+  if (text === 'HS256' || text === 'HS512') return text
+  throw new TypeError(`${option}: expected HS256 or HS512, not ${JSON.stringify(text)}`)
+}
+
+/** Some tokens say of themselves whether they allow anything. */
+export function isAuthorized({ claims }: Auth): boolean {
+  const { authorized = true } = claims
+  return authorized === true
+}
