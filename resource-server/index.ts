@@ -8,6 +8,8 @@ export type {
 } from './verifier.ts'
 export { createSharedSecretVerifier } from './shared-secret.ts'
 export type { SharedSecretOptions } from './shared-secret.ts'
+export { createIntrospectionVerifier } from './introspection.ts'
+export type { IntrospectionOptions } from './introspection.ts'
 export type { Revocations } from './authority.ts'
 export type {
   Authenticated,
@@ -23,6 +25,22 @@ export { createGuard } from './guard.ts'
 export type { Guard, GuardDecision, GuardOptions } from './guard.ts'
 export type { RoutePolicy } from './policy.ts'
 export type { Binding, SenderOptions } from './sender.ts'
+export type { CertificateHeader } from './certificate.ts'
+export type { RefusalAnswer, Scheme } from './challenge.ts'
+export { createDpopVerifier } from './dpop.ts'
+export type { DpopOptions, DpopRequest, DpopVerifier } from './dpop.ts'
+export type { ProofAlgorithm } from './proof-key.ts'
+export { createDpopNonces } from './nonce.ts'
+export type { DpopNonceOptions, DpopNonces } from './nonce.ts'
+export { createMemoryReplayStore, createRedisReplayStore } from './replay.ts'
+export type {
+  MemoryReplayStoreOptions,
+  RedisClient,
+  RedisReplayStoreOptions,
+  ReplayStore,
+} from './replay.ts'
+export { describeProtectedResource } from './metadata.ts'
+export type { ProtectedResource, ProtectedResourceOptions } from './metadata.ts'
 export type { ClaimsSchema, SchemaIssue, SchemaResult } from './schema.ts'
 export { fromAuthorization, fromBodyField, fromHeader, fromOneOf } from './extractors.ts'
 export type { FoundToken, RequestFacts, TokenExtractor } from './extractors.ts'
@@ -35,10 +53,12 @@ export type { Clock } from './clock.ts'
 export { IssuerError } from './errors.ts'
 export type {
   ClaimRefusal,
+  DpopProofPart,
   IssuerErrorCode,
   KeysUnavailable,
   Refusal,
   Result,
+  SenderRefusal,
   TokenPart,
   TokenRefusal,
 } from './errors.ts'
