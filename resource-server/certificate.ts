@@ -74,7 +74,7 @@ function decodeByteSequence(value: string): Buffer | undefined {
   return base64 === undefined ? undefined : Buffer.from(base64, 'base64')
 }
 
-const PEM = /^-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*$/
+const PEM = /^-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----\s*$/
 
 function decodeEscapedPem(value: string): Buffer | undefined {
   const [, base64] = PEM.exec(unescapeText(value)) ?? []
