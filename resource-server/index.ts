@@ -54,6 +54,7 @@ export { IssuerError } from './errors.ts'
 export type {
   ClaimRefusal,
   DpopProofPart,
+  IntrospectionUnavailable,
   IssuerErrorCode,
   KeysUnavailable,
   Refusal,

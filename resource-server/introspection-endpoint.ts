@@ -156,7 +156,7 @@ class RemoteEndpoint implements IntrospectionEndpoint {
     const before = this.#outage
     const now = this.#clock.monotonic()
     // Of many questions that fail together, the first one counts.
-    if (before === undefined || startedAt >= before.since) {
+    if (before === undefined || startedAt > before.since) {
       const count = before === undefined ? 0 : before.count + 1
       const backOffMs = Math.min(MAX_BACK_OFF_MS, FIRST_BACK_OFF_MS * 2 ** count)
       this.#source = undefined
