@@ -1,4 +1,5 @@
 import { createHmac, hash, sign } from 'node:crypto'
+import * as fc from 'fast-check'
 import { calculateJwkThumbprint, type JWK } from 'jose'
 import { describe, expect, test } from 'vitest'
 import {
@@ -559,6 +560,59 @@ test('a thousand keys and more are not too many', async () => {
     expect(await world.verify({ proof })).toMatchObject({ ok: true })
   }
   expect(await world.verify()).toMatchObject({ ok: true })
+})
+
+test('the example of RFC 9449 §7.1 is accepted, at its time', () => {
+  const proof = [
+    'eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUkl',
+    'DUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2',
+    'R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiJlMWozVl9iS2ljOC1MQUVCIiwiaHRtIjoiR0VUIiwiaHR1IjoiaHR',
+    '0cHM6Ly9yZXNvdXJjZS5leGFtcGxlLm9yZy9wcm90ZWN0ZWRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZ',
+    'lVIeU8ycjJaM0RaNTNFc05yV0JiMHhXWG9hTnk1OUlpS0NBcWtzbVFFbyJ9.2oW9RP35yRqzhrtNP86L-Ey71EOptxRimP',
+    'PToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA',
+  ].join('')
+  const clock = { ...createTurnableClock(), now: () => 1_562_262_618_000 }
+  const outcome = createDpopVerifier({ clock }).verify({
+    proof,
+    method: 'GET',
+    url: 'https://resource.example.org/protectedresource',
+    accessToken: 'Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU',
+    thumbprint: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I',
+  })
+  expect(outcome).toEqual({ ok: true, value: undefined })
+})
+
+describe('whatever the header holds', () => {
+  test('a good proof with a change is never accepted, and never too much', async () => {
+    const world = start()
+    const good = world.proof()
+    const change = fc.record({
+      position: fc.nat(good.length),
+      remove: fc.nat(3),
+      insert: fc.oneof(fc.stringMatching(/^[\w.-]{0,3}$/), fc.string({ maxLength: 3 })),
+    })
+    const property = fc.asyncProperty(change, async ({ position, remove, insert }) => {
+      const proof = good.slice(0, position) + insert + good.slice(position + remove)
+      fc.pre(proof !== good)
+      expect(await world.verify({ proof })).toMatchObject({
+        reason: { kind: 'invalid_dpop_proof' },
+      })
+    })
+    await fc.assert(property, { numRuns: 1000 })
+    expect(await world.verify({ proof: good })).toMatchObject({ ok: true })
+  })
+
+  test('signed claims of any kind are never too much', async () => {
+    const world = start()
+    const property = fc.asyncProperty(fc.jsonValue(), fc.jsonValue(), async (payload, jwk) => {
+      for (const head of [HEADER, { ...HEADER, jwk }]) {
+        const proof = signToken(client.key, JSON.stringify(payload), head)
+        const outcome = await world.verify({ proof })
+        expect(outcome).toMatchObject({ reason: { kind: 'invalid_dpop_proof' } })
+      }
+    })
+    await fc.assert(property, { numRuns: 100 })
+  })
 })
 
 describe('an option that cannot be right is refused:', () => {
