@@ -6,12 +6,21 @@ export function readEnvironment(): Environment {
   return process.env
 }
 
+/** RFC 7518 §3.2: as many bytes as the hash has. */
+const MIN_BYTES = { HS256: 32, HS512: 64 } as const
+
 /** Throws a `TypeError` that names the variable, never what is in it. */
-export function readSecret(name: string, environment: Environment): string {
-  const secret = environment[name]
-  // An empty one counts as not set.
-  if (secret === undefined || secret === '') {
-    throw new TypeError(`${name} is missing in the environment: set it to a random text`)
+export function readSecret(
+  name: string,
+  algorithm: keyof typeof MIN_BYTES,
+  environment: Environment,
+): string {
+  const { [name]: secret = '' } = environment
+  const minBytes = MIN_BYTES[algorithm]
+  if (Buffer.byteLength(secret) < minBytes) {
+    throw new TypeError(
+      `${name}: set it in the environment to a random text of at least ${minBytes} bytes for ${algorithm}`,
+    )
   }
   return secret
 }

@@ -48,15 +48,16 @@ function createSecretVerifier(
   {
     audience = ['billing.jwtgo.io'],
     'issuer-name': issuer = 'jwtgo.io',
-    algorithm = 'HS256',
+    algorithm: name = 'HS256',
   }: TokenValues,
   environment: Environment,
 ): Verifier {
+  const algorithm = readAlgorithm('--algorithm', name)
   return createSharedSecretVerifier({
     issuer,
     audience,
-    algorithm: readAlgorithm('--algorithm', algorithm),
-    secret: readSecret('SECRET_KEY', environment),
+    algorithm,
+    secret: readSecret('SECRET_KEY', algorithm, environment),
     requiredClaims: ['authorized'],
     subject: { claim: 'client', kind: 'service' },
   })
