@@ -21,6 +21,6 @@ const result = await autocannon({
 })
 const turn: Turn = {
   requests: result.requests.total,
-  failures: result.non2xx + result.errors + result.timeouts,
+  failures: result.non2xx + result.errors - result.timeouts,
 }
 console.log(JSON.stringify(turn))

@@ -42,13 +42,14 @@ export function judge({ laps, loops, memory, soak }: Measurements): readonly Ver
 }
 
 /**
- * The run shows by itself how far off it can be: as far as a middleware that does nothing is from 1.
- * Without one, nobody can say.
+ * The run shows by itself how far off it can be: as far as the median of a middleware that does nothing
+ * may be from 1. Without one, nobody can say.
  */
 export function findNoise({ results }: Lap): number {
   const noOp = results.get(NO_OP)
   if (noOp?.kind !== 'measured') return Number.POSITIVE_INFINITY
-  return Math.max(Math.abs(noOp.ratio.low - 1), Math.abs(noOp.ratio.high - 1))
+  const { surelyFrom, surelyTo } = noOp.ratio
+  return Math.max(Math.abs(surelyFrom - 1), Math.abs(surelyTo - 1))
 }
 
 function judgeRatio(lap: Lap): readonly Verdict[] {

@@ -14,7 +14,7 @@ export interface Options {
 }
 
 const USAGE =
-  'npm run bench -- resource-server [--rounds 7] [--seconds 1] [--soak MINUTES] [--only NAME,NAME]'
+  'npm run bench -- resource-server [--rounds 30] [--seconds 0.25] [--soak MINUTES] [--only NAME,NAME]'
 
 /** Or what is wrong with them. Bare Koa always takes part, since all are compared with it. */
 export function readOptions(args: readonly string[]): Options | string {
@@ -30,8 +30,8 @@ function parseOptions(args: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      rounds: { type: 'string', default: '7' },
-      seconds: { type: 'string', default: '1' },
+      rounds: { type: 'string', default: '30' },
+      seconds: { type: 'string', default: '0.25' },
       soak: { type: 'string' },
       only: { type: 'string' },
     },
@@ -44,7 +44,7 @@ function parseOptions(args: readonly string[]): Options {
   }
   return {
     rounds: readCount('--rounds', values.rounds),
-    seconds: readCount('--seconds', values.seconds),
+    seconds: readSeconds(values.seconds),
     soakMinutes: values.soak === undefined ? 0 : readCount('--soak', values.soak),
     contenders: CONTENDERS.filter(
       ({ name }, place) => place === 0 || (wanted?.includes(name) ?? true),
@@ -58,4 +58,12 @@ function readCount(option: string, text: string): number {
     throw new TypeError(`${option}: expected a whole number from 1 to 9999, not ${text}`)
   }
   return Number(text)
+}
+
+function readSeconds(text: string): number {
+  const seconds = Number(text)
+  if (!(seconds >= 0.1 && seconds <= 30)) {
+    throw new TypeError(`--seconds: expected 0.1 to 30, not ${text}`)
+  }
+  return seconds
 }

@@ -97,6 +97,7 @@ async function takeTurn(
   const { requests, failures } = await loader.run(runner.process.url, tokens, seconds)
   const after = await runner.process.readCpuTime()
   if (failures > 0) runner.failure = `${failures} of ${requests} answers were not 200`
+  if (requests === 0) runner.failure = 'no request was answered'
   runner.costs.push((after - before) / requests)
 }
 

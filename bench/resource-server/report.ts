@@ -179,7 +179,7 @@ function describeNoise(laps: readonly Lap[]): string {
   const all = laps.map(
     (lap) => `${lap.algorithm}, ${describeLoad(lap.load)} ±${findNoise(lap).toFixed(2)}`,
   )
-  return `The noise of this run is how far a middleware that does nothing is from 1.00: ${all.join('; ')}.`
+  return `The noise of this run is how far the median of a middleware that does nothing may be from 1.00 (19 times of 20): ${all.join('; ')}.`
 }
 
 function writeTable({ head, lines, notes }: Table): string {
