@@ -21,6 +21,7 @@ import {
   type Auth,
   type ClaimsSchema,
   type Decision,
+  type Protect,
   type ProtectOptions,
   type RoutePolicy,
   type SenderOptions,
@@ -71,9 +72,11 @@ async function start<Claims = AccessTokenClaims>(
     onDecision: (decision) => void decisions.push(decision),
     ...chosen,
   })
+  // `Claims` is known to be what the policy's schema makes of them by whoever calls this alone.
+  const guardWith = protect as (policy: RoutePolicy<Claims, Context>) => ReturnType<Protect>
   app
     .use(bodyParser({ enableTypes: ['json', 'form'] }))
-    .use(protect(policy))
+    .use(guardWith(policy))
     .use((ctx) => {
       ctx.body = { subject: ctx.state.auth.subject, claims: ctx.state.auth.claims }
     })
