@@ -542,7 +542,7 @@ describe('an issuer that cannot be asked', () => {
     expect(issuer.questions.map(({ url }) => url)).toEqual(['/introspect', '/introspect', '/new'])
   })
 
-  test.each<readonly [string, IntrospectionOptions['authorization']]>([
+  test.each<readonly [string, NonNullable<IntrospectionOptions['authorization']>]>([
     ['throws', () => Promise.reject(new Error('no token for us'))],
     ['answers nothing', () => ''],
     ['answers another header as well', () => 'Bearer x\r\nx-admin: 1'],
