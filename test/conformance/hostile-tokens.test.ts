@@ -97,10 +97,23 @@ describe('a hostile token is refused as invalid', () => {
     ['with a junk character after its signature', (w) => `${w.token()}!`, 'malformed'],
   ])('%s', async (_row, make, kind) => {
     await using world = await start()
-    const { status, headers } = await world.api.send(make(world))
-    expect(status).toBe(401)
-    expect(headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
-    expect(world.api.refusals).toMatchObject([{ kind }])
+    // The second time, a good token has been let in and is kept.
+    for (let time = 1; time <= 2; time += 1) {
+      const { status, headers } = await world.api.send(make(world))
+      expect(status).toBe(401)
+      expect(headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
+      expect(await world.api.status(world.token())).toBe(200)
+    }
+    expect(world.api.refusals).toMatchObject([{ kind }, { kind }])
+  })
+
+  test('with a twin of the signature of a token that is kept', async () => {
+    await using world = await start()
+    const good = world.token()
+    expect([await world.api.status(good), await world.api.status(good)]).toEqual([200, 200])
+    for (const bad of [twinOf(good), `${good}!`, `${good}=`, good.toLowerCase()]) {
+      expect(await world.api.status(bad)).toBe(401)
+    }
   })
 
   test('sent in the query, where no token is looked for', async () => {
@@ -186,5 +199,99 @@ describe('the issuer', () => {
     await world.clock.advance(5 * MINUTE)
     expect(await world.api.status(world.token())).toBe(401)
     expect(world.api.refusals).toMatchObject([{ kind: 'unknown_key' }])
+  })
+
+  test('that withdraws a key ends a token that is kept, on a connection that is open', async () => {
+    await using world = await start()
+    const token = world.token()
+    expect([await world.api.status(token), await world.api.status(token)]).toEqual([200, 200])
+    world.issuer.published.keys = [(await createKey('RS256')).jwk]
+    await world.clock.advance(5 * MINUTE)
+    expect([await world.api.status(token), await world.api.status(token)]).toEqual([401, 401])
+    expect(world.api.refusals).toMatchObject([{ kind: 'unknown_key' }, { kind: 'unknown_key' }])
+  })
+
+  test('that rotates its keys with notice stops no good token', async () => {
+    await using world = await start()
+    const next = await createKey('ES256')
+    const exp = inAnHour(world)
+    const old = world.token({ exp })
+    expect(await world.api.status(old)).toBe(200)
+    world.issuer.published.keys = [rsa.jwk, next.jwk]
+    await world.clock.advance(5 * MINUTE)
+    const young = signToken(next, world.issuer.claims({ exp }))
+    expect([await world.api.status(old), await world.api.status(young)]).toEqual([200, 200])
+    world.issuer.published.keys = [next.jwk]
+    await world.clock.advance(5 * MINUTE)
+    expect([await world.api.status(old), await world.api.status(young)]).toEqual([401, 200])
+    // Three in their time, and one because the old token's key might have been a new one.
+    expect(world.issuer.asked.get(KEYS_PATH)).toBe(4)
+  })
+
+  test('that rotates without notice is asked at once, by the first token of the new key', async () => {
+    await using world = await start()
+    const next = await createKey('ES256')
+    expect(await world.api.status(world.token())).toBe(200)
+    world.issuer.published.keys = [next.jwk]
+    const tokens = Array.from({ length: 20 }, () => signToken(next, world.issuer.claims()))
+    const statuses = await Promise.all(tokens.map((token) => world.api.status(token)))
+    expect(new Set(statuses)).toEqual(new Set([200]))
+    expect(world.issuer.asked.get(KEYS_PATH)).toBe(2)
+  })
+
+  test('that hangs at a cold start makes 503 after five seconds, for all who wait', async () => {
+    await using world = await start()
+    world.issuer.answers.set('*', hang)
+    const asked = world.issuer.nextRequest()
+    const waiting = [world.api.send(world.token()), world.api.send(world.token())]
+    await asked
+    await world.clock.advance(5000)
+    const answers = await Promise.all(waiting)
+    expect(answers.map(({ status }) => status)).toEqual([503, 503])
+    expect(answers.map(({ headers }) => headers.get('retry-after'))).toEqual(['5', '5'])
+    expect(await world.api.status(world.token())).toBe(503)
+    expect(world.issuer.asked.get(OIDC_PATH)).toBe(1)
+  })
+
+  test('that is away for an hour ends all trust in its keys, until it is back', async () => {
+    await using world = await start()
+    const token = world.token({ exp: inAnHour(world) + 3600 })
+    expect(await world.api.status(token)).toBe(200)
+    world.issuer.answers.set('*', fail(500))
+    await world.clock.advance(60 * MINUTE)
+    const { status, headers } = await world.api.send(token)
+    expect([status, headers.has('retry-after'), headers.has('www-authenticate')]).toEqual([
+      503,
+      true,
+      false,
+    ])
+    world.issuer.answers.clear()
+    await world.clock.advance(5000)
+    expect(await world.api.status(token)).toBe(200)
+  })
+})
+
+describe('a clock that is set', () => {
+  test('forward ends a token, and back makes it good again', async () => {
+    const turnable = createTurnableClock()
+    let wrong = 0
+    const clock = { ...turnable, now: () => turnable.now() + wrong }
+    await using issuer = await startIssuer(turnable, rsa)
+    await using api = await startApi({ issuer: issuer.url, clock })
+    const token = signToken(rsa, issuer.claims())
+    expect(await api.status(token)).toBe(200)
+    for (const [milliseconds, status] of [
+      [10 * MINUTE + 5000, 401],
+      [0, 200],
+      [-6000, 401],
+      [-5000, 200],
+      [-60 * MINUTE, 401],
+      [0, 200],
+    ] as const) {
+      wrong = milliseconds
+      expect(await api.status(token)).toBe(status)
+    }
+    // Not a fetch more: how old the keys are is not counted by the clock that is set.
+    expect(issuer.asked.get(KEYS_PATH)).toBe(1)
   })
 })
