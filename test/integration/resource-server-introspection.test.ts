@@ -258,6 +258,23 @@ describe('what was found good', () => {
     expect(verifier.state).toMatchObject([{ keptTokens: 0 }])
   })
 
+  test('is compared with the time of day again, which may have been set', async () => {
+    await using issuer = await startOpaqueIssuer()
+    let wrong = 0
+    const clock = { ...issuer.clock, now: () => issuer.clock.now() + wrong }
+    const verifier = issuer.verifier({ clock })
+    const token = issuer.issue()
+    const judgeAt = (milliseconds: number) => {
+      wrong = milliseconds
+      return judge(verifier, token)
+    }
+    expect(await judgeAt(0)).toBe('allowed')
+    expect(await judgeAt(3600 * SECOND)).toBe('expired')
+    expect(await judgeAt(-3600 * SECOND)).toBe('not_yet_valid')
+    expect(await judgeAt(0)).toBe('allowed')
+    expect(issuer.questions).toHaveLength(1)
+  })
+
   test('is not what was found bad, or could not be found out', async () => {
     await using issuer = await startOpaqueIssuer()
     const verifier = issuer.verifier()
