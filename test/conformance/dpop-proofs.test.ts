@@ -277,6 +277,20 @@ describe('a proof is refused although its key is known by then, and', () => {
     expect(await world.verify({ proof: make(world) })).toMatchObject({ reason: { part } })
   })
 
+  test('the token is another than the one that it is made for', async () => {
+    const world = await startWarm()
+    for (const accessToken of ['another', '', `${REQUEST.accessToken} `]) {
+      for (const proof of [world.proof(), world.proof({ claims: { ath: '' } })]) {
+        const outcome = await world.verify({ accessToken, proof })
+        expect(outcome).toMatchObject({ ok: false, reason: { part: 'ath' } })
+      }
+      const ath = hash('sha256', accessToken, 'base64url')
+      const proof = world.proof({ claims: { ath } })
+      expect(await world.verify({ proof })).toMatchObject({ reason: { part: 'ath' } })
+      expect(await world.verify()).toMatchObject({ ok: true })
+    }
+  })
+
   test('the token is bound to another key', async () => {
     const world = await startWarm()
     const outcome = await world.verify({ thumbprint: other.thumbprint })
