@@ -4,6 +4,7 @@ import type { Refusal } from './errors.ts'
 import { createGuardMaker, GUARD_OPTIONS, type GuardOptions } from './guard.ts'
 import { refuseUnknownOptions } from './options.ts'
 import type { RoutePolicy } from './policy.ts'
+import type { ClaimsSchema } from './schema.ts'
 import type { Verifier } from './token-verifier.ts'
 
 /** What `protect` puts into `ctx.state`. */
@@ -19,10 +20,16 @@ export interface ProtectOptions extends GuardOptions<Context> {
   readonly onRefusal?: (refusal: Refusal, ctx: Context) => void
 }
 
-/** Makes a middleware that lets only requests through that the policy allows. */
-export type Protect = <Claims = AccessTokenClaims>(
-  policy?: RoutePolicy<Claims, Context>,
-) => Middleware<AuthState<Claims>>
+/**
+ * Makes a middleware that lets only requests through that the policy allows. The claims have another
+ * type than RFC 9068's only where a schema has looked at them.
+ */
+export interface Protect {
+  <Claims>(
+    policy: RoutePolicy<Claims, Context> & { readonly claims: ClaimsSchema<Claims> },
+  ): Middleware<AuthState<Claims>>
+  (policy?: RoutePolicy<AccessTokenClaims, Context>): Middleware<AuthState>
+}
 
 /** Middlewares that say who may come in; `assertProtected` looks for them. */
 const DECLARED = new WeakSet<object>()
@@ -37,8 +44,8 @@ export function createProtect(verifier: Verifier, options: ProtectOptions = {}):
   const { onRefusal, ...guardOptions } = options
   refuseUnknownOptions('createProtect', options, [...GUARD_OPTIONS, 'onRefusal'])
   const createGuard = createGuardMaker<Context>(verifier, guardOptions)
-  return <Claims = AccessTokenClaims>(policy: RoutePolicy<Claims, Context> = {}) => {
-    const guard = createGuard(policy)
+  return <Claims>(policy?: RoutePolicy<Claims, Context>) => {
+    const guard = createGuard(policy ?? {})
     const middleware: Middleware<AuthState<Claims>> = async (ctx, next) => {
       const { method, url, rawHeaders, headers, socket } = ctx.req
       const { originalUrl, request } = ctx
