@@ -75,10 +75,7 @@ export async function packPackage(folder: string, to: string): Promise<string> {
 }
 
 /** The manifest of what is published. Pure. */
-export function describePublished(
-  manifest: Manifest,
-  node: string,
-): Readonly<Record<string, unknown>> {
+function describePublished(manifest: Manifest, node: string): Readonly<Record<string, unknown>> {
   const kept = Object.entries(manifest).filter(([member]) => KEPT.includes(member))
   const exported = Object.entries(manifest.exports).map(([subpath, file]) => {
     const stem = `./${path.posix.join(EMITTED, file.replace(/\.ts$/, ''))}`

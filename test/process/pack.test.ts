@@ -124,3 +124,166 @@ describe('the tarball', () => {
     expect((await readFile(again)).equals(await readFile(tarball))).toBe(true)
   })
 })
+
+/** Asks the issuer in its argument, and prints what it made of the tokens after it. */
+const CONSUMER = `
+const [issuer, audience, good, foreign] = process.argv.slice(2)
+const verifier = createVerifier({ issuer, audience })
+const guard = createGuard(verifier, { scope: 'notes:delete' })
+const rawHeaders = ['Authorization', 'Bearer ' + good]
+const facts = { method: 'GET', url: '/', rawHeaders, headers: {}, socket: {} }
+verifier.verify(good).then(async (accepted) => {
+  const refused = await verifier.verify(foreign)
+  const { answer } = await guard.decide(facts)
+  console.log(JSON.stringify({
+    subject: accepted.value?.subject,
+    reason: refused.reason?.kind,
+    status: answer?.status,
+    protect: typeof createProtect(verifier)(),
+  }))
+  await verifier[Symbol.asyncDispose]()
+})
+`
+const NAMES = '{ createGuard, createProtect, createVerifier }'
+const MODULE = `import ${NAMES} from '${NAME}'\n${CONSUMER}`
+const COMMON = `const ${NAMES} = require('${NAME}')\n${CONSUMER}`
+
+interface FoundNode {
+  readonly command: string
+  readonly version: string
+}
+
+/** Our own Node, and the machine's where that is another one. */
+function listNodes(): FoundNode[] {
+  const folders = (readEnvironment()['PATH'] ?? '').split(path.delimiter)
+  const foreign = folders.filter((entry) => !entry.includes('node_modules'))
+  const commands = [process.execPath, ...foreign.map((entry) => path.resolve(entry, 'node'))]
+  const found = commands.flatMap((command) => {
+    const { stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' })
+    const version = /^v(\d+\.\d+\.\d+)/.exec(stdout ?? '')?.[1]
+    return version === undefined ? [] : [{ command, version }]
+  })
+  return [...new Map(found.toReversed().map((node) => [node.version, node])).values()]
+}
+
+/** Whether it is what the manifest asks for. */
+function isNewEnough({ version }: FoundNode): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  return major > 20 || (major === 20 && minor >= 19)
+}
+
+describe('an empty project', () => {
+  test('gets the package and jose, and no more', async () => {
+    const lock = path.join(project, 'node_modules/.package-lock.json')
+    const { packages } = await readJson<{ packages: Record<string, unknown> }>(lock)
+    expect(Object.keys(packages).toSorted()).toEqual([`node_modules/${NAME}`, 'node_modules/jose'])
+    const folders = await readdir(path.join(project, 'node_modules'))
+    expect(folders.filter((name) => !name.startsWith('.')).toSorted()).toEqual([
+      '@portreeve',
+      'jose',
+    ])
+  })
+
+  describe.each(listNodes())('under Node $version', (node) => {
+    test.for([
+      { kind: 'a module', file: 'consumer.mjs', text: MODULE },
+      { kind: 'a script that requires it', file: 'consumer.cjs', text: COMMON },
+    ])('checks a token from $kind', async ({ file, text }, { skip }) => {
+      skip(!isNewEnough(node), `Node ${node.version} is older than the package asks for`)
+      await writeFile(path.join(project, file), text)
+      const key = await createKey('ES256')
+      await using issuer = await startIssuer(systemClock, key)
+      const good = signToken(key, issuer.claims())
+      const foreign = signToken(key, issuer.claims({ aud: 'https://other.example/' }))
+      const args = [file, issuer.url, API, good, foreign]
+      const { stdout } = await run(node.command, args, { cwd: project, timeout: 30_000 })
+      expect(JSON.parse(stdout)).toEqual({
+        subject: 'acc_alice',
+        reason: 'wrong_audience',
+        status: 403,
+        protect: 'function',
+      })
+    })
+  })
+})
+
+/** An application with types of everything. */
+const APPLICATION = `
+import { createProtect, createVerifier, type ClaimsSchema } from '${NAME}'
+import Koa from 'koa'
+
+declare const schema: ClaimsSchema<{ readonly tenant: string }>
+const verifier = createVerifier({ issuer: 'https://login.example', audience: 'https://a.example/' })
+const protect = createProtect(verifier, { onRefusal: (refusal, ctx) => ctx.set('X', refusal.kind) })
+new Koa().use(protect({ scope: 'notes:read', claims: schema })).use((ctx) => {
+  const tenant: string = ctx.state.auth.claims.tenant
+  // @ts-expect-error: not in the schema.
+  const other: string = ctx.state.auth.claims.other
+  ctx.body = { tenant, other }
+})
+// @ts-expect-error: misspelt.
+protect({ scopes: 'notes:read' })
+`
+
+/** One that has never heard of Koa. */
+const LIBRARY = `
+import { createGuard, createVerifier } from '${NAME}'
+import { createServer } from 'node:http'
+
+const verifier = createVerifier({ issuer: 'https://login.example', audience: 'https://a.example/' })
+const guard = createGuard(verifier, { scope: 'notes:read' })
+createServer(async (request, response) => {
+  const decision = await guard.decide(request, undefined)
+  if (decision.ok) response.end(decision.value.subject satisfies string)
+  else response.writeHead(decision.answer.status, decision.answer.headers).end(decision.reason.kind)
+})
+// @ts-expect-error: an issuer without an audience.
+createVerifier({ issuer: 'https://login.example' })
+`
+
+const RESOLUTIONS = [
+  { module: 'nodenext', moduleResolution: 'nodenext' },
+  { module: 'esnext', moduleResolution: 'bundler' },
+]
+
+/** What tsc says of this source in a project with the package and these packages of types. */
+async function compile(
+  source: string,
+  types: readonly string[],
+  compilerOptions: Readonly<Record<string, unknown>>,
+): Promise<string> {
+  using other = makeFolder()
+  const modules = other.file('node_modules')
+  await cp(path.join(project, 'node_modules'), modules, { recursive: true })
+  await mkdir(path.join(modules, '@types'))
+  for (const name of types) {
+    const target = await realpath(path.join(ROOT, 'node_modules/@types', name))
+    await symlink(target, path.join(modules, '@types', name))
+  }
+  await writeFile(other.file('package.json'), JSON.stringify({ type: 'module' }))
+  await writeFile(other.file('consumer.ts'), source)
+  const options = { target: 'es2023', strict: true, noEmit: true, types: ['node'] }
+  const config = { compilerOptions: { ...options, ...compilerOptions }, files: ['consumer.ts'] }
+  await writeFile(other.file('tsconfig.json'), JSON.stringify(config))
+  const tsc = path.join(ROOT, 'node_modules/.bin/tsc')
+  const { stdout } = await run(tsc, ['-p', other.path]).catch((error: { stdout: string }) => error)
+  return stdout
+}
+
+describe.each(RESOLUTIONS)('a project in TypeScript, resolving as $moduleResolution', (options) => {
+  test('has typed claims behind Koa, and finds nothing wrong in our declarations', async () => {
+    const strictest = { ...options, exactOptionalPropertyTypes: true, skipLibCheck: false }
+    expect(await compile(APPLICATION, ['node', 'koa'], strictest)).toBe('')
+  })
+
+  test('needs nothing of Koa where it does not use it', async () => {
+    expect(await compile(LIBRARY, ['node'], { ...options, skipLibCheck: true })).toBe('')
+  })
+
+  test('is told what is wrong', async () => {
+    const wrong = APPLICATION.replaceAll(/^ *\/\/ @ts-expect-error.*$/gm, '')
+    const told = await compile(wrong, ['node', 'koa'], options)
+    expect(told.match(/error TS\d+/g)).toEqual(['error TS2339', 'error TS2769'])
+    expect(told).toContain("Did you mean to write 'scope'?")
+  })
+})
