@@ -151,9 +151,15 @@ async function main(): Promise<void> {
       `usage: node tools/pack.ts ${Object.keys(PACKABLE).join('|')} [--to FOLDER]`,
     )
   }
-  console.log(
-    await packPackage(folder, values.to ?? (await mkdtemp(path.join(tmpdir(), 'portreeve-')))),
-  )
+  const to = values.to ?? (await mkdtemp(path.join(tmpdir(), 'portreeve-')))
+  console.log(await packPackage(folder, to))
 }
 
-if (import.meta.main) await main()
+if (import.meta.main) {
+  try {
+    await main()
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error)
+    process.exitCode = 1
+  }
+}

@@ -11,10 +11,13 @@ import { listImports } from '../../tools/check-imports.ts'
 import { packPackage } from '../../tools/pack.ts'
 import { makeFolder } from '../support/folder.ts'
 import { API, createKey, signToken, startIssuer } from '../support/issuer.ts'
+import { startProgram } from '../support/program.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const NAME = '@portreeve/resource-server'
 const PATIENCE = 120_000
+/** A program that runs npm has to find it. */
+const WITH_NPM = { environment: { PATH: readEnvironment()['PATH'] ?? '' } }
 
 const run = promisify(execFile)
 const folder = makeFolder()
@@ -119,9 +122,30 @@ describe('the tarball', () => {
     ])
   })
 
-  test('is the same, byte for byte, when it is packed again', async () => {
-    const again = await packPackage('resource-server', folder.file('again'))
-    expect((await readFile(again)).equals(await readFile(tarball))).toBe(true)
+  test('is the same, byte for byte, by the command, which leaves nothing else behind', async () => {
+    const source = path.join(ROOT, 'resource-server')
+    const before = await readdir(source)
+    const to = folder.file('again')
+    await using program = startProgram('tools/pack.ts', ['resource-server', '--to', to], WITH_NPM)
+    const { code, stdout, stderr } = await program.ended
+    expect([code, stderr]).toEqual([0, ''])
+    expect(path.dirname(stdout.trim())).toBe(to)
+    expect((await readFile(stdout.trim())).equals(await readFile(tarball))).toBe(true)
+    expect(await readdir(source)).toEqual(before)
+    expect(await readdir(to)).toHaveLength(1)
+  })
+
+  test.each([
+    ['nothing', [], 'usage: node tools/pack.ts resource-server [--to FOLDER]'],
+    ['what is not published', ['client-demo'], 'expected one of resource-server, not client-demo'],
+    [
+      'two',
+      ['resource-server', 'bench'],
+      'usage: node tools/pack.ts resource-server [--to FOLDER]',
+    ],
+  ])('is not made of %s', async (_kind, args, message) => {
+    await using program = startProgram('tools/pack.ts', args)
+    expect(await program.ended).toMatchObject({ code: 1, stdout: '', stderr: `${message}\n` })
   })
 })
 
