@@ -91,8 +91,12 @@ describe('/healthcheck', () => {
 describe('/api/v3', () => {
   const secret = (...args: readonly string[]) => curl(...args, `${hello.url}/api/v3/secret`)
   const inBody = (token: unknown) => [
-    ...['-X', 'GET', '-H', 'Content-Type: application/json'],
-    ...['-d', JSON.stringify({ token })],
+    '-X',
+    'GET',
+    '-H',
+    'Content-Type: application/json',
+    '-d',
+    JSON.stringify({ token }),
   ]
 
   test('says hello to everybody', async () => {

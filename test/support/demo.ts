@@ -24,15 +24,15 @@ export async function startDemo(
   return { ...program, url: (JSON.parse(line) as { url: string }).url }
 }
 
-/** A token that is signed with a secret. Nothing is wrong with it but what `header` and `claims` say. */
+/** A token that is signed with a secret. Nothing is wrong with it but what `claims` say. */
 export function signWithSecret(
   secret: string,
   claims: Readonly<Record<string, unknown>>,
-  header: Readonly<Record<string, unknown>> = {},
+  { alg = 'HS256' }: { readonly alg?: string } = {},
 ): string {
-  const full = { alg: 'HS256', typ: 'JWT', ...header }
+  const full = { alg, typ: 'JWT' }
   const input = `${encode(full)}.${encode({ ...claims })}`
-  const hash = `sha${String(full.alg).slice(2)}`
+  const hash = `sha${alg.slice(2)}`
   return `${input}.${createHmac(hash, secret).update(input).digest('base64url')}`
 }
 
