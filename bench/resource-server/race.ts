@@ -10,7 +10,7 @@ import type { Algorithm } from './setup.ts'
 export type Load = (typeof LOADS)[number]
 
 export const LOADS = [1, 1000] as const
-const WARM_UP_SECONDS = 2
+const WARM_UP_SECONDS = 3
 
 /** One contender with tokens of one algorithm under one load. */
 export type Result =

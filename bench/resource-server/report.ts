@@ -165,7 +165,7 @@ ${describeMemory(measurements).join('\n\n')}
 ## How it is measured
 
 - Each contender is a process of its own; ${circumstances.cores}. ${circumstances.loader} sends requests over ${CONNECTIONS} connections kept alive, as fast as answers come. Node ${process.versions.node}, ${process.platform} ${process.arch}, ${availableParallelism()} cores; load of the machine at the start ${circumstances.loadAtStart.toFixed(1)}.
-- The contenders take turns of ${circumstances.seconds} s, round by round and in changing order, after a warm-up of 2 s. What counts is the time that all threads of the process were on a core, so what else the machine does disturbs less than it would a count of requests.
+- The contenders take turns of ${circumstances.seconds} s, round by round and in changing order, after a warm-up of 3 s. What counts is the time that all threads of the process were on a core, so what else the machine does disturbs less than it would a count of requests.
 - The issuer publishes a key set with two keys and its metadata over HTTP on loopback. Each contender is set up as its README advises, with issuer, audience and algorithm, and checks a scope in its handler; all give the same JSON; the token is sent to every one, bare Koa too. Before it is measured, each must let a good token through and refuse a forged one and one without the scope.
 - With 1000 tokens in rotation no connection sees a token twice in a row.
 - The loops run in one process, ${circumstances.cores.startsWith('not') ? 'unpinned' : 'on core 0'}, side by side in 31 rounds.
