@@ -9,7 +9,12 @@ import { toEngineError } from './errors.ts'
 import type { EnginePages } from './interaction.ts'
 import { readEndedSession } from './internals.ts'
 import type { ModelStore, ModelWrite } from './model-store.ts'
-import { forgetInteraction, isOwnInteraction, rememberInteraction } from './own-interactions.ts'
+import {
+  forgetInteraction,
+  forgetInteractions,
+  isOwnInteraction,
+  rememberInteraction,
+} from './own-interactions.ts'
 import { collectLateWrites, collectWrites } from './unit-of-work.ts'
 
 type Next = () => Promise<unknown>
@@ -327,6 +332,8 @@ function createSignOut({ models, events }: EngineMiddlewareCollaborators): Engin
     const end = ended === undefined ? [] : [{ kind: 'end-session', ...ended } as const]
     await models.apply([...writes, ...end])
     if (ended === undefined) return
+    // Who becomes somebody else signs out in between, and goes on.
+    forgetInteractions(ctx, /\/auth\/([\w-]+)(?:\?|$)/.exec(ctx.response.get('location'))?.[1])
     events.signedOut({
       accountId: ctx.oidc.session?.accountId,
       clientId: ctx.oidc.client?.clientId,
