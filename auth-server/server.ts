@@ -22,7 +22,7 @@ import { createPages } from './interactions/pages.ts'
 import { createInteractionRoutes } from './interactions/routes.ts'
 import { createKeyRingSource } from './keys/keyring.ts'
 import { createMissingKeys } from './keys/rotation.ts'
-import { readRootKey, warnOfReaders } from './keys/root-key.ts'
+import { createRootKey, readRootKey, warnOfReaders } from './keys/root-key.ts'
 import { readSealKey } from './keys/seal-key.ts'
 import { deriveKey } from './keys/seal.ts'
 import { tendKeys } from './keys/upkeep.ts'
@@ -77,13 +77,14 @@ export async function createAuthServer(
   const clock = overrides.clock ?? systemClock
   const log = overrides.log ?? createLog(config.log.level)
   await using cleanUp = new AsyncDisposableStack()
-  const rootKey = await readRootKey(loaded, log)
-  const sealKey = await readSealKey(loaded)
+  const foundKey = await readRootKey(loaded, log)
   const { encryptionKey } = config.keys
   if (encryptionKey && 'file' in encryptionKey) await warnOfReaders(encryptionKey.file, log)
   const metrics = cleanUp.use(await openMetrics(config.metrics, log))
   const redis = config.redis && { url: config.redis.url, log }
   const stores = cleanUp.use(await openStores(config.database.url, clock, { redis }))
+  const rootKey = foundKey ?? (await createRootKey(loaded, stores))
+  const sealKey = await readSealKey(loaded)
   const key = createAuditKey(deriveKey(rootKey, 'audit'))
   await requireSameKey(stores.audit, key)
   const meter = metrics?.metrics.audit

@@ -33,7 +33,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
       const hasher = createPasswordHasher({ concurrency, queue })
       const { clock } = world
       const log = createLog('silent')
-      const audited = createAuditedCommand(loaded, stores.audit, { clock, log })
+      const audited = createAuditedCommand(loaded, stores, { clock, log })
       const collaborators = {
         accounts: audited.guard(stores.accounts),
         clients: audited.guard(stores.clients),
