@@ -1,10 +1,4 @@
-import {
-  createAuditKey,
-  requireSameKey,
-  type AuditEvent,
-  type AuditKey,
-  type AuditStore,
-} from '../audit/audit.ts'
+import { createAuditKey, requireSameKey, type AuditEvent, type AuditKey } from '../audit/audit.ts'
 import { createAuditRecorder, type AuditRecorder } from '../audit/recorder.ts'
 import type { Clock } from '../clock.ts'
 import type { LoadedConfig } from '../config/load.ts'

@@ -148,6 +148,20 @@ test('names the variable that a mistake came from', async () => {
   ])
 })
 
+test.each([
+  ['{"log":{"level":"info"}}', { PORT: 'high' }, /^One mistake in the variable PORT:\n/],
+  ['{}', { PORT: 'high', REDIS_URL: 'x' }, /^2 mistakes in the variables PORT, REDIS_URL:\n/],
+  [
+    '{"lisen":1}',
+    { ISSUER: 'x' },
+    /^2 mistakes in \/.*\/portreeve\.config\.json and the variable ISSUER:\n/,
+  ],
+  ['{"lisen":1}', { PORT: '80' }, /^One mistake in \/.*\/portreeve\.config\.json:\n/],
+])('says at the top whether to look into %s or at %j', async (text, environment, heading) => {
+  await using place = await makeFolder({ 'portreeve.config.json': text })
+  await expect(place.load({ environment })).rejects.toThrow(heading)
+})
+
 test('takes relative paths of the file from its folder, those of DATABASE_URL from here', async () => {
   const text = JSON.stringify({
     database: { url: 'sqlite:data/p.sqlite' },

@@ -97,14 +97,31 @@ export function misconfigured(
   sources: ReadonlyMap<string, string> = new Map(),
 ): PortreeveError {
   const count = mistakes.length === 1 ? 'One mistake' : `${mistakes.length} mistakes`
-  const lines = mistakes.map(({ path: at, message }) => {
+  const named = mistakes.map(({ path: at, message }) => {
     const where = formatPath(at)
-    const variable = sources.get(where)
+    return { where, variable: sources.get(where), message }
+  })
+  const lines = named.map(({ where, variable, message }) => {
     const label = variable === undefined || variable === where ? where : `${variable} (${where})`
     return label === '' ? `  ${message}` : `  ${label}: ${message}`
   })
-  const text = [`${count} in ${file ?? 'the configuration'}:`, ...lines].join('\n')
+  const places = namePlaces(
+    named.map(({ variable }) => variable),
+    file,
+  )
+  const text = [`${count} in ${places}:`, ...lines].join('\n')
   return new PortreeveError('misconfigured', text, { cause: { mistakes } })
+}
+
+/** Where somebody has to look: the file alone would send them to the wrong place. */
+function namePlaces(
+  variables: readonly (string | undefined)[],
+  file = 'the configuration',
+): string {
+  const names = [...new Set(variables.filter((name) => name !== undefined))]
+  if (names.length === 0) return file
+  const ofEnvironment = `the variable${names.length === 1 ? '' : 's'} ${names.join(', ')}`
+  return variables.includes(undefined) ? `${file} and ${ofEnvironment}` : ofEnvironment
 }
 
 function findFile(folder: string, named: string | undefined): string | undefined {

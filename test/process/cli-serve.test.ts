@@ -28,7 +28,7 @@ async function serve(
 /** Every command is a process of its own. */
 const PATIENCE = { timeout: 120_000 }
 
-function change(database: string, statement: string): void {
+function alter(database: string, statement: string): void {
   using connection = new DatabaseSync(database)
   connection.exec(statement)
 }
@@ -129,7 +129,7 @@ describe('portreeve serve refuses', PATIENCE, () => {
     const file = folder.file('portreeve.key')
     const key = readFileSync(file)
     rmSync(file)
-    change(folder.file('portreeve.sqlite'), statement)
+    alter(folder.file('portreeve.sqlite'), statement)
     for (const args of [['serve'], ['users', 'add', 'ann', '--no-password']]) {
       const { code, stdout, stderr } = await runProgram(args, { folder: folder.path })
       expect([code, stdout]).toEqual([1, ''])
