@@ -72,6 +72,25 @@ test('refuses to choose between two files', async () => {
 })
 
 test.each([
+  ['{\n  "a": "x,}",\n  "b": 1,\n}', 'line 3 column 9'],
+  ['{"a": [1, 2,\n\n ]}', 'line 1 column 12'],
+  ['{"a\\",]": [{},]}', 'line 1 column 15'],
+])('points at the comma after the last entry of %j', async (text, where) => {
+  await using place = await makeFolder({ 'portreeve.config.json': text })
+  await expect(place.load()).rejects.toThrow(
+    `portreeve.config.json is no JSON: at ${where} a comma comes before } or ], where JSON allows none.`,
+  )
+})
+
+test.each(['{"a": "b,]"', '{"a": ",}', '{"a" ,"b,}": 1}'])(
+  'points at no comma that is right, or in a text: %s',
+  async (text) => {
+    await using place = await makeFolder({ 'portreeve.config.json': text })
+    await expect(place.load()).rejects.toThrow(/is no JSON(?:: see line \d+ column \d+)?\.$/)
+  },
+)
+
+test.each([
   ['a file that is not there', 'none.json', /There is no configuration file at .*none\.json/],
   ['a file of another kind', 'a.yaml', /expected \.ts, \.js or \.json/],
   ['a module without a configuration', 'a.ts', /exports no configuration/],

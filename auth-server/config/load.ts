@@ -162,10 +162,27 @@ async function readJson(file: string): Promise<unknown> {
   try {
     return JSON.parse(text.replace(/^\uFEFF/, '')) as unknown
   } catch (cause) {
-    const place = /line \d+ column \d+/.exec(String(cause))?.[0]
-    const message = `${file} is no JSON${place === undefined ? '' : `: see ${place}`}.`
-    throw new PortreeveError('misconfigured', message)
+    throw new PortreeveError('misconfigured', `${file} is no JSON${explainNoJson(text, cause)}.`)
   }
+}
+
+function explainNoJson(text: string, cause: unknown): string {
+  const place = /line \d+ column \d+/.exec(String(cause))?.[0]
+  const comma = findLastComma(text)
+  if (comma !== undefined)
+    return `: at ${comma} a comma comes before } or ], where JSON allows none`
+  return place === undefined ? '' : `: see ${place}`
+}
+
+/** A comma after the last entry, as JavaScript allows it, is what people write most often. */
+function findLastComma(text: string): string | undefined {
+  // Texts are passed over whole: what is in them is none.
+  for (const { 0: found, index } of text.matchAll(/"(?:[^"\\]|\\.)*(?:"|$)|,(?=\s*[}\]])/gs)) {
+    if (found !== ',') continue
+    const lines = text.slice(0, index + 1).split('\n')
+    return `line ${lines.length} column ${lines.at(-1)?.length ?? 0}`
+  }
+  return undefined
 }
 
 async function importConfig(file: string): Promise<unknown> {
