@@ -74,7 +74,7 @@ test('refuses to choose between two files', async () => {
 test.each([
   ['{\n  "a": "x,}",\n  "b": 1,\n}', 'line 3 column 9'],
   ['{"a": [1, 2,\n\n ]}', 'line 1 column 12'],
-  ['{"a\\",]": [{},]}', 'line 1 column 15'],
+  ['{"a\\",]": [{},]}', 'line 1 column 14'],
 ])('points at the comma after the last entry of %j', async (text, where) => {
   await using place = await makeFolder({ 'portreeve.config.json': text })
   await expect(place.load()).rejects.toThrow(
