@@ -79,14 +79,21 @@ function createModelAdapter(
     return successor !== undefined && successor.consumedAt === undefined
   }
 
+  /** What was to be settled may turn out to be over. */
+  const findSettled = async (key: string) => {
+    const row = await models.find(model, key)
+    if (row?.replaces === undefined) return row
+    await change({ kind: 'settle', key })
+    return models.find(model, key)
+  }
+
   return {
     async find(id) {
       // A grant's identifier never comes from outside; any other that looks like a row key is a
       // stolen hash shown as if it were the token.
       if (id.length > MAX_ID_LENGTH || (isForged(id) && model !== 'Grant')) return undefined
-      const row = await models.find(model, identifiers.key(model, id))
+      const row = await findSettled(identifiers.key(model, id))
       if (!row) return undefined
-      if (row.replaces !== undefined) await change({ kind: 'settle', key: row.key })
       const hidden = row.consumedAt !== undefined && (await isRetry(id, row.consumedAt))
       const payload = toPayload(model, row, id, hidden)
       if (model !== 'Grant') return payload

@@ -118,6 +118,7 @@ async function apply(
   const puts = new Map(writes.filter(isSessionPut).map((put) => [put.key, put]))
   const known = await listKnown(sql, [...puts.keys()])
   for (const put of puts.values()) if (!known.has(put.key)) await setSession(collaborators, put)
+  const settled = await listSettled(sql, writes)
   const changes: SessionChanges = new Map()
   const result = await sql.applyNoting(writes.filter(isLasting).map(keepWhatHangs), changes)
   for (const put of puts.values()) {
@@ -126,10 +127,51 @@ async function apply(
     await setSession(collaborators, put, { condition: 'XX' })
   }
   const unwritten = [...puts.keys()].filter((key) => !known.has(key) && !changes.has(key))
-  const removed = [...changes.keys()].filter((key) => changes.get(key) === 'removed')
+  const replaced = new Set(settled.map((one) => one.replaced))
+  const removed = [...changes.keys()].filter(
+    (key) => changes.get(key) === 'removed' && !replaced.has(key),
+  )
   await removeKeys(collaborators, [...unwritten, ...removed])
+  for (const one of settled) {
+    if (changes.get(one.replaced) === 'removed') await endIfDeleted(collaborators, one)
+  }
   if (result.outcome === 'applied') await applyEphemeral(collaborators, writes)
   return result
+}
+
+interface Settled {
+  readonly uid: string
+  /** The key that the session had before. */
+  readonly replaced: string
+  readonly expiresAt: number
+}
+
+async function listSettled(sql: ModelStore, writes: readonly ModelWrite[]): Promise<Settled[]> {
+  const settled = writes.flatMap((write) => (write.kind === 'settle' ? [write.key] : []))
+  const rows = await Promise.all(
+    settled.map(async (key) => {
+      const { replaces = '', payload } = (await sql.find('Session', key)) ?? {}
+      const replaced = await sql.find('Session', replaces)
+      if (!replaced || !isInRedis(replaced)) return []
+      const { expiresAt = Number.POSITIVE_INFINITY } = replaced
+      return [{ uid: String(payload?.['uid']), replaced: replaces, expiresAt }]
+    }),
+  )
+  return rows.flat()
+}
+
+/**
+ * Removing the row was the mark that the key is ours to remove. If that was gone before, somebody has
+ * deleted it by hand, and it was the same session.
+ */
+async function endIfDeleted(
+  collaborators: RedisModelCollaborators,
+  { uid, replaced, expiresAt }: Settled,
+): Promise<void> {
+  const { redis, clock } = collaborators
+  const removed = await redis.run((client) => client.unlink(SESSION_PREFIX + replaced))
+  if (removed === 1 || expiresAt <= clock.now()) return
+  await apply(collaborators, [{ kind: 'end-session', uid, reason: 'session_deleted' }])
 }
 
 function isSessionPut(write: ModelWrite): write is Put {
