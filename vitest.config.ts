@@ -28,7 +28,6 @@ const config: ViteUserConfig = defineConfig({
           include: ['test/process/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          fileParallelism: false,
         },
       },
       {
