@@ -176,11 +176,11 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
       }),
     ],
     [
-      { kind: 'key', action: 'added', id: 'kid', by: 'server' },
+      { kind: 'key', action: 'added', id: 'kid', algorithm: 'ES256', by: 'server' },
       changedObject('key', 'server', {
         accountId: undefined,
         clientId: undefined,
-        facts: { kind: 'key', action: 'added', id: 'kid' },
+        facts: { kind: 'key', action: 'added', id: 'kid', algorithm: 'ES256' },
       }),
     ],
   ],

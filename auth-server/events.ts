@@ -38,6 +38,8 @@ export interface Events {
     kind: 'user' | 'client' | 'key'
     action: string
     id: string
+    /** Of a key. */
+    algorithm?: string | undefined
     by: 'file' | 'operator' | 'server'
   }): void
 }
@@ -207,11 +209,11 @@ export const TREATMENTS: Treatments = {
     event: 'object_changed',
     level: 'info',
     labels: { kind: ({ kind }) => kind, by: ({ by }) => by },
-    audit: ({ kind, action, id, by }) => ({
+    audit: ({ kind, action, id, algorithm, by }) => ({
       by,
       accountId: kind === 'user' ? id : undefined,
       clientId: kind === 'client' ? id : undefined,
-      facts: { kind, action, id },
+      facts: { kind, action, id, algorithm },
     }),
   },
 }
