@@ -12,12 +12,12 @@ import { addBackupCommands } from './backup.ts'
 import { addClientCommands } from './clients.ts'
 import type { Cli, DatabaseUse } from './command.ts'
 import { addKeyCommands } from './keys.ts'
-import { DONE, printFailure, printReport } from './report.ts'
+import { DONE, formatError, printFailure, printReport } from './report.ts'
 import { addServeCommand } from './serve.ts'
-import { createStyle, tame, toJson } from './style.ts'
+import { tame, toJson } from './style.ts'
 import { addTransferCommands } from './transfer.ts'
 import { addUserCommands } from './users.ts'
-import { wantsColours, type World } from './world.ts'
+import { styleFor, wantsColours, type World } from './world.ts'
 
 /** Runs one command line; `argv` is without the program. Answers the exit code: 0, 1 or 2. */
 export async function runCli(argv: readonly string[], world: World): Promise<number> {
@@ -58,7 +58,9 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
   addBackupCommands(program, cli)
   addTransferCommands(program, cli)
   try {
-    await program.parseAsync(argv, { from: 'user' })
+    await program.parseAsync(namesNothing(program, argv) ? withoutHelp(argv) : argv, {
+      from: 'user',
+    })
     return DONE
   } catch (error) {
     return printFailure(world, error, asJson)
@@ -71,7 +73,6 @@ function createProgram(world: World, asJson: boolean): Command {
     .description('An OAuth 2 / OpenID Connect authorization server that returns JWT access tokens.')
     .version(version)
     .exitOverride()
-    .showHelpAfterError(asJson ? false : 'Add --help to see how it is used.')
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),
@@ -79,8 +80,7 @@ function createProgram(world: World, asJson: boolean): Command {
       getErrHasColors: () => wantsColours(stderr, environment),
       outputError(text, write) {
         const message = tame(text.trim().replace(/^error: /, ''))
-        const style = createStyle(wantsColours(stderr, environment))
-        const inWords = `${style.alert('error:')} ${message}`
+        const inWords = formatError(message, styleFor(stderr, environment))
         write(`${asJson ? toJson({ error: { code: 'usage', message } }) : inWords}\n`)
       },
     })
@@ -89,6 +89,25 @@ function createProgram(world: World, asJson: boolean): Command {
       // Rather narrow columns than words that the terminal breaks.
       minWidthToWrap: 12,
     })
+}
+
+const HELP_FLAGS = ['-h', '--help']
+
+/** Whether a command is asked for that is not there. */
+function namesNothing(program: Command, argv: readonly string[]): boolean {
+  let command = program
+  for (const word of argv) {
+    if (command.commands.length === 0 || word.startsWith('-') || word === 'help') return false
+    const next = command.commands.find((known) => known.name() === word)
+    if (!next) return true
+    command = next
+  }
+  return false
+}
+
+/** For an unknown command commander would show the help of the known ones, as if that had been asked. */
+function withoutHelp(argv: readonly string[]): string[] {
+  return argv.filter((word) => !HELP_FLAGS.includes(word))
 }
 
 /** Reading from a wrong folder would otherwise make an empty database there, and find nothing. */
