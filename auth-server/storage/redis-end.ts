@@ -1,4 +1,4 @@
-import type { Logger } from '../log.ts'
+import type { Events } from '../events.ts'
 import type { ModelStore, StoredModel } from '../provider/model-store.ts'
 import { isInRedis } from './redis-models.ts'
 
@@ -6,7 +6,7 @@ export interface EndCollaborators {
   readonly sql: ModelStore
   /** The same with Redis: see `redis-models.ts`. */
   readonly models: ModelStore
-  readonly log: Logger
+  readonly events: Pick<Events, 'sessionDeleted'>
 }
 
 /**
@@ -14,7 +14,7 @@ export interface EndCollaborators {
  * keys, so that was somebody else. With a key ends all of its session.
  */
 export async function endDeleted(
-  { sql, models, log }: EndCollaborators,
+  { sql, models, events }: EndCollaborators,
   keys: readonly string[],
 ): Promise<void> {
   const rows = await findRows(sql, keys)
@@ -23,7 +23,8 @@ export async function endDeleted(
     [...sessions.keys()].map((uid) => ({ kind: 'end-session', uid, reason: 'session_deleted' })),
   )
   for (const { payload } of sessions.values()) {
-    log.info({ event: 'session_deleted', accountId: payload['accountId'] })
+    const { accountId } = payload
+    events.sessionDeleted({ accountId: typeof accountId === 'string' ? accountId : undefined })
   }
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { ErrorReply } from 'redis'
 import type { Clock } from '../clock.ts'
+import type { Events } from '../events.ts'
 import type { Logger } from '../log.ts'
 import type { ModelStore } from '../provider/model-store.ts'
 import type { Database } from './database.ts'
@@ -31,6 +32,7 @@ export interface SessionWatchCollaborators {
   readonly installation: string
   readonly clock: Clock
   readonly log: Logger
+  readonly events: Pick<Events, 'sessionDeleted'>
 }
 
 export interface SessionWatch extends AsyncDisposable {

@@ -4,6 +4,7 @@ import type { AuditStore } from '../audit/audit.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
+import type { Events } from '../events.ts'
 import type { KeyStore } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
 import type { ModelStore } from '../provider/model-store.ts'
@@ -43,11 +44,20 @@ export interface Stores extends AsyncDisposable {
   readonly pings: Readonly<Record<string, () => Promise<void>>>
   /** What an operator should know, with the command that mends it. */
   readonly warnings: readonly string[]
+  /** No events come any more; everything else goes on. */
+  stopWatching(): Promise<void>
+}
+
+export interface RedisOptions {
+  readonly url: string
+  readonly log: Logger
+  /** Is told of what is found in Redis, from the opening on. Default: nobody. */
+  readonly events?: Pick<Events, 'sessionDeleted'> | undefined
 }
 
 export interface StoresOptions {
   /** Where sessions and whatever else may expire is kept. Default: with everything else. */
-  readonly redis?: { readonly url: string; readonly log: Logger } | undefined
+  readonly redis?: RedisOptions | undefined
 }
 
 /**
@@ -90,30 +100,34 @@ export async function openStores(
       ...(perishable ? { redis: perishable.ping } : {}),
     },
     warnings: perishable?.warnings ?? [],
+    async stopWatching() {
+      await perishable?.stopWatching()
+    },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   }
 }
 
-interface PerishableOptions {
-  readonly url: string
+interface PerishableOptions extends RedisOptions {
   readonly database: Database
   readonly sql: SqlModelStore
   readonly clock: Clock
-  readonly log: Logger
 }
 
+const NOBODY: Pick<Events, 'sessionDeleted'> = { sessionDeleted: () => {} }
+
 /** What may expire, in Redis, looked after while it is open. */
-async function openPerishable({ url, ...collaborators }: PerishableOptions) {
+async function openPerishable({ url, events = NOBODY, ...collaborators }: PerishableOptions) {
   await using cleanUp = new AsyncDisposableStack()
   const redis = cleanUp.use(await openRedis(url, collaborators.log))
   const installation = await nameInstallation(collaborators.database)
   const shared = { ...collaborators, redis, installation }
   const models = keepInRedis(shared)
-  const { warnings } = cleanUp.use(await watchSessions({ ...shared, models }))
+  const watch = cleanUp.use(await watchSessions({ ...shared, models, events }))
   const running = cleanUp.move()
   return {
     models,
-    warnings,
+    warnings: watch.warnings,
+    stopWatching: () => watch[Symbol.asyncDispose](),
     createLimiter: limitInRedis(redis),
     async ping() {
       await redis.run((client) => client.ping())
