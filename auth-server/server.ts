@@ -78,8 +78,6 @@ export async function createAuthServer(
   const log = overrides.log ?? createLog(config.log.level)
   await using cleanUp = new AsyncDisposableStack()
   const foundKey = await readRootKey(loaded, log)
-  const { encryptionKey } = config.keys
-  if (encryptionKey && 'file' in encryptionKey) await warnOfReaders(encryptionKey.file, log)
   const metrics = cleanUp.use(await openMetrics(config.metrics, log))
   // A session may be found deleted before there is an audit log to say it in.
   const announced = Promise.withResolvers<Events>()
@@ -95,6 +93,8 @@ export async function createAuthServer(
   const stores = cleanUp.use(await openStores(config.database.url, clock, { redis }))
   const rootKey = foundKey ?? (await createRootKey(loaded, stores))
   const sealKey = await readSealKey(loaded)
+  const { encryptionKey } = config.keys
+  if (encryptionKey && 'file' in encryptionKey) await warnOfReaders(encryptionKey.file, log)
   const key = createAuditKey(deriveKey(rootKey, 'audit'))
   await requireSameKey(stores.audit, key)
   const meter = metrics?.metrics.audit

@@ -150,7 +150,7 @@ describe('signing keys', () => {
     const told = world.logged().match(/"action":"announced"/g)
     expect(told).toHaveLength(4)
     expect(world.logged()).toContain(
-      `"event":"object_changed","kind":"key","action":"announced","id":"${next}","by":"server"`,
+      `"event":"object_changed","kind":"key","action":"announced","id":"${next}","algorithm":"ES256","by":"server"`,
     )
   })
 
