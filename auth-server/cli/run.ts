@@ -14,7 +14,7 @@ import type { Cli, DatabaseUse } from './command.ts'
 import { addKeyCommands } from './keys.ts'
 import { DONE, formatError, printFailure, printReport } from './report.ts'
 import { addServeCommand } from './serve.ts'
-import { tame, toJson } from './style.ts'
+import { harmless, tame, toJson, wrapMessage } from './style.ts'
 import { addTransferCommands } from './transfer.ts'
 import { addUserCommands } from './users.ts'
 import { styleFor, wantsColours, type World } from './world.ts'
@@ -27,8 +27,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
     world,
     async operate(options, work, database = 'must exist') {
       const loaded = await loadConfig({ file: options.config, environment: world.environment })
-      if (database === 'must exist') requireDatabase(loaded)
-      await using stores = await openStores(world, loaded, database)
+      await using stores = await openDatabase(world, loaded, database, asJson)
       const { hashConcurrency: concurrency, hashQueue: queue } = loaded.config.signIn
       const hasher = createPasswordHasher({ concurrency, queue })
       const { clock } = world
@@ -110,26 +109,34 @@ function withoutHelp(argv: readonly string[]): string[] {
   return argv.filter((word) => !HELP_FLAGS.includes(word))
 }
 
+/** The file of a database that is yet to be made. */
+function findMissingFile({ config }: LoadedConfig): string | undefined {
+  const place = locateDatabase(config)
+  return place.kind === 'file' && !existsSync(place.file) ? place.file : undefined
+}
+
 /** Reading from a wrong folder would otherwise make an empty database there, and find nothing. */
-function requireDatabase({ config, file }: LoadedConfig): void {
-  const database = locateDatabase(config)
-  if (database.kind !== 'file' || existsSync(database.file)) return
+function refuseMissing(missing: string, { file }: LoadedConfig): never {
   const hint = file === undefined ? ', or name the configuration with --config' : ''
-  const message = `There is no database at ${database.file} yet. Start the server or add something first${hint}.`
+  const message = `There is no database at ${missing} yet. Start the server or add something first${hint}.`
   throw new PortreeveError('not_found', message)
 }
 
-async function openStores(
-  { openStores: open, clock }: World,
-  { config }: LoadedConfig,
-  database: DatabaseUse,
-) {
-  const place = locateDatabase(config)
-  if (place.kind === 'memory') {
+/** Opens the database of the configuration, and says on standard error if that makes it. */
+async function openDatabase(world: World, loaded: LoadedConfig, use: DatabaseUse, asJson: boolean) {
+  const { openStores, clock, stderr, environment } = world
+  if (locateDatabase(loaded.config).kind === 'memory') {
     const message =
       'The database is in the memory of the server, where no other program reaches it.'
     throw new PortreeveError('misconfigured', message)
   }
-  const isImagined = database === 'is imagined' && place.kind === 'file' && !existsSync(place.file)
-  return open(isImagined ? 'sqlite::memory:' : config.database.url, clock)
+  const missing = findMissingFile(loaded)
+  if (missing !== undefined && use === 'must exist') refuseMissing(missing, loaded)
+  if (missing !== undefined && use === 'is imagined') return openStores('sqlite::memory:', clock)
+  const stores = await openStores(loaded.config.database.url, clock)
+  if (missing !== undefined && !asJson) {
+    const notice = `Made a new database at ${harmless(missing)}.`
+    stderr.write(`${wrapMessage(notice, styleFor(stderr, environment).width)}\n`)
+  }
+  return stores
 }

@@ -92,7 +92,7 @@ describe('on a terminal of 80 columns', () => {
       ...'clients add app --redirect-uri http://app.example/ --scope nothing:known'.split(' '),
     )
     expect(code).toBe(1)
-    const [title, ...lines] = listLines(stderr, 80)
+    const [, title, ...lines] = listLines(stderr, 80)
     expect(title).toBe('error: 2 mistakes:')
     expect(lines.length).toBeGreaterThan(3)
     expect(lines.filter((line) => /^ {2}\S/.test(line))).toHaveLength(2)
@@ -232,5 +232,34 @@ describe('the hint at --help', () => {
     expect([code, stdout]).toEqual([2, ''])
     expect(stderr.endsWith(HINT)).toBe(follows)
     expect(stderr).toMatch(/^error: /)
+  })
+})
+
+describe('a database', () => {
+  test('that a command makes is told of once, on standard error', async () => {
+    using cli = makeCli()
+    const first = await cli.run('users', 'add', 'ann', '--no-password')
+    expect([first.code, first.stderr]).toEqual([0, `Made a new database at ${cli.database}.\n`])
+    const second = await cli.run('users', 'add', 'ben', '--no-password')
+    expect([second.code, second.stderr]).toEqual([0, ''])
+  })
+
+  test('that is made is told of where the command then refuses, and not among JSON', async () => {
+    using cli = makeCli()
+    const refused = await cli.run('clients', 'add', 'app')
+    expect(refused.code).toBe(1)
+    expect(refused.stderr).toMatch(/^Made a new database at .*\nerror: /)
+    using other = makeCli()
+    const json = await other.run('users', 'add', 'ann', '--no-password', '--json')
+    expect([json.code, json.stderr]).toEqual([0, ''])
+  })
+
+  test('that cannot be made is named with its setting and what it takes', async () => {
+    using cli = makeCli({ database: 'nowhere/a.sqlite' })
+    const { code, stdout, stderr } = await cli.run('users', 'add', 'ann', '--no-password')
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toMatch(
+      /^error: Cannot open the database sqlite:\/.*\/nowhere\/a\.sqlite: .*\. It is named by DATABASE_URL or database\.url: its folder has to exist, /,
+    )
   })
 })

@@ -170,12 +170,33 @@ export function openDatabase(url: string, timeoutMs?: number): Database {
 /** The URL of a database server may hold a password. */
 function describeOpening(url: string, cause: unknown): PortreeveError {
   if (cause instanceof PortreeveError && cause.code === 'misconfigured') return cause
-  const root = cause instanceof PortreeveError ? cause.cause : cause
+  const outer = cause instanceof PortreeveError ? cause.cause : cause
+  // Where a name has several addresses, each has failed in its own way.
+  const root: unknown = outer instanceof AggregateError ? outer.errors[0] : outer
   const reason = root instanceof Error ? root.message || root.name : String(root)
-  const where = url.startsWith('sqlite:') ? url : hidePassword(url)
-  return new PortreeveError('storage_failed', `Cannot open the database ${where}: ${reason}`, {
-    cause,
-  })
+  const isFile = url.startsWith('sqlite:')
+  const where = isFile ? url : hidePassword(url)
+  const remedy = isFile ? mendFile(reason) : mendServer(root)
+  const message = `Cannot open the database ${where}: ${reason.replace(/\.$/, '')}. ${remedy}`
+  return new PortreeveError('storage_failed', message, { cause })
+}
+
+const SETTING = 'DATABASE_URL or database.url'
+
+function mendFile(reason: string): string {
+  return /not a database/.test(reason)
+    ? `That file is something else: name another one with ${SETTING}.`
+    : `It is named by ${SETTING}: its folder has to exist, and this user to be able to write there.`
+}
+
+/** By SQLSTATE, where the server has answered at all. */
+function mendServer(cause: unknown): string {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  if (code.startsWith('28')) return `See that the user and the password in ${SETTING} are right.`
+  if (code === '3D000')
+    return `Make it first (docs/deployment.md), or name another with ${SETTING}.`
+  if (code === '42501') return `The user in ${SETTING} has to own it (docs/deployment.md).`
+  return `See that PostgreSQL runs there and takes connections, or change the address: ${SETTING}.`
 }
 
 function hidePassword(url: string): string {

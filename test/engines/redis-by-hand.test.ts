@@ -365,6 +365,7 @@ describe.skipIf(isMissing)(`Redis at the start${note}`, () => {
     expect(failure).toMatchObject({ code: 'storage_failed' })
     expect(failure.cause).toBeUndefined()
     expect(failure.message).toMatch(/^Cannot reach Redis at 127\.0\.0\.1:\d+: WRONGPASS/)
+    expect(failure.message).toMatch(/See that the password in REDIS_URL or redis\.url is right\.$/)
     expect(failure.message).not.toContain('hunter2')
     await openWith(redis.url.replace('//', '//:the%20right%20one@'))
   })

@@ -14,10 +14,19 @@ import type { ProgramEnd } from './program.ts'
  * The command line on a database of its own, in this process. `columns`: how wide the terminal is that
  * it writes to; without it, it writes to pipes. A server that it starts is stopped as soon as it runs.
  */
-export function makeCli({ columns, config = {} }: { columns?: number; config?: object } = {}) {
+export function makeCli({
+  columns,
+  config = {},
+  database = 'a.sqlite',
+}: {
+  columns?: number
+  config?: object
+  /** Relative to its folder. */
+  database?: string
+} = {}) {
   const folder = makeFolder()
   const clock = createTestClock()
-  const environment = { DATABASE_URL: `sqlite:${folder.file('a.sqlite')}`, NO_COLOR: '1' }
+  const environment = { DATABASE_URL: `sqlite:${folder.file(database)}`, NO_COLOR: '1' }
   const file = folder.file('portreeve.config.json')
   const makeStream = () =>
     Object.assign(new PassThrough(), { isTTY: columns !== undefined, columns })
@@ -45,7 +54,7 @@ export function makeCli({ columns, config = {} }: { columns?: number; config?: o
   return {
     clock,
     folder: folder.path,
-    database: folder.file('a.sqlite'),
+    database: folder.file(database),
     run,
     [Symbol.dispose]: () => folder[Symbol.dispose](),
   }
