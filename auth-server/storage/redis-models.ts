@@ -1,5 +1,6 @@
 import { ErrorReply } from 'redis'
 import type { Clock } from '../clock.ts'
+import type { Events } from '../events.ts'
 import type {
   ApplyResult,
   ModelRow,
@@ -31,6 +32,7 @@ export interface RedisModelCollaborators {
   readonly clock: Clock
   /** Marks the keys of this database's sessions: see `redis-watch.ts`. */
   readonly installation: string
+  readonly events: Pick<Events, 'sessionDeleted'>
 }
 
 /**
@@ -141,6 +143,7 @@ async function apply(
 
 interface Settled {
   readonly uid: string
+  readonly accountId: string | undefined
   /** The key that the session had before. */
   readonly replaced: string
   readonly expiresAt: number
@@ -154,7 +157,15 @@ async function listSettled(sql: ModelStore, writes: readonly ModelWrite[]): Prom
       const replaced = await sql.find('Session', replaces)
       if (!replaced || !isInRedis(replaced)) return []
       const { expiresAt = Number.POSITIVE_INFINITY } = replaced
-      return [{ uid: String(payload?.['uid']), replaced: replaces, expiresAt }]
+      const { uid, accountId } = payload ?? {}
+      return [
+        {
+          uid: String(uid),
+          accountId: typeof accountId === 'string' ? accountId : undefined,
+          replaced: replaces,
+          expiresAt,
+        },
+      ]
     }),
   )
   return rows.flat()
@@ -166,12 +177,13 @@ async function listSettled(sql: ModelStore, writes: readonly ModelWrite[]): Prom
  */
 async function endIfDeleted(
   collaborators: RedisModelCollaborators,
-  { uid, replaced, expiresAt }: Settled,
+  { uid, accountId, replaced, expiresAt }: Settled,
 ): Promise<void> {
-  const { redis, clock } = collaborators
+  const { redis, clock, events } = collaborators
   const removed = await redis.run((client) => client.unlink(SESSION_PREFIX + replaced))
   if (removed === 1 || expiresAt <= clock.now()) return
   await apply(collaborators, [{ kind: 'end-session', uid, reason: 'session_deleted' }])
+  events.sessionDeleted({ accountId })
 }
 
 function isSessionPut(write: ModelWrite): write is Put {

@@ -120,9 +120,9 @@ async function openPerishable({ url, events = NOBODY, ...collaborators }: Perish
   await using cleanUp = new AsyncDisposableStack()
   const redis = cleanUp.use(await openRedis(url, collaborators.log))
   const installation = await nameInstallation(collaborators.database)
-  const shared = { ...collaborators, redis, installation }
+  const shared = { ...collaborators, redis, installation, events }
   const models = keepInRedis(shared)
-  const watch = cleanUp.use(await watchSessions({ ...shared, models, events }))
+  const watch = cleanUp.use(await watchSessions({ ...shared, models }))
   const running = cleanUp.move()
   return {
     models,
