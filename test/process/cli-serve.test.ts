@@ -138,6 +138,9 @@ describe('portreeve serve refuses', PATIENCE, () => {
       )
       expect(existsSync(file)).toBe(false)
     }
+    // What is lost with the key is not lost with the users.
+    const exported = await runProgram(['export'], { folder: folder.path })
+    expect([exported.code, exported.stdout]).toEqual([0, expect.stringContaining('"users"')])
     writeFileSync(file, key, { mode: 0o600 })
     await runOnce()
   })
