@@ -43,7 +43,7 @@ export interface RedisModelCollaborators {
  * It is alive while both have it: so deleting the key in Redis signs somebody out, and so does
  * everything that removes the row.
  */
-export function keepInRedis(collaborators: RedisModelCollaborators): ModelStore {
+export function keepInRedis(collaborators: RedisModelCollaborators): SqlModelStore {
   const { sql, redis } = collaborators
   const read = (name: string) => readText(redis, name)
   const complete = async (row: StoredModel | undefined) =>
@@ -65,6 +65,7 @@ export function keepInRedis(collaborators: RedisModelCollaborators): ModelStore 
       return model === 'Session' ? complete(row) : row
     },
     apply: (writes) => apply(collaborators, writes),
+    applyNoting: (writes, sessions) => apply(collaborators, writes, sessions),
     purge: sql.purge,
   }
 }
@@ -112,6 +113,7 @@ async function join(
 async function apply(
   collaborators: RedisModelCollaborators,
   writes: readonly ModelWrite[],
+  changes: SessionChanges = new Map(),
 ): Promise<ApplyResult> {
   const { sql } = collaborators
   refuseUnstorable(writes)
@@ -121,7 +123,6 @@ async function apply(
   const known = await listKnown(sql, [...puts.keys()])
   for (const put of puts.values()) if (!known.has(put.key)) await setSession(collaborators, put)
   const settled = await listSettled(sql, writes)
-  const changes: SessionChanges = new Map()
   const result = await sql.applyNoting(writes.filter(isLasting).map(keepWhatHangs), changes)
   for (const put of puts.values()) {
     if (!known.has(put.key) || changes.get(put.key) !== 'written') continue

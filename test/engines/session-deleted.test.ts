@@ -46,6 +46,7 @@ async function makeWorld() {
         event === 'session_deleted' ? [{ by, accountId }] : [],
       )
     },
+    listKeys: () => client.keys('session_*'),
     async deleteSession(): Promise<string> {
       const [key = ''] = await client.keys('session_*')
       const { accountId } = JSON.parse((await client.get(key)) ?? '') as { accountId: string }
@@ -74,6 +75,22 @@ describe.skipIf(isMissing)(`a session whose key is deleted by hand${note}`, () =
     )
     expect(world.listLogged()).toEqual([accountId])
     expect(await readCounter(server.metricsUrl)).toBe('1')
+  })
+
+  test('is told of once where two servers hear of it', async () => {
+    await using world = await makeWorld()
+    const servers = [await world.start(), await world.start()]
+    const ended: string[] = []
+    for (let count = 0; count < 5; count += 1) {
+      await obtainTokens(servers[0]?.issuer ?? '')
+      ended.push(await world.deleteSession())
+      await vi.waitFor(async () => expect(await world.listKeys()).toEqual([]), SOON)
+    }
+    // What they have heard is done before they end.
+    for (const server of servers) await server[Symbol.asyncDispose]()
+    const audited = ended.map((accountId) => ({ by: 'server', accountId }))
+    expect(await world.listAudited()).toEqual(audited)
+    expect(world.listLogged()).toEqual(ended)
   })
 
   test('while no server runs is told of by the next one', async () => {
