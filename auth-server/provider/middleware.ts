@@ -150,7 +150,7 @@ async function takeExactPathsOnly({ path }: KoaContextWithOIDC, next: Next): Pro
 
 /** In characters. A stranger's request is kept for as long as a person may take to sign in. */
 const MAX_QUERY = 8192
-const MAX_STATE = 2048
+const MAX_STATE = 4096
 
 function createQueryBound(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {

@@ -320,12 +320,12 @@ describe('what is kept for a stranger', () => {
     createBrowser(server.issuer).get(authorizationUrl(server.issuer, makePkce().challenge, extra))
 
   test('is no long text', async () => {
-    const at = await ask({ state: 's'.repeat(2048) })
+    const at = await ask({ state: 's'.repeat(4096) })
     expect(at.text).toContain('/sign-in"')
-    const over = await ask({ state: 's'.repeat(2049) })
+    const over = await ask({ state: 's'.repeat(4097) })
     expect([over.status, over.text]).toEqual([
       400,
-      expect.stringContaining('state: at most 2048 characters, not 2049'),
+      expect.stringContaining('state: at most 4096 characters, not 4097'),
     ])
     const long = await ask({ more: CANARY.repeat(800) })
     expect([long.status, long.text]).toEqual([
