@@ -3,6 +3,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { needEngines } from '../support/engines/need.ts'
+import { startPostgres } from '../support/engines/postgres.ts'
 import { startRedis } from '../support/engines/redis.ts'
 import { obtainTokens } from '../support/flow.ts'
 import { prepareConfig } from '../../auth-server/config/load.ts'
@@ -11,21 +12,27 @@ import { createAuthServer } from '../../auth-server/server.ts'
 import { makeFolder } from '../support/folder.ts'
 import { BASE_CONFIG, ENVIRONMENT } from '../support/server.ts'
 
-const { isMissing, note } = needEngines('redis')
+const { isMissing, note } = needEngines('postgres', 'redis')
 
 const SOON = { timeout: 5000, interval: 20 }
 
 /** Redis, and a folder in which a server can be started again and again. */
-async function makeWorld() {
+async function makeWorld(databaseUrl?: string) {
   await using cleanUp = new AsyncDisposableStack()
   const folder = cleanUp.use(makeFolder())
+  const url = databaseUrl ?? `sqlite:${folder.file('portreeve.sqlite')}`
   const redis = cleanUp.use(await startRedis({ durable: false }))
   const client = createClient({ url: redis.url })
   await client.connect()
   cleanUp.defer(() => client.destroy())
   const lines: string[] = []
   const log = createLog('info', { write: (line) => void lines.push(line) })
-  const config = { ...BASE_CONFIG, redis: { url: redis.url }, metrics: { port: 0 } }
+  const config = {
+    ...BASE_CONFIG,
+    database: { url },
+    redis: { url: redis.url },
+    metrics: { port: 0 },
+  }
   const owned = cleanUp.move()
   return {
     client,
@@ -39,7 +46,6 @@ async function makeWorld() {
         .map((line) => JSON.parse(line) as { event: string; accountId?: string })
         .flatMap(({ event, accountId }) => (event === 'session_deleted' ? [accountId] : [])),
     async listAudited() {
-      const url = `sqlite:${folder.file('portreeve.sqlite')}`
       await using stores = await openStores(url, systemClock)
       const entries = await stores.audit.list({}, 100)
       return entries.flatMap(({ event, by, accountId }) =>
@@ -78,7 +84,9 @@ describe.skipIf(isMissing)(`a session whose key is deleted by hand${note}`, () =
   })
 
   test('is told of once where two servers hear of it', async () => {
-    await using world = await makeWorld()
+    // On SQLite one would have ended it before the other looks.
+    await using postgres = await startPostgres({ fsync: false })
+    await using world = await makeWorld(postgres.url)
     const servers = [await world.start(), await world.start()]
     const ended: string[] = []
     for (let count = 0; count < 5; count += 1) {
