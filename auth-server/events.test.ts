@@ -55,6 +55,10 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
     [{ accountId: 'acc_a' }, signedOut({ by: 'user', accountId: 'acc_a', clientId: undefined })],
     [{ clientId: 'web' }, signedOut(undefined)],
   ],
+  sessionDeleted: [
+    [{ accountId: 'acc_a' }, deletedSession({ by: 'server', accountId: 'acc_a' })],
+    [{}, deletedSession(undefined)],
+  ],
   consentGiven: [
     [
       { accountId: 'acc_a', clientId: 'web', scopes: ['openid', 'notes:read'] },
@@ -176,11 +180,11 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
       }),
     ],
     [
-      { kind: 'key', action: 'added', id: 'kid', by: 'server' },
+      { kind: 'key', action: 'added', id: 'kid', algorithm: 'ES256', by: 'server' },
       changedObject('key', 'server', {
         accountId: undefined,
         clientId: undefined,
-        facts: { kind: 'key', action: 'added', id: 'kid' },
+        facts: { kind: 'key', action: 'added', id: 'kid', algorithm: 'ES256' },
       }),
     ],
   ],
@@ -193,6 +197,11 @@ function refusedSignIn(reason: string, audit: Trace['audit']): Trace {
 
 function signedOut(audit: Trace['audit']): Trace {
   return { event: 'signed_out', level: 'info', metric: 'portreeve_signed_out_total 1', audit }
+}
+
+function deletedSession(audit: Trace['audit']): Trace {
+  const metric = 'portreeve_session_deleted_total 1'
+  return { event: 'session_deleted', level: 'info', metric, audit }
 }
 
 function refusedConsent(audit: Trace['audit']): Trace {

@@ -12,6 +12,8 @@ export interface Events {
   /** `username` is left out on purpose: people type passwords into that field. */
   signInRefused(facts: { reason: string; accountId?: string | undefined }): void
   signedOut(facts: { accountId?: string | undefined; clientId?: string | undefined }): void
+  /** Somebody has deleted its key in Redis. */
+  sessionDeleted(facts: { accountId?: string | undefined }): void
   consentGiven(facts: { accountId: string; clientId: string; scopes: readonly string[] }): void
   consentRefused(facts: { accountId?: string | undefined; clientId: string }): void
   tokenIssued(facts: {
@@ -38,6 +40,8 @@ export interface Events {
     kind: 'user' | 'client' | 'key'
     action: string
     id: string
+    /** Of a key. */
+    algorithm?: string | undefined
     by: 'file' | 'operator' | 'server'
   }): void
 }
@@ -146,6 +150,13 @@ export const TREATMENTS: Treatments = {
     audit: ({ accountId, clientId }) =>
       accountId === undefined ? undefined : { by: 'user', accountId, clientId },
   },
+  sessionDeleted: {
+    event: 'session_deleted',
+    level: 'info',
+    labels: {},
+    // Who deleted it is not known here: the server ends what hung on it.
+    audit: ({ accountId }) => (accountId === undefined ? undefined : { by: 'server', accountId }),
+  },
   consentGiven: {
     event: 'consent_given',
     level: 'info',
@@ -207,11 +218,11 @@ export const TREATMENTS: Treatments = {
     event: 'object_changed',
     level: 'info',
     labels: { kind: ({ kind }) => kind, by: ({ by }) => by },
-    audit: ({ kind, action, id, by }) => ({
+    audit: ({ kind, action, id, algorithm, by }) => ({
       by,
       accountId: kind === 'user' ? id : undefined,
       clientId: kind === 'client' ? id : undefined,
-      facts: { kind, action, id },
+      facts: { kind, action, id, algorithm },
     }),
   },
 }
@@ -248,6 +259,7 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     signedIn: announce('signedIn'),
     signInRefused: announce('signInRefused'),
     signedOut: announce('signedOut'),
+    sessionDeleted: announce('sessionDeleted'),
     consentGiven: announce('consentGiven'),
     consentRefused: announce('consentRefused'),
     tokenIssued: announce('tokenIssued'),

@@ -10,7 +10,7 @@ import { systemClock, type Clock } from './clock.ts'
 import type { LoadedConfig } from './config/load.ts'
 import type { Config, SigningAlgorithm } from './config/schema.ts'
 import { PortreeveError } from './errors.ts'
-import { createEvents } from './events.ts'
+import { createEvents, type Events } from './events.ts'
 import { createApp } from './http/app.ts'
 import { drainOnDisposal } from './http/drain.ts'
 import { answerMalformedRequests } from './http/malformed.ts'
@@ -22,7 +22,7 @@ import { createPages } from './interactions/pages.ts'
 import { createInteractionRoutes } from './interactions/routes.ts'
 import { createKeyRingSource } from './keys/keyring.ts'
 import { createMissingKeys } from './keys/rotation.ts'
-import { readRootKey, warnOfReaders } from './keys/root-key.ts'
+import { createRootKey, readRootKey, warnOfReaders } from './keys/root-key.ts'
 import { readSealKey } from './keys/seal-key.ts'
 import { deriveKey } from './keys/seal.ts'
 import { tendKeys } from './keys/upkeep.ts'
@@ -77,17 +77,32 @@ export async function createAuthServer(
   const clock = overrides.clock ?? systemClock
   const log = overrides.log ?? createLog(config.log.level)
   await using cleanUp = new AsyncDisposableStack()
-  const rootKey = await readRootKey(loaded, log)
+  const foundKey = await readRootKey(loaded, log)
+  const metrics = cleanUp.use(await openMetrics(config.metrics, log))
+  // A session may be found deleted before there is an audit log to say it in.
+  const announced = Promise.withResolvers<Events>()
+  cleanUp.defer(() => announced.resolve(createEvents(log)))
+  const redis = config.redis && {
+    url: config.redis.url,
+    log,
+    events: {
+      sessionDeleted: async (facts: Parameters<Events['sessionDeleted']>[0]) =>
+        (await announced.promise).sessionDeleted(facts),
+    },
+  }
+  const stores = cleanUp.use(await openStores(config.database.url, clock, { redis }))
+  const rootKey = foundKey ?? (await createRootKey(loaded, stores))
   const sealKey = await readSealKey(loaded)
   const { encryptionKey } = config.keys
   if (encryptionKey && 'file' in encryptionKey) await warnOfReaders(encryptionKey.file, log)
-  const metrics = cleanUp.use(await openMetrics(config.metrics, log))
-  const redis = config.redis && { url: config.redis.url, log }
-  const stores = cleanUp.use(await openStores(config.database.url, clock, { redis }))
   const key = createAuditKey(deriveKey(rootKey, 'audit'))
   await requireSameKey(stores.audit, key)
   const meter = metrics?.metrics.audit
   const audit = cleanUp.use(createAuditRecorder({ store: stores.audit, key, clock, log, meter }))
+  const events = createEvents(log, { metrics: metrics?.metrics, audit })
+  announced.resolve(events)
+  // Before the audit log is closed: what it says belongs there.
+  cleanUp.defer(stores.stopWatching)
   const server = createHttpServer()
   cleanUp.use(drainOnDisposal(server))
   metrics?.measure(server)
@@ -99,7 +114,7 @@ export async function createAuthServer(
   if (!early) await refuseTakenPort(config.listen)
   const issuer = early ? withPort(config.issuer, early.port) : new URL(config.issuer).origin
   const keys = { rootKey, sealKey }
-  const services = { loaded, issuer, keys, stores, audit, metrics: metrics?.metrics, clock, log }
+  const services = { loaded, issuer, keys, stores, audit, events, clock, log }
   const draining = { now: false }
   const { app, watchKeys } = await compose(services, () => draining.now)
   cleanUp.use(watchKeys())
@@ -130,7 +145,7 @@ interface Services {
   readonly keys: { readonly rootKey: Buffer; readonly sealKey: Buffer }
   readonly stores: Stores
   readonly audit: AuditRecorder
-  readonly metrics: Metrics | undefined
+  readonly events: Events
   readonly clock: Clock
   readonly log: Logger
 }
@@ -139,10 +154,9 @@ const requestId = () => currentRequest.getStore()?.requestId ?? ''
 
 /** Puts the rooms together: the one place that knows them all. */
 async function compose(services: Services, isDraining: () => boolean) {
-  const { loaded, issuer, keys, stores, audit, metrics, clock, log } = services
+  const { loaded, issuer, keys, stores, audit, events, clock, log } = services
   const { config } = loaded
   const { accounts, clients, createLimiter } = stores
-  const events = createEvents(log, { metrics, audit })
   const hasher = createPasswordHasher({
     concurrency: config.signIn.hashConcurrency,
     queue: config.signIn.hashQueue,
@@ -153,7 +167,6 @@ async function compose(services: Services, isDraining: () => boolean) {
   const { host, watchKeys } = await openEngine(services, {
     catalogue,
     pages,
-    events,
     requestId,
     verifySecret: createSecretVerifier({
       clients,
@@ -197,7 +210,7 @@ async function compose(services: Services, isDraining: () => boolean) {
 
 type EngineParts = Pick<
   Parameters<typeof buildProvider>[0],
-  'catalogue' | 'pages' | 'events' | 'requestId' | 'verifySecret'
+  'catalogue' | 'pages' | 'requestId' | 'verifySecret'
 >
 
 interface Engine {
@@ -207,12 +220,12 @@ interface Engine {
 }
 
 async function openEngine(services: Services, parts: EngineParts): Promise<Engine> {
-  const { loaded, issuer, stores, clock, log } = services
+  const { loaded, issuer, stores, events, clock, log } = services
   const { config } = loaded
   const { rootKey, sealKey } = services.keys
   const { models, revocations, accounts, clients, keys } = stores
-  const collaborators = { ...parts, models, revocations, accounts, clients, log, clock }
-  const keyCollaborators = { keys, sealKey, clock, events: parts.events }
+  const collaborators = { ...parts, events, models, revocations, accounts, clients, log, clock }
+  const keyCollaborators = { keys, sealKey, clock, events }
   await createMissingKeys(keyCollaborators, algorithmsOf(config))
   const ring = createKeyRingSource(keys, sealKey, { clock, log })
   const host = await createEngineHost(() =>

@@ -2,7 +2,7 @@ import { formatTime } from '../clock.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import type { SecretSource, SigningAlgorithm } from '../config/schema.ts'
 import { PortreeveError } from '../errors.ts'
-import { compareKeys, keyPhase, type KeyPhase, type KeyState } from '../keys/keyset.ts'
+import { compareKeys, isWithdrawn, keyPhase, type KeyPhase, type KeyState } from '../keys/keyset.ts'
 import { resealKeys, rotateKeys, type KeyCollaborators } from '../keys/rotation.ts'
 import { readKey, readSealKey, toSealKey } from '../keys/seal-key.ts'
 import { readOrCreateRootKeyFile } from '../keys/seal.ts'
@@ -11,10 +11,11 @@ import { readOrCreateRootKeyFile } from '../keys/seal.ts'
 export interface KeyView {
   readonly kid: string
   readonly algorithm: SigningAlgorithm
-  readonly phase: KeyPhase
+  readonly phase: KeyPhase | 'withdrawn'
   /** ISO 8601. */
   readonly announcedAt: string
-  readonly activeAt: string
+  /** `undefined` for a key that was withdrawn before it came to sign. */
+  readonly activeAt: string | undefined
   readonly retiredAt: string | undefined
   readonly purgedAt: string | undefined
 }
@@ -110,12 +111,14 @@ async function readNewKey(
 
 function viewKey(key: KeyState, now: number): KeyView {
   const { kid, algorithm, announcedAt, activeAt, retiredAt, purgedAt } = key
+  const isOver = isWithdrawn(key)
+  const hasNeverSigned = isOver && retiredAt !== undefined && activeAt > retiredAt
   return {
     kid,
     algorithm,
-    phase: keyPhase(key, now),
+    phase: isOver ? 'withdrawn' : keyPhase(key, now),
     announcedAt: formatTime(announcedAt),
-    activeAt: formatTime(activeAt),
+    activeAt: hasNeverSigned ? undefined : formatTime(activeAt),
     retiredAt: retiredAt === undefined ? undefined : formatTime(retiredAt),
     purgedAt: purgedAt === undefined ? undefined : formatTime(purgedAt),
   }

@@ -53,14 +53,13 @@ export function addAuditCommand(program: Command, cli: Cli): void {
     .action((options: AuditOptions) =>
       cli.operate(options, async (operations, loaded) => {
         const query = readQuery(options, cli.world.clock)
-        const width = cli.world.stdout.isTTY ? cli.world.stdout.columns : undefined
         const { verify } = options
-        if (verify === undefined) return reportList(await operations.audit.list(query), width)
+        if (verify === undefined) return reportList(await operations.audit.list(query))
         const noted = verify === true ? undefined : verify
         const { entries, head } = await operations.audit.verify(await readAuditKey(loaded), noted)
         const verified = reportVerified(entries, head)
         if (!isNarrowed(options)) return verified
-        return join(reportList(await operations.audit.list(query), width), verified)
+        return join(reportList(await operations.audit.list(query)), verified)
       }),
     )
 }
@@ -91,42 +90,26 @@ function join(one: Report, two: Report): Report {
   }
 }
 
-function reportList({ entries, more }: AuditList, width: number | undefined): Report {
+function reportList({ entries, more }: AuditList): Report {
   return {
     json: { entries, more },
     text(style) {
       if (entries.length === 0) return 'No entries.'
       const hint = 'There are older ones: ask for more with --limit, or for fewer with --since.'
-      return [formatEntries(entries, width, style), ...(more ? [style.quiet(hint)] : [])].join('\n')
+      return [formatEntries(entries, style), ...(more ? [style.quiet(hint)] : [])].join('\n')
     },
   }
 }
 
-const GAP = 2
-/** Of what a table must have to say anything. */
-const LEAST_ABOUT = 12
-
-/** One line for each, cut to the width of the terminal; what is cut is in the JSON. */
-function formatEntries(
-  entries: readonly AuditEntryView[],
-  width: number | undefined,
-  style: Style,
-): string {
-  const titles = ['ENTRY', 'TIME', 'EVENT', 'ABOUT']
-  const rows = entries.map((entry) => [
-    String(entry.sequence),
-    entry.at.replace(/\.\d+Z$/, 'Z'),
-    entry.event,
-    describeEntry(entry),
-  ])
-  const fixed = [0, 1, 2].map((column) =>
-    Math.max(titles[column]?.length ?? 0, ...rows.map((row) => row[column]?.length ?? 0)),
-  )
-  const taken = fixed.reduce((sum, one) => sum + one + GAP, 0)
-  const left = width === undefined ? undefined : Math.max(width - taken, LEAST_ABOUT)
+function formatEntries(entries: readonly AuditEntryView[], style: Style): string {
   return formatTable(
-    titles,
-    rows.map((row) => row.map((cell, column) => (column === 3 ? cut(cell, left) : cell))),
+    ['ENTRY', 'TIME', 'EVENT', { title: 'ABOUT', gives: 'wrap' }],
+    entries.map((entry) => [
+      String(entry.sequence),
+      entry.at.replace(/\.\d+Z$/, 'Z'),
+      entry.event,
+      describeEntry(entry),
+    ]),
     style,
   )
 }
@@ -134,9 +117,16 @@ function formatEntries(
 /** Whom it is about, with which client, what more there is, and who did it where that is somebody else. */
 function describeEntry({ username, accountId, clientId, facts, by }: AuditEntryView): string {
   const who = username ?? accountId
+  const other = who === undefined && clientId === undefined ? readId(facts) : undefined
   const isOther = by !== 'user' && by !== 'client' && by !== 'stranger'
-  const parts = [who, clientId, listFacts(facts), isOther ? `by ${by}` : undefined]
+  const parts = [who, clientId, listFacts(facts), other, isOther ? `by ${by}` : undefined]
   return parts.filter((part) => part !== undefined && part !== '').join(' · ')
+}
+
+/** What is neither a user nor a client, such as a key, is named by its id. */
+function readId(facts: unknown): string | undefined {
+  const { id } = (typeof facts === 'object' ? (facts ?? {}) : {}) as { readonly id?: unknown }
+  return typeof id === 'string' ? id : undefined
 }
 
 function listFacts(facts: unknown): string {
@@ -145,12 +135,6 @@ function listFacts(facts: unknown): string {
     .filter(([name]) => name !== 'id' && name !== 'grantId')
     .map(([, value]) => [value].flat().join(' '))
     .join(' ')
-}
-
-function cut(text: string, length: number | undefined): string {
-  const characters = Array.from(text)
-  if (length === undefined || characters.length <= length) return text
-  return `${characters.slice(0, length - 1).join('')}…`
 }
 
 const UNITS: Readonly<Record<string, number>> = {

@@ -1,17 +1,12 @@
-import {
-  createAuditKey,
-  requireSameKey,
-  type AuditEvent,
-  type AuditKey,
-  type AuditStore,
-} from '../audit/audit.ts'
+import { createAuditKey, requireSameKey, type AuditEvent, type AuditKey } from '../audit/audit.ts'
 import { createAuditRecorder, type AuditRecorder } from '../audit/recorder.ts'
 import type { Clock } from '../clock.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import { PortreeveError } from '../errors.ts'
-import { readRootKey } from '../keys/root-key.ts'
+import { createRootKey, readRootKey } from '../keys/root-key.ts'
 import { deriveKey, parseRootKey } from '../keys/seal.ts'
 import type { Logger } from '../log.ts'
+import type { CliStores } from './world.ts'
 
 /** What a command does is recorded before it says that it is done. */
 export interface AuditedCommand {
@@ -25,14 +20,14 @@ export interface AuditedCommand {
 /** Reads the root key only where something is about to be changed. */
 export function createAuditedCommand(
   loaded: LoadedConfig,
-  store: AuditStore,
+  { audit: store, keys }: Pick<CliStores, 'audit' | 'keys'>,
   { clock, log }: { readonly clock: Clock; readonly log: Logger },
 ): AuditedCommand {
   let opening: Promise<void> | undefined
   let recorder: AuditRecorder | undefined
   const open = async () => {
-    const isNew = (await store.list({}, 1)).length === 0
-    const key = isNew ? toAuditKey(await readRootKey(loaded, log)) : await readAuditKey(loaded)
+    const rootKey = await readRootKey(loaded, log)
+    const key = toAuditKey(rootKey ?? (await createRootKey(loaded, { keys, audit: store })))
     await requireSameKey(store, key)
     recorder = createAuditRecorder({ store, key, clock, log })
   }

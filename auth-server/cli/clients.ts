@@ -150,11 +150,18 @@ function addList(clients: Command, cli: Cli): void {
             list.length === 0
               ? 'No clients. Add one: npx portreeve clients add ID --redirect-uri URI'
               : formatTable(
-                  ['ID', 'NAME', 'GRANTS', 'METHOD', 'STATE', 'OWNER'],
+                  [
+                    { title: 'ID', gives: 'wrap' },
+                    { title: 'NAME', gives: 'wrap' },
+                    'TYPE',
+                    'METHOD',
+                    'STATE',
+                    'OWNER',
+                  ],
                   list.map((client) => [
                     client.id,
                     client.name,
-                    client.grants.join(', '),
+                    describeType(client),
                     client.authMethod,
                     describeState(client),
                     client.owner,
@@ -239,7 +246,7 @@ function formatClient(client: ClientView, style: Style): string {
       ['client id', client.id],
       ['name', client.name],
       ['state', describeState(client)],
-      ['type', client.applicationType],
+      ['type', describeType(client)],
       ['grants', client.grants.join(', ')],
       ['method', `${client.authMethod}${client.hasSecret ? ' (secret set)' : ''}`],
       ['redirect URIs', client.redirectUris],
@@ -251,6 +258,14 @@ function formatClient(client: ClientView, style: Style): string {
     ],
     style,
   )
+}
+
+/**
+ * What is stored says how its redirect URIs are judged, and is `web` where nothing was said: of a client
+ * that sends nobody anywhere it says nothing.
+ */
+function describeType({ applicationType, grants }: ClientView): string {
+  return grants.includes('authorization_code') ? applicationType : 'service'
 }
 
 function describeState({ disabled }: ClientView): string {

@@ -28,7 +28,9 @@ export function addKeyCommands(program: Command, cli: Cli): void {
 
 function addList(keys: Command, cli: Cli): void {
   withCommonOptions(
-    keys.command('list').description('list the signing keys, and when each begins and ends'),
+    keys
+      .command('list')
+      .description('list the signing keys, the phase of each, and when it changes'),
   ).action((options: CommonOptions) =>
     cli.operate(options, async (operations) => {
       const list = await operations.keys.list()
@@ -38,7 +40,7 @@ function addList(keys: Command, cli: Cli): void {
           list.length === 0
             ? 'No keys: the server makes them when it starts.'
             : formatTable(
-                ['KEY', 'ALGORITHM', 'PHASE', 'ANNOUNCED', 'ACTIVE', 'RETIRED', 'PURGED'],
+                [{ title: 'KEY', gives: 'cut' }, 'ALGORITHM', 'PHASE', 'SINCE', 'UNTIL'],
                 list.map(formatKey),
                 style,
               ),
@@ -48,8 +50,24 @@ function addList(keys: Command, cli: Cli): void {
 }
 
 function formatKey(key: KeyView): readonly string[] {
-  const times = [key.announcedAt, key.activeAt, key.retiredAt, key.purgedAt]
-  return [key.kid, key.algorithm, key.phase, ...times.map((time) => (time ? shorten(time) : '-'))]
+  const times = listTimes(key).map((time) => (time === undefined ? '-' : shorten(time)))
+  return [key.kid, key.algorithm, key.phase, ...times]
+}
+
+/** Of the phase that the key is in: since when, and until when if that is known. */
+function listTimes(key: KeyView): readonly (string | undefined)[] {
+  const { announcedAt, activeAt, retiredAt, purgedAt } = key
+  switch (key.phase) {
+    case 'announced':
+      return [announcedAt, activeAt]
+    case 'active':
+      return [activeAt, retiredAt]
+    case 'retired':
+      return [retiredAt, purgedAt]
+    case 'purged':
+    case 'withdrawn':
+      return [purgedAt, undefined]
+  }
 }
 
 /** `2026-11-25T10:11:12Z` */
@@ -96,7 +114,7 @@ function reportRotations(rotations: readonly RotationView[], withdraws: boolean)
 }
 
 function describeAnnouncement({ algorithm, next, isNew }: RotationView, style: Style): string {
-  const when = shorten(next.activeAt)
+  const when = shorten(next.activeAt ?? next.announcedAt)
   return isNew
     ? `${style.good('Announced')} a new ${algorithm} key, ${next.kid}. It signs from ${when}.`
     : `A new ${algorithm} key, ${next.kid}, is announced already. It signs from ${when}.`

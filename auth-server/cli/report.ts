@@ -2,8 +2,8 @@ import { CommanderError } from 'commander'
 import type { Finding } from '../config/rules.ts'
 import { formatPath } from '../config/echo.ts'
 import { PortreeveError } from '../errors.ts'
-import { createStyle, harmless, tame, toJson, type Style } from './style.ts'
-import { wantsColours, type World } from './world.ts'
+import { harmless, tame, toJson, wrapMessage, type Style } from './style.ts'
+import { styleFor, type World } from './world.ts'
 
 /** What a command answers, for programs and for people. */
 export interface Report {
@@ -19,6 +19,15 @@ export type Warning = Omit<Finding, 'rule'> & Partial<Pick<Finding, 'rule'>>
 export const DONE = 0
 const FAILED = 1
 const WRONG_USAGE = 2
+/** The messages of commander that say what is wrong, and not what would be right. */
+const SAYS_NO_MORE = new Set([
+  'commander.excessArguments',
+  'commander.missingArgument',
+  'commander.optionMissingArgument',
+  'commander.unknownCommand',
+  'commander.unknownOption',
+])
+const USAGE_HINT = 'Add --help to see how it is used.'
 const NAMES_RULE = /\bPR\d{3}: /
 const RULES_HINT = 'What each rule (PR…) is about: docs/configuration.md#rules'
 
@@ -31,20 +40,24 @@ export function printReport(world: World, report: Report, asJson: boolean): void
     stdout.write(`${toJson(document)}\n`)
     return
   }
-  stdout.write(`${report.text(createStyle(wantsColours(stdout, environment)))}\n`)
-  const style = createStyle(wantsColours(stderr, environment))
+  stdout.write(`${report.text(styleFor(stdout, environment))}\n`)
+  const style = styleFor(stderr, environment)
   for (const warning of warnings) stderr.write(`${formatWarning(warning, style)}\n`)
 }
 
 function formatWarning({ rule, path, message }: Warning, style: Style): string {
   const name = rule === undefined ? '' : `${rule}: `
-  return `${style.secret('warning:')} ${formatPath(path)}: ${name}${harmless(message)}`
+  return setOff('warning:', `${formatPath(path)}: ${name}${harmless(message)}`, style, 'secret')
 }
 
 /** Writes why a command failed to standard error, and answers the exit code. */
 export function printFailure(world: World, error: unknown, asJson: boolean): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? DONE : WRONG_USAGE
   const { stderr, environment } = world
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return DONE
+    if (!asJson && SAYS_NO_MORE.has(error.code)) stderr.write(`${USAGE_HINT}\n`)
+    return WRONG_USAGE
+  }
   const { code, message } = describeFailure(error)
   if (asJson) {
     const { mistakes } = (error instanceof Error ? (error.cause ?? {}) : {}) as {
@@ -53,10 +66,20 @@ export function printFailure(world: World, error: unknown, asJson: boolean): num
     stderr.write(`${toJson({ error: { code, message, mistakes } })}\n`)
     return FAILED
   }
-  const style = createStyle(wantsColours(stderr, environment))
+  const style = styleFor(stderr, environment)
   const more = NAMES_RULE.test(message) ? `\n${style.quiet(RULES_HINT)}` : ''
-  stderr.write(`${style.alert('error:')} ${tame(message)}${more}\n`)
+  stderr.write(`${formatError(message, style)}${more}\n`)
   return FAILED
+}
+
+/** As it is shown to a person on standard error. */
+export function formatError(message: string, style: Style): string {
+  return setOff('error:', tame(message), style, 'alert')
+}
+
+function setOff(label: string, message: string, style: Style, how: 'alert' | 'secret'): string {
+  const text = wrapMessage(`${label} ${message}`, style.width)
+  return style[how](label) + text.slice(label.length)
 }
 
 function describeFailure(error: unknown): { readonly code: string; readonly message: string } {

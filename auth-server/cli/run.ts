@@ -12,12 +12,12 @@ import { addBackupCommands } from './backup.ts'
 import { addClientCommands } from './clients.ts'
 import type { Cli, DatabaseUse } from './command.ts'
 import { addKeyCommands } from './keys.ts'
-import { DONE, printFailure, printReport } from './report.ts'
+import { DONE, formatError, printFailure, printReport } from './report.ts'
 import { addServeCommand } from './serve.ts'
-import { createStyle, tame, toJson } from './style.ts'
+import { harmless, tame, toJson, wrapMessage } from './style.ts'
 import { addTransferCommands } from './transfer.ts'
 import { addUserCommands } from './users.ts'
-import { wantsColours, type World } from './world.ts'
+import { styleFor, wantsColours, type World } from './world.ts'
 
 /** Runs one command line; `argv` is without the program. Answers the exit code: 0, 1 or 2. */
 export async function runCli(argv: readonly string[], world: World): Promise<number> {
@@ -27,13 +27,12 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
     world,
     async operate(options, work, database = 'must exist') {
       const loaded = await loadConfig({ file: options.config, environment: world.environment })
-      if (database === 'must exist') requireDatabase(loaded)
-      await using stores = await openStores(world, loaded, database)
+      await using stores = await openDatabase(world, loaded, database, asJson)
       const { hashConcurrency: concurrency, hashQueue: queue } = loaded.config.signIn
       const hasher = createPasswordHasher({ concurrency, queue })
       const { clock } = world
       const log = createLog('silent')
-      const audited = createAuditedCommand(loaded, stores.audit, { clock, log })
+      const audited = createAuditedCommand(loaded, stores, { clock, log })
       const collaborators = {
         accounts: audited.guard(stores.accounts),
         clients: audited.guard(stores.clients),
@@ -58,7 +57,9 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
   addBackupCommands(program, cli)
   addTransferCommands(program, cli)
   try {
-    await program.parseAsync(argv, { from: 'user' })
+    await program.parseAsync(namesNothing(program, argv) ? withoutHelp(argv) : argv, {
+      from: 'user',
+    })
     return DONE
   } catch (error) {
     return printFailure(world, error, asJson)
@@ -71,7 +72,6 @@ function createProgram(world: World, asJson: boolean): Command {
     .description('An OAuth 2 / OpenID Connect authorization server that returns JWT access tokens.')
     .version(version)
     .exitOverride()
-    .showHelpAfterError(asJson ? false : 'Add --help to see how it is used.')
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),
@@ -79,8 +79,7 @@ function createProgram(world: World, asJson: boolean): Command {
       getErrHasColors: () => wantsColours(stderr, environment),
       outputError(text, write) {
         const message = tame(text.trim().replace(/^error: /, ''))
-        const style = createStyle(wantsColours(stderr, environment))
-        const inWords = `${style.alert('error:')} ${message}`
+        const inWords = formatError(message, styleFor(stderr, environment))
         write(`${asJson ? toJson({ error: { code: 'usage', message } }) : inWords}\n`)
       },
     })
@@ -91,26 +90,53 @@ function createProgram(world: World, asJson: boolean): Command {
     })
 }
 
+const HELP_FLAGS = ['-h', '--help']
+
+/** Whether a command is asked for that is not there. */
+function namesNothing(program: Command, argv: readonly string[]): boolean {
+  let command = program
+  for (const word of argv) {
+    if (command.commands.length === 0 || word.startsWith('-') || word === 'help') return false
+    const next = command.commands.find((known) => known.name() === word)
+    if (!next) return true
+    command = next
+  }
+  return false
+}
+
+/** For an unknown command commander would show the help of the known ones, as if that had been asked. */
+function withoutHelp(argv: readonly string[]): string[] {
+  return argv.filter((word) => !HELP_FLAGS.includes(word))
+}
+
+/** The file of a database that is yet to be made. */
+function findMissingFile({ config }: LoadedConfig): string | undefined {
+  const place = locateDatabase(config)
+  return place.kind === 'file' && !existsSync(place.file) ? place.file : undefined
+}
+
 /** Reading from a wrong folder would otherwise make an empty database there, and find nothing. */
-function requireDatabase({ config, file }: LoadedConfig): void {
-  const database = locateDatabase(config)
-  if (database.kind !== 'file' || existsSync(database.file)) return
+function refuseMissing(missing: string, { file }: LoadedConfig): never {
   const hint = file === undefined ? ', or name the configuration with --config' : ''
-  const message = `There is no database at ${database.file} yet. Start the server or add something first${hint}.`
+  const message = `There is no database at ${missing} yet. Start the server or add something first${hint}.`
   throw new PortreeveError('not_found', message)
 }
 
-async function openStores(
-  { openStores: open, clock }: World,
-  { config }: LoadedConfig,
-  database: DatabaseUse,
-) {
-  const place = locateDatabase(config)
-  if (place.kind === 'memory') {
+/** Opens the database of the configuration, and says on standard error if that makes it. */
+async function openDatabase(world: World, loaded: LoadedConfig, use: DatabaseUse, asJson: boolean) {
+  const { openStores, clock, stderr, environment } = world
+  if (locateDatabase(loaded.config).kind === 'memory') {
     const message =
       'The database is in the memory of the server, where no other program reaches it.'
     throw new PortreeveError('misconfigured', message)
   }
-  const isImagined = database === 'is imagined' && place.kind === 'file' && !existsSync(place.file)
-  return open(isImagined ? 'sqlite::memory:' : config.database.url, clock)
+  const missing = findMissingFile(loaded)
+  if (missing !== undefined && use === 'must exist') refuseMissing(missing, loaded)
+  if (missing !== undefined && use === 'is imagined') return openStores('sqlite::memory:', clock)
+  const stores = await openStores(loaded.config.database.url, clock)
+  if (missing !== undefined && !asJson) {
+    const notice = `Made a new database at ${harmless(missing)}.`
+    stderr.write(`${wrapMessage(notice, styleFor(stderr, environment).width)}\n`)
+  }
+  return stores
 }

@@ -121,7 +121,13 @@ function addList(users: Command, cli: Cli): void {
             list.length === 0
               ? 'No users. Add one: npx portreeve users add NAME'
               : formatTable(
-                  ['USERNAME', 'ROLES', 'STATE', 'OWNER', 'ID'],
+                  [
+                    { title: 'USERNAME', gives: 'wrap' },
+                    { title: 'ROLES', gives: 'wrap' },
+                    'STATE',
+                    'OWNER',
+                    'ID',
+                  ],
                   list.map((user) => [
                     user.username,
                     user.roles.join(', ') || 'none',

@@ -7,6 +7,7 @@ import type { Clock } from '../clock.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import type { Environment } from '../config/secrets.ts'
 import type { KeyStore } from '../keys/keyset.ts'
+import { createStyle, type Style } from './style.ts'
 
 /** Everything outside of the program that the command line touches. */
 export interface World {
@@ -39,6 +40,12 @@ export interface RunningServer extends AsyncDisposable {
   readonly metricsUrl: string | undefined
   /** What an operator should know of what it works with. */
   readonly warnings: readonly string[]
+}
+
+/** What a stream can show: colours, and so many columns where it is a terminal and says how many. */
+export function styleFor(stream: NodeJS.WriteStream, environment: Environment): Style {
+  const { isTTY, columns } = stream
+  return createStyle(wantsColours(stream, environment), isTTY && columns > 0 ? columns : undefined)
 }
 
 /** Colours are for terminals, and for those who have not said no (https://no-color.org). */

@@ -72,6 +72,25 @@ test('refuses to choose between two files', async () => {
 })
 
 test.each([
+  ['{\n  "a": "x,}",\n  "b": 1,\n}', 'line 3 column 9'],
+  ['{"a": [1, 2,\n\n ]}', 'line 1 column 12'],
+  ['{"a\\",]": [{},]}', 'line 1 column 14'],
+])('points at the comma after the last entry of %j', async (text, where) => {
+  await using place = await makeFolder({ 'portreeve.config.json': text })
+  await expect(place.load()).rejects.toThrow(
+    `portreeve.config.json is no JSON: at ${where} a comma comes before } or ], where JSON allows none.`,
+  )
+})
+
+test.each(['{"a": "b,]"', '{"a": ",}', '{"a" ,"b,}": 1}'])(
+  'points at no comma that is right, or in a text: %s',
+  async (text) => {
+    await using place = await makeFolder({ 'portreeve.config.json': text })
+    await expect(place.load()).rejects.toThrow(/is no JSON(?:: see line \d+ column \d+)?\.$/)
+  },
+)
+
+test.each([
   ['a file that is not there', 'none.json', /There is no configuration file at .*none\.json/],
   ['a file of another kind', 'a.yaml', /expected \.ts, \.js or \.json/],
   ['a module without a configuration', 'a.ts', /exports no configuration/],
@@ -146,6 +165,20 @@ test('names the variable that a mistake came from', async () => {
     'DATABASE_URL (database.url): PR105: expected postgres://USER@HOST:PORT/DATABASE',
     'REDIS_URL (redis.url): PR111: expected redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER',
   ])
+})
+
+test.each([
+  ['{"log":{"level":"info"}}', { PORT: 'high' }, /^One mistake in the variable PORT:\n/],
+  ['{}', { PORT: 'high', REDIS_URL: 'x' }, /^2 mistakes in the variables PORT, REDIS_URL:\n/],
+  [
+    '{"lisen":1}',
+    { ISSUER: 'x' },
+    /^2 mistakes in \/.*\/portreeve\.config\.json and the variable ISSUER:\n/,
+  ],
+  ['{"lisen":1}', { PORT: '80' }, /^One mistake in \/.*\/portreeve\.config\.json:\n/],
+])('says at the top whether to look into %s or at %j', async (text, environment, heading) => {
+  await using place = await makeFolder({ 'portreeve.config.json': text })
+  await expect(place.load({ environment })).rejects.toThrow(heading)
 })
 
 test('takes relative paths of the file from its folder, those of DATABASE_URL from here', async () => {

@@ -97,14 +97,31 @@ export function misconfigured(
   sources: ReadonlyMap<string, string> = new Map(),
 ): PortreeveError {
   const count = mistakes.length === 1 ? 'One mistake' : `${mistakes.length} mistakes`
-  const lines = mistakes.map(({ path: at, message }) => {
+  const named = mistakes.map(({ path: at, message }) => {
     const where = formatPath(at)
-    const variable = sources.get(where)
+    return { where, variable: sources.get(where), message }
+  })
+  const lines = named.map(({ where, variable, message }) => {
     const label = variable === undefined || variable === where ? where : `${variable} (${where})`
     return label === '' ? `  ${message}` : `  ${label}: ${message}`
   })
-  const text = [`${count} in ${file ?? 'the configuration'}:`, ...lines].join('\n')
+  const places = namePlaces(
+    named.map(({ variable }) => variable),
+    file,
+  )
+  const text = [`${count} in ${places}:`, ...lines].join('\n')
   return new PortreeveError('misconfigured', text, { cause: { mistakes } })
+}
+
+/** Where somebody has to look: the file alone would send them to the wrong place. */
+function namePlaces(
+  variables: readonly (string | undefined)[],
+  file = 'the configuration',
+): string {
+  const names = [...new Set(variables.filter((name) => name !== undefined))]
+  if (names.length === 0) return file
+  const ofEnvironment = `the variable${names.length === 1 ? '' : 's'} ${names.join(', ')}`
+  return variables.includes(undefined) ? `${file} and ${ofEnvironment}` : ofEnvironment
 }
 
 function findFile(folder: string, named: string | undefined): string | undefined {
@@ -145,10 +162,27 @@ async function readJson(file: string): Promise<unknown> {
   try {
     return JSON.parse(text.replace(/^\uFEFF/, '')) as unknown
   } catch (cause) {
-    const place = /line \d+ column \d+/.exec(String(cause))?.[0]
-    const message = `${file} is no JSON${place === undefined ? '' : `: see ${place}`}.`
-    throw new PortreeveError('misconfigured', message)
+    throw new PortreeveError('misconfigured', `${file} is no JSON${explainNoJson(text, cause)}.`)
   }
+}
+
+function explainNoJson(text: string, cause: unknown): string {
+  const place = /line \d+ column \d+/.exec(String(cause))?.[0]
+  const comma = findLastComma(text)
+  if (comma !== undefined)
+    return `: at ${comma} a comma comes before } or ], where JSON allows none`
+  return place === undefined ? '' : `: see ${place}`
+}
+
+/** A comma after the last entry, as JavaScript allows it, is what people write most often. */
+function findLastComma(text: string): string | undefined {
+  // Texts are passed over whole: what is in them is none.
+  for (const { 0: found, index } of text.matchAll(/"(?:[^"\\]|\\.)*(?:"|$)|,(?=\s*[}\]])/gs)) {
+    if (found !== ',') continue
+    const lines = text.slice(0, index + 1).split('\n')
+    return `line ${lines.length} column ${lines.at(-1)?.length ?? 0}`
+  }
+  return undefined
 }
 
 async function importConfig(file: string): Promise<unknown> {

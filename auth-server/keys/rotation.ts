@@ -43,9 +43,8 @@ export async function createMissingKeys(
     { announcedAt: now, activeAt: now, retiredAt: undefined, purgedAt: undefined },
   )
   if (missing.length === 0) return
-  for (const id of await keys.insertIfNone(missing, stored.map(toState))) {
-    events.objectChanged({ kind: 'key', action: 'added', id, by: 'server' })
-  }
+  const added = new Set(await keys.insertIfNone(missing, stored.map(toState)))
+  for (const key of missing) if (added.has(key.kid)) tell(events, 'added', key, 'server')
 }
 
 export interface RotationOptions {
@@ -139,12 +138,20 @@ async function createSigningKey(
 function announce(events: Events, { added, ended }: Rotation, by: RotationOptions['by']): void {
   for (const { key, revokedUntil } of ended) {
     if (revokedUntil === undefined) continue
-    events.objectChanged({ kind: 'key', action: 'withdrawn', id: key.kid, by })
+    tell(events, 'withdrawn', key, by)
   }
-  for (const { kid, announcedAt, activeAt } of added) {
-    const action = activeAt > announcedAt ? 'announced' : 'added'
-    events.objectChanged({ kind: 'key', action, id: kid, by })
+  for (const key of added) {
+    tell(events, key.activeAt > key.announcedAt ? 'announced' : 'added', key, by)
   }
+}
+
+function tell(
+  events: Events,
+  action: string,
+  { kid: id, algorithm }: Pick<KeyState, 'kid' | 'algorithm'>,
+  by: RotationOptions['by'],
+): void {
+  events.objectChanged({ kind: 'key', action, id, algorithm, by })
 }
 
 function report(
@@ -171,13 +178,12 @@ export async function resealKeys(
   newSealKey: Buffer,
 ): Promise<readonly string[]> {
   for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
-    const seals = (await keys.list()).flatMap((key) => resealKey(key, sealKey, newSealKey))
+    const stored = await keys.list()
+    const seals = stored.flatMap((key) => resealKey(key, sealKey, newSealKey))
     if (!(await keys.reseal(seals))) continue
-    const changed = seals.filter(({ from, to }) => from !== to).map(({ kid }) => kid)
-    for (const id of changed) {
-      events.objectChanged({ kind: 'key', action: 'resealed', id, by: 'operator' })
-    }
-    return changed
+    const changed = new Set(seals.flatMap(({ kid, from, to }) => (from === to ? [] : [kid])))
+    for (const key of stored) if (changed.has(key.kid)) tell(events, 'resealed', key, 'operator')
+    return [...changed]
   }
   throw new PortreeveError('busy', 'Somebody else keeps changing the signing keys. Try again.')
 }

@@ -36,10 +36,19 @@ export async function readOrCreateRootKeyFile(
   path: string,
   name = 'The root key',
 ): Promise<Buffer> {
-  const found = await readKeyFile(path, name)
-  if (found !== undefined) return parseRootKey(found, name)
+  const found = await readRootKeyFile(path, name)
+  if (found) return found
   await createKeyFile(path, name)
   return parseRootKey((await readKeyFile(path, name)) ?? '', name)
+}
+
+/** The root key in the file; `undefined` where it does not exist. */
+export async function readRootKeyFile(
+  path: string,
+  name = 'The root key',
+): Promise<Buffer | undefined> {
+  const text = await readKeyFile(path, name)
+  return text === undefined ? undefined : parseRootKey(text, name)
 }
 
 async function readKeyFile(path: string, name: string): Promise<string | undefined> {

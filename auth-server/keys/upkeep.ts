@@ -18,8 +18,9 @@ export async function tendKeys(
 ): Promise<void> {
   const { keys, clock, events } = collaborators
   const { eraseBefore, removeBefore, due } = planUpkeep(states, options, clock.now())
+  const algorithms = new Map(states.map(({ kid, algorithm }) => [kid, algorithm]))
   const tell = (action: string) => (id: string) =>
-    events.objectChanged({ kind: 'key', action, id, by: 'server' })
+    events.objectChanged({ kind: 'key', action, id, algorithm: algorithms.get(id), by: 'server' })
   if (eraseBefore !== undefined) (await keys.erase(eraseBefore)).forEach(tell('retired'))
   if (removeBefore !== undefined) (await keys.remove(removeBefore)).forEach(tell('removed'))
   if (due.length > 0) await rotateKeys(collaborators, due, { how: 'announce', by: 'server' })

@@ -79,14 +79,21 @@ function createModelAdapter(
     return successor !== undefined && successor.consumedAt === undefined
   }
 
+  /** What was to be settled may turn out to be over. */
+  const findSettled = async (key: string) => {
+    const row = await models.find(model, key)
+    if (row?.replaces === undefined) return row
+    await change({ kind: 'settle', key })
+    return models.find(model, key)
+  }
+
   return {
     async find(id) {
       // A grant's identifier never comes from outside; any other that looks like a row key is a
       // stolen hash shown as if it were the token.
       if (id.length > MAX_ID_LENGTH || (isForged(id) && model !== 'Grant')) return undefined
-      const row = await models.find(model, identifiers.key(model, id))
+      const row = await findSettled(identifiers.key(model, id))
       if (!row) return undefined
-      if (row.replaces !== undefined) await change({ kind: 'settle', key: row.key })
       const hidden = row.consumedAt !== undefined && (await isRetry(id, row.consumedAt))
       const payload = toPayload(model, row, id, hidden)
       if (model !== 'Grant') return payload
@@ -102,7 +109,8 @@ function createModelAdapter(
     },
     async upsert(id, payload, expiresIn) {
       const kind = model === 'ReplayDetection' ? 'insert' : 'put'
-      const expiresAt = expiresIn === undefined ? undefined : clock.now() + expiresIn * 1000
+      const lifetime = model === 'Interaction' ? boundAnswered(payload, expiresIn) : expiresIn
+      const expiresAt = lifetime === undefined ? undefined : clock.now() + lifetime * 1000
       const kept =
         model === 'AuthorizationCode' && isResourceImplied() ? implyResource(payload) : payload
       const replaced = model === 'Session' ? replacedSession() : undefined
@@ -131,6 +139,17 @@ function createModelAdapter(
       await change({ kind: 'revoke-grant', grantId: identifiers.grantId(id) })
     },
   }
+}
+
+/** The browser follows a redirect; where an account is switched without JavaScript, it waits for a click. */
+const ANSWERED_SECONDS = 120
+
+/**
+ * An interaction that was answered signs somebody in. It ends when its browser has gone on with it; where
+ * that answer was cut off it may be asked for again, but not for as long as a page may stay open.
+ */
+function boundAnswered({ result }: AdapterPayload, expiresIn = ANSWERED_SECONDS): number {
+  return result === undefined ? expiresIn : Math.min(expiresIn, ANSWERED_SECONDS)
 }
 
 /**
@@ -231,8 +250,8 @@ function toPayload(
   return {
     ...(model === 'Interaction' ? restoreIds(row.payload, jti) : row.payload),
     jti,
-    // The store may have kept a grant for longer than it was given.
-    ...(model === 'Grant' && row.expiresAt !== undefined
+    // The store may keep a grant for longer than it was given, and we an interaction for less.
+    ...((model === 'Grant' || model === 'Interaction') && row.expiresAt !== undefined
       ? { exp: Math.floor(row.expiresAt / 1000) }
       : {}),
     ...(consumed ? { consumed: Math.floor((row.consumedAt ?? 0) / 1000) } : {}),

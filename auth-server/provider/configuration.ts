@@ -91,7 +91,11 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       AuthorizationCode: () => tokens.authorizationCodeTtlSeconds,
       IdToken: () => tokens.idTokenTtlSeconds,
       RefreshToken: () => tokens.refreshTokenTtlSeconds,
-      Session: () => tokens.sessionTtlSeconds,
+      // Anybody can have one made: it is for as long as a person needs to sign in, or out.
+      Session: (_ctx, { accountId }) =>
+        accountId === undefined
+          ? Math.min(tokens.interactionTtlSeconds, tokens.sessionTtlSeconds)
+          : tokens.sessionTtlSeconds,
       Grant: () => Math.max(tokens.refreshTokenTtlSeconds, tokens.sessionTtlSeconds),
       Interaction: () => tokens.interactionTtlSeconds,
     },

@@ -9,7 +9,12 @@ import { toEngineError } from './errors.ts'
 import type { EnginePages } from './interaction.ts'
 import { readEndedSession } from './internals.ts'
 import type { ModelStore, ModelWrite } from './model-store.ts'
-import { forgetInteraction, isOwnInteraction, rememberInteraction } from './own-interactions.ts'
+import {
+  forgetInteraction,
+  forgetInteractions,
+  isOwnInteraction,
+  rememberInteraction,
+} from './own-interactions.ts'
 import { collectLateWrites, collectWrites } from './unit-of-work.ts'
 
 type Next = () => Promise<unknown>
@@ -54,6 +59,7 @@ export function createEngineMiddleware(
     createFailureAnswer(collaborators),
     createNotFound(collaborators),
     takeExactPathsOnly,
+    createQueryBound(collaborators),
     createResumeGuard(collaborators),
     createResumeEnd(collaborators),
     createInteractionMemory(collaborators),
@@ -140,6 +146,28 @@ async function takeExactPathsOnly({ path }: KoaContextWithOIDC, next: Next): Pro
   // An interaction's id has capitals.
   const fixed = path.replace(/^\/auth\/[\w-]+$/, '/auth')
   if (fixed === fixed.toLowerCase() && !fixed.endsWith('/')) await next()
+}
+
+/** In characters. A stranger's request is kept for as long as a person may take to sign in. */
+const MAX_QUERY = 8192
+const MAX_STATE = 4096
+
+function createQueryBound(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    const { querystring } = ctx
+    const state = new URLSearchParams(querystring).get('state') ?? ''
+    if (querystring.length <= MAX_QUERY && state.length <= MAX_STATE) {
+      await next()
+      return
+    }
+    const error = 'invalid_request'
+    const detail =
+      state.length > MAX_STATE
+        ? `state: at most ${MAX_STATE} characters, not ${state.length}`
+        : `the query: at most ${MAX_QUERY} characters, not ${querystring.length}`
+    collaborators.events.requestRefused({ endpoint: ctx.path, error, detail })
+    refuse(collaborators, ctx, 400, error, detail)
+  }
 }
 
 /** The interaction that the engine would go on with: it goes by this cookie, not by the path. */
@@ -327,6 +355,8 @@ function createSignOut({ models, events }: EngineMiddlewareCollaborators): Engin
     const end = ended === undefined ? [] : [{ kind: 'end-session', ...ended } as const]
     await models.apply([...writes, ...end])
     if (ended === undefined) return
+    // Who becomes somebody else signs out in between, and goes on.
+    forgetInteractions(ctx, /\/auth\/([\w-]+)(?:\?|$)/.exec(ctx.response.get('location'))?.[1])
     events.signedOut({
       accountId: ctx.oidc.session?.accountId,
       clientId: ctx.oidc.client?.clientId,

@@ -40,6 +40,11 @@ export function forgetInteraction(ctx: Context, uid: string): void {
   ctx.cookies.set(nameCookie(ctx, uid), null, attributes(ctx))
 }
 
+/** Whoever signs out leaves nothing behind that could be gone on with, but what the browser goes to next. */
+export function forgetInteractions(ctx: Context, kept: string | undefined): void {
+  for (const { uid } of listInteractions(ctx)) if (uid !== kept) forgetInteraction(ctx, uid)
+}
+
 /** The scheme is that of the issuer: see `http/proxy.ts`. */
 function nameCookie({ secure }: Context, uid: string): string {
   return `${secure ? '__Host-' : ''}interaction-${uid}`

@@ -58,7 +58,8 @@ function describeRow(write: ModelWrite): Pick<EngineModelTable, 'model' | 'key'>
   }
 }
 
-function nameFamilies(write: ModelWrite): string[] {
+/** What a write says itself that it may touch. */
+export function nameFamilies(write: ModelWrite): string[] {
   return [
     ...('grantId' in write && write.grantId !== undefined ? [nameGrant(write.grantId)] : []),
     ...('uid' in write && write.uid !== undefined ? [nameSession(write.uid)] : []),

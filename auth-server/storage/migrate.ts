@@ -49,11 +49,8 @@ async function isCurrent(database: Database, steps: readonly Migration[]): Promi
   const read = prepareRead(database, (db) =>
     db.selectFrom('schema_migration').select(['name', 'checksum']),
   )
-  const applied = await read().catch((error: unknown): AppliedStep[] => {
-    if (error instanceof PortreeveError) throw error
-    // A new database has no such table; whatever else is the matter, the transaction meets it, too.
-    return []
-  })
+  // A new database has no such table; whatever else is the matter, the transaction meets it, too.
+  const applied = await read().catch((): AppliedStep[] => [])
   checkSteps(applied, 'The database', steps)
   return listMissing(applied, steps).length === 0
 }

@@ -9,7 +9,7 @@ import type {
 } from '../provider/model-store.ts'
 import type { RevocationReason } from '../revocation/revocation.ts'
 import { prepareRead, refuseUnstorable, type Database, type Scope } from './database.ts'
-import { listLocks } from './locks.ts'
+import { listLocks, nameFamilies } from './locks.ts'
 import {
   deleteGrant,
   deleteRow,
@@ -26,6 +26,7 @@ import {
 } from './model-statements.ts'
 import { appendRevocations, isRevoked } from './revocations.ts'
 import type { EngineModelTable, Schema } from './schema.ts'
+import { createTurns } from './turns.ts'
 
 /**
  * A revoked grant is remembered at least this long after the last of its rows would have expired: no
@@ -69,13 +70,16 @@ export function createModelStore(database: Database, clock: Clock): SqlModelStor
     )
   const byUid = newest('uid')
   const byUserCode = newest('user_code')
+  const takeTurn = createTurns()
   const apply: SqlModelStore['applyNoting'] = async (writes, sessions) => {
     if (writes.length === 0) return { outcome: 'applied' }
     refuseUnstorable(writes)
-    return database.kysely.transaction().execute(async (transaction) => {
-      await database.lock(transaction, () => listLocks(transaction, writes))
-      return applyAll({ database, transaction, clock, sessions }, writes)
-    })
+    return takeTurn(writes.flatMap(nameFamilies), () =>
+      database.kysely.transaction().execute(async (transaction) => {
+        await database.lock(transaction, () => listLocks(transaction, writes))
+        return applyAll({ database, transaction, clock, sessions }, writes)
+      }),
+    )
   }
   return {
     find: async (model, key) => toFirst(await byKey(model, key)),

@@ -40,7 +40,8 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
   pool.on('connect', (client) => client.on('error', () => {}))
   const breaker = createBreaker(describeOutage)
   const name = createStatementNames()
-  const connect = () => breaker.run(async () => wrapClient(await pool.connect(), breaker, name))
+  const connect = () =>
+    breaker.run(async () => wrapClient(await orBusy(pool.connect()), breaker, name))
   const kysely = new Kysely<Schema>({
     // It would not end a pool that nothing but reads has used.
     dialect: new PostgresDialect({ pool: { connect, end: async () => {}, options: {} } }),
@@ -49,7 +50,7 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
     kysely,
     async read<R>(query: CompiledQuery<R>, parameters: readonly unknown[]) {
       try {
-        const { rows } = await breaker.run(() => pool.query(name(query.sql, parameters)))
+        const { rows } = await breaker.run(() => orBusy(pool.query(name(query.sql, parameters))))
         return rows as R[]
       } catch (error) {
         throw describeCollision(error) ?? error
@@ -123,6 +124,21 @@ function wrapClient(
   }
   return { query, release: () => client.release(lost !== undefined) } as PostgresPoolClient
 }
+
+/**
+ * Every connection was in use for too long. That says nothing of the database: whoever asks for the next
+ * one shall not be kept out.
+ */
+async function orBusy<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (cause) {
+    if (!(cause instanceof Error) || cause.message !== POOL_TIMEOUT) throw cause
+    throw new PortreeveError('busy', 'Every connection to the database is in use.', { cause })
+  }
+}
+
+const POOL_TIMEOUT = 'timeout exceeded when trying to connect'
 
 /** SQLSTATE: connection exceptions, insufficient resources, the server shuts down or starts. */
 const OUTAGES = /^(?:08|53|57P)/

@@ -1,29 +1,35 @@
-import type { Logger } from '../log.ts'
+import type { Events } from '../events.ts'
 import type { ModelStore, StoredModel } from '../provider/model-store.ts'
+import type { SessionChanges, SqlModelStore } from './models.ts'
 import { isInRedis } from './redis-models.ts'
 
 export interface EndCollaborators {
   readonly sql: ModelStore
   /** The same with Redis: see `redis-models.ts`. */
-  readonly models: ModelStore
-  readonly log: Logger
+  readonly models: SqlModelStore
+  readonly events: Pick<Events, 'sessionDeleted'>
 }
 
 /**
  * Ends those sessions that SQL has still, although their keys are gone from Redis: we remove rows before
- * keys, so that was somebody else. With a key ends all of its session.
+ * keys, so that was somebody else. With a key ends all of its session. Every instance hears of a
+ * deletion: only the one that has ended the session tells of it.
  */
 export async function endDeleted(
-  { sql, models, log }: EndCollaborators,
+  { sql, models, events }: EndCollaborators,
   keys: readonly string[],
 ): Promise<void> {
   const rows = await findRows(sql, keys)
   const sessions = new Map(rows.map((row) => [String(row.payload['uid']), row]))
-  await models.apply(
+  const changes: SessionChanges = new Map()
+  await models.applyNoting(
     [...sessions.keys()].map((uid) => ({ kind: 'end-session', uid, reason: 'session_deleted' })),
+    changes,
   )
-  for (const { payload } of sessions.values()) {
-    log.info({ event: 'session_deleted', accountId: payload['accountId'] })
+  for (const { key, payload } of sessions.values()) {
+    if (changes.get(key) !== 'removed') continue
+    const { accountId } = payload
+    events.sessionDeleted({ accountId: typeof accountId === 'string' ? accountId : undefined })
   }
 }
 

@@ -1,5 +1,6 @@
 import { ErrorReply } from 'redis'
 import type { Clock } from '../clock.ts'
+import type { Events } from '../events.ts'
 import type {
   ApplyResult,
   ModelRow,
@@ -31,6 +32,7 @@ export interface RedisModelCollaborators {
   readonly clock: Clock
   /** Marks the keys of this database's sessions: see `redis-watch.ts`. */
   readonly installation: string
+  readonly events: Pick<Events, 'sessionDeleted'>
 }
 
 /**
@@ -41,7 +43,7 @@ export interface RedisModelCollaborators {
  * It is alive while both have it: so deleting the key in Redis signs somebody out, and so does
  * everything that removes the row.
  */
-export function keepInRedis(collaborators: RedisModelCollaborators): ModelStore {
+export function keepInRedis(collaborators: RedisModelCollaborators): SqlModelStore {
   const { sql, redis } = collaborators
   const read = (name: string) => readText(redis, name)
   const complete = async (row: StoredModel | undefined) =>
@@ -63,6 +65,7 @@ export function keepInRedis(collaborators: RedisModelCollaborators): ModelStore 
       return model === 'Session' ? complete(row) : row
     },
     apply: (writes) => apply(collaborators, writes),
+    applyNoting: (writes, sessions) => apply(collaborators, writes, sessions),
     purge: sql.purge,
   }
 }
@@ -110,6 +113,7 @@ async function join(
 async function apply(
   collaborators: RedisModelCollaborators,
   writes: readonly ModelWrite[],
+  changes: SessionChanges = new Map(),
 ): Promise<ApplyResult> {
   const { sql } = collaborators
   refuseUnstorable(writes)
@@ -118,7 +122,7 @@ async function apply(
   const puts = new Map(writes.filter(isSessionPut).map((put) => [put.key, put]))
   const known = await listKnown(sql, [...puts.keys()])
   for (const put of puts.values()) if (!known.has(put.key)) await setSession(collaborators, put)
-  const changes: SessionChanges = new Map()
+  const settled = await listSettled(sql, writes)
   const result = await sql.applyNoting(writes.filter(isLasting).map(keepWhatHangs), changes)
   for (const put of puts.values()) {
     if (!known.has(put.key) || changes.get(put.key) !== 'written') continue
@@ -126,10 +130,61 @@ async function apply(
     await setSession(collaborators, put, { condition: 'XX' })
   }
   const unwritten = [...puts.keys()].filter((key) => !known.has(key) && !changes.has(key))
-  const removed = [...changes.keys()].filter((key) => changes.get(key) === 'removed')
+  const replaced = new Set(settled.map((one) => one.replaced))
+  const removed = [...changes.keys()].filter(
+    (key) => changes.get(key) === 'removed' && !replaced.has(key),
+  )
   await removeKeys(collaborators, [...unwritten, ...removed])
+  for (const one of settled) {
+    if (changes.get(one.replaced) === 'removed') await endIfDeleted(collaborators, one)
+  }
   if (result.outcome === 'applied') await applyEphemeral(collaborators, writes)
   return result
+}
+
+interface Settled {
+  readonly uid: string
+  readonly accountId: string | undefined
+  /** The key that the session had before. */
+  readonly replaced: string
+  readonly expiresAt: number
+}
+
+async function listSettled(sql: ModelStore, writes: readonly ModelWrite[]): Promise<Settled[]> {
+  const settled = writes.flatMap((write) => (write.kind === 'settle' ? [write.key] : []))
+  const rows = await Promise.all(
+    settled.map(async (key) => {
+      const { replaces = '', payload } = (await sql.find('Session', key)) ?? {}
+      const replaced = await sql.find('Session', replaces)
+      if (!replaced || !isInRedis(replaced)) return []
+      const { expiresAt = Number.POSITIVE_INFINITY } = replaced
+      const { uid, accountId } = payload ?? {}
+      return [
+        {
+          uid: String(uid),
+          accountId: typeof accountId === 'string' ? accountId : undefined,
+          replaced: replaces,
+          expiresAt,
+        },
+      ]
+    }),
+  )
+  return rows.flat()
+}
+
+/**
+ * Removing the row was the mark that the key is ours to remove. If that was gone before, somebody has
+ * deleted it by hand, and it was the same session.
+ */
+async function endIfDeleted(
+  collaborators: RedisModelCollaborators,
+  { uid, accountId, replaced, expiresAt }: Settled,
+): Promise<void> {
+  const { redis, clock, events } = collaborators
+  const removed = await redis.run((client) => client.unlink(SESSION_PREFIX + replaced))
+  if (removed === 1 || expiresAt <= clock.now()) return
+  await apply(collaborators, [{ kind: 'end-session', uid, reason: 'session_deleted' }])
+  events.sessionDeleted({ accountId })
 }
 
 function isSessionPut(write: ModelWrite): write is Put {

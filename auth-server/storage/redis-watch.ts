@@ -1,9 +1,11 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { ErrorReply } from 'redis'
 import type { Clock } from '../clock.ts'
+import type { Events } from '../events.ts'
 import type { Logger } from '../log.ts'
 import type { ModelStore } from '../provider/model-store.ts'
 import type { Database } from './database.ts'
+import type { SqlModelStore } from './models.ts'
 import { createComparison } from './redis-compare.ts'
 import { endDeleted, endSilently } from './redis-end.ts'
 import { SESSION_PREFIX } from './redis-models.ts'
@@ -25,12 +27,13 @@ export interface SessionWatchCollaborators {
   readonly database: Database
   readonly sql: ModelStore
   /** The same with Redis: see `redis-models.ts`. */
-  readonly models: ModelStore
+  readonly models: SqlModelStore
   readonly redis: Redis
   /** Marks the keys of this database's sessions: Redis may hold those of another one. */
   readonly installation: string
   readonly clock: Clock
   readonly log: Logger
+  readonly events: Pick<Events, 'sessionDeleted'>
 }
 
 export interface SessionWatch extends AsyncDisposable {

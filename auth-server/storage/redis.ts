@@ -106,7 +106,15 @@ function describeOpening(url: string, cause: unknown): PortreeveError {
   // Where a name has several addresses, each has failed in its own way.
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause
   const reason = first instanceof Error ? first.message || first.name : String(first)
-  return new PortreeveError('storage_failed', `Cannot reach Redis at ${where}: ${reason}`)
+  const message = `Cannot reach Redis at ${where}: ${reason.replace(/\.$/, '')}. ${mend(first)}`
+  return new PortreeveError('storage_failed', message)
+}
+
+function mend(cause: unknown): string {
+  const setting = 'REDIS_URL or redis.url'
+  return cause instanceof ErrorReply && /^(?:WRONGPASS|NOAUTH|ERR AUTH)/.test(cause.message)
+    ? `See that the password in ${setting} is right.`
+    : `See that Redis runs there and takes connections, or change the address: ${setting}.`
 }
 
 /** Writes an outage once, not each attempt. */

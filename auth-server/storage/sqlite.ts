@@ -17,8 +17,6 @@ import type { Database } from './database.ts'
 import type { Schema } from './schema.ts'
 import { startAside, type Aside } from './sqlite-aside.ts'
 
-/** Opening may meet a migration of another process; after that no call blocks the event loop. */
-const OPEN_TIMEOUT_MS = 5000
 /** How long a statement waits for the lock of another process before it fails. */
 const LOCK_TIMEOUT_MS = 5000
 const LONGEST_PAUSE_MS = 5
@@ -40,18 +38,20 @@ const DISK_FAILURES = new Set([10, 13])
  */
 export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS): Database {
   const kysely = new Kysely<Schema>({ dialect: createDialect(path, lockTimeoutMs) })
+  const readLock = createLock(lockTimeoutMs)
   let reader: SqliteDatabase | undefined
   let aside: Aside | undefined
   return {
     kysely,
     async read<R>(query: CompiledQuery<R>, parameters: readonly unknown[]) {
       if (path === MEMORY) return (await kysely.executeQuery<R>({ ...query, parameters })).rows
-      reader ??= openReader(path)
-      try {
+      // It meets a lock where another process opens the file, or is the last to close it.
+      const rows = await whenFree(readLock, () => {
+        reader ??= openReader(path)
         return reader.prepare(query.sql).all(parameters) as R[]
-      } catch (error) {
-        throw describeFailure(error) ?? error
-      }
+      })
+      readLock.waitedMilliseconds = 0
+      return rows
     },
     async runAside(query) {
       if (path === MEMORY) return Number((await kysely.executeQuery(query)).numAffectedRows)
@@ -76,7 +76,9 @@ export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS
 }
 
 function createDialect(path: string, lockTimeoutMs: number): Dialect {
-  const dialect = new SqliteDialect({ database: async () => openDatabase(path) })
+  // Two that make a file at once may find it locked, whatever SQLite was told to wait.
+  const open = () => whenFree(createLock(lockTimeoutMs), () => openDatabase(path))
+  const dialect = new SqliteDialect({ database: open })
   return {
     createAdapter: () => dialect.createAdapter(),
     createIntrospector: (database) => dialect.createIntrospector(database),
@@ -87,12 +89,16 @@ function createDialect(path: string, lockTimeoutMs: number): Dialect {
 
 function openDatabase(path: string): SqliteDatabase {
   if (path !== MEMORY) claimFile(path)
-  const database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS })
-  database.exec('pragma journal_mode = wal')
-  database.exec('pragma synchronous = full')
-  database.exec('pragma foreign_keys = on')
-  database.exec('pragma busy_timeout = 0')
-  database.exec(`pragma wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+  const database = new DatabaseSync(path, { timeout: 0 })
+  try {
+    database.exec('pragma journal_mode = wal')
+    database.exec('pragma synchronous = full')
+    database.exec('pragma foreign_keys = on')
+    database.exec(`pragma wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+  } catch (error) {
+    database.close()
+    throw error
+  }
   return keepStatements(database)
 }
 
@@ -159,7 +165,7 @@ function unlessOver(rollback: SqliteStatement, database: DatabaseSync): SqliteSt
  * in one queue, and would otherwise wait one time-out after the other.
  */
 function waitForLocks(driver: Driver, timeoutMilliseconds: number): Driver {
-  const lock: Lock = { waitedMilliseconds: 0, timeoutMilliseconds }
+  const lock = createLock(timeoutMilliseconds)
   return {
     init: () => driver.init(),
     acquireConnection: async () => waitOnConnection(await driver.acquireConnection(), lock),
@@ -177,24 +183,32 @@ interface Lock {
   waitedMilliseconds: number
 }
 
+function createLock(timeoutMilliseconds: number): Lock {
+  return { waitedMilliseconds: 0, timeoutMilliseconds }
+}
+
 function waitOnConnection(connection: DatabaseConnection, lock: Lock): DatabaseConnection {
   return {
     streamQuery: (query, chunkSize) => connection.streamQuery(query, chunkSize),
     async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-      for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
-        try {
-          const result = await connection.executeQuery<R>(query)
-          // Reading takes no lock: that it went well says nothing.
-          if (!query.sql.startsWith('select')) lock.waitedMilliseconds = 0
-          return result
-        } catch (error) {
-          if (primaryCode(error) !== SQLITE_BUSY) throw describeFailure(error) ?? error
-          if (lock.waitedMilliseconds >= lock.timeoutMilliseconds) throw describeFailure(error)
-        }
-        await wait(pause)
-        lock.waitedMilliseconds += pause
-      }
+      const result = await whenFree(lock, () => connection.executeQuery<R>(query))
+      // Reading takes no lock: that it went well says nothing.
+      if (!query.sql.startsWith('select')) lock.waitedMilliseconds = 0
+      return result
     },
+  }
+}
+
+async function whenFree<T>(lock: Lock, attempt: () => T | Promise<T>): Promise<T> {
+  for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (primaryCode(error) !== SQLITE_BUSY) throw describeFailure(error) ?? error
+      if (lock.waitedMilliseconds >= lock.timeoutMilliseconds) throw describeFailure(error)
+    }
+    await wait(pause)
+    lock.waitedMilliseconds += pause
   }
 }
 

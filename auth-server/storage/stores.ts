@@ -4,6 +4,7 @@ import type { AuditStore } from '../audit/audit.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
+import type { Events } from '../events.ts'
 import type { KeyStore } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
 import type { ModelStore } from '../provider/model-store.ts'
@@ -43,11 +44,20 @@ export interface Stores extends AsyncDisposable {
   readonly pings: Readonly<Record<string, () => Promise<void>>>
   /** What an operator should know, with the command that mends it. */
   readonly warnings: readonly string[]
+  /** No events come any more; everything else goes on. */
+  stopWatching(): Promise<void>
+}
+
+export interface RedisOptions {
+  readonly url: string
+  readonly log: Logger
+  /** Is told of what is found in Redis, from the opening on. Default: nobody. */
+  readonly events?: Pick<Events, 'sessionDeleted'> | undefined
 }
 
 export interface StoresOptions {
   /** Where sessions and whatever else may expire is kept. Default: with everything else. */
-  readonly redis?: { readonly url: string; readonly log: Logger } | undefined
+  readonly redis?: RedisOptions | undefined
 }
 
 /**
@@ -90,30 +100,34 @@ export async function openStores(
       ...(perishable ? { redis: perishable.ping } : {}),
     },
     warnings: perishable?.warnings ?? [],
+    async stopWatching() {
+      await perishable?.stopWatching()
+    },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   }
 }
 
-interface PerishableOptions {
-  readonly url: string
+interface PerishableOptions extends RedisOptions {
   readonly database: Database
   readonly sql: SqlModelStore
   readonly clock: Clock
-  readonly log: Logger
 }
 
+const NOBODY: Pick<Events, 'sessionDeleted'> = { sessionDeleted: () => {} }
+
 /** What may expire, in Redis, looked after while it is open. */
-async function openPerishable({ url, ...collaborators }: PerishableOptions) {
+async function openPerishable({ url, events = NOBODY, ...collaborators }: PerishableOptions) {
   await using cleanUp = new AsyncDisposableStack()
   const redis = cleanUp.use(await openRedis(url, collaborators.log))
   const installation = await nameInstallation(collaborators.database)
-  const shared = { ...collaborators, redis, installation }
+  const shared = { ...collaborators, redis, installation, events }
   const models = keepInRedis(shared)
-  const { warnings } = cleanUp.use(await watchSessions({ ...shared, models }))
+  const watch = cleanUp.use(await watchSessions({ ...shared, models }))
   const running = cleanUp.move()
   return {
     models,
-    warnings,
+    warnings: watch.warnings,
+    stopWatching: () => watch[Symbol.asyncDispose](),
     createLimiter: limitInRedis(redis),
     async ping() {
       await redis.run((client) => client.ping())
@@ -156,12 +170,33 @@ export function openDatabase(url: string, timeoutMs?: number): Database {
 /** The URL of a database server may hold a password. */
 function describeOpening(url: string, cause: unknown): PortreeveError {
   if (cause instanceof PortreeveError && cause.code === 'misconfigured') return cause
-  const root = cause instanceof PortreeveError ? cause.cause : cause
+  const outer = cause instanceof PortreeveError ? cause.cause : cause
+  // Where a name has several addresses, each has failed in its own way.
+  const root: unknown = outer instanceof AggregateError ? outer.errors[0] : outer
   const reason = root instanceof Error ? root.message || root.name : String(root)
-  const where = url.startsWith('sqlite:') ? url : hidePassword(url)
-  return new PortreeveError('storage_failed', `Cannot open the database ${where}: ${reason}`, {
-    cause,
-  })
+  const isFile = url.startsWith('sqlite:')
+  const where = isFile ? url : hidePassword(url)
+  const remedy = isFile ? mendFile(reason) : mendServer(root)
+  const message = `Cannot open the database ${where}: ${reason.replace(/\.$/, '')}. ${remedy}`
+  return new PortreeveError('storage_failed', message, { cause })
+}
+
+const SETTING = 'DATABASE_URL or database.url'
+
+function mendFile(reason: string): string {
+  return /not a database/.test(reason)
+    ? `That file is something else: name another one with ${SETTING}.`
+    : `It is named by ${SETTING}: its folder has to exist, and this user to be able to write there.`
+}
+
+/** By SQLSTATE, where the server has answered at all. */
+function mendServer(cause: unknown): string {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  if (code.startsWith('28')) return `See that the user and the password in ${SETTING} are right.`
+  if (code === '3D000')
+    return `Make it first (docs/deployment.md), or name another with ${SETTING}.`
+  if (code === '42501') return `The user in ${SETTING} has to own it (docs/deployment.md).`
+  return `See that PostgreSQL runs there and takes connections, or change the address: ${SETTING}.`
 }
 
 function hidePassword(url: string): string {

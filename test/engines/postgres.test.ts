@@ -14,6 +14,8 @@ const { isMissing, note } = needEngines('postgres')
 
 const SERVICE = { authorization: basic('service', SERVICE_SECRET) }
 const SERVICE_REQUEST = { grant_type: 'client_credentials', scope: 'notes:read' }
+/** Many times as many as there are connections. */
+const CROWD = 400
 const GONE = { code: 'busy', message: 'The database does not answer.' }
 
 /** Somebody else at the same database. */
@@ -72,5 +74,40 @@ describe.skipIf(isMissing)(`PostgreSQL${note}`, () => {
     expect([...statuses]).toEqual([200])
     await other.query('rollback')
     expect((await signIn(browser, page)).text).toContain('/consent"')
+  })
+
+  test('that hundreds of requests with one cookie want at once is there for everybody else', async () => {
+    using folder = makeFolder()
+    const environment = { DATABASE_URL: await postgres.createDatabase() }
+    const config = writeConfig(folder.path)
+    await using server = await startServerProcess(config, { folder: folder.path, environment })
+    const { issuer } = server
+    const browser = createBrowser(issuer)
+    await browser.get(`${issuer}/session/end`)
+    const cookie = browser
+      .cookies()
+      .map(({ name, value }) => `${name}=${value}`)
+      .join('; ')
+    const life = { isCrowded: true }
+    const crowd = Promise.all(
+      Array.from({ length: CROWD }, async () => {
+        const headers = { cookie, accept: 'text/html' }
+        const answer = await fetch(`${issuer}/session/end`, { headers })
+        await answer.text()
+        return answer.status
+      }),
+    ).finally(() => {
+      life.isCrowded = false
+    })
+    const others = new Set<number>()
+    while (life.isCrowded) {
+      others.add((await fetch(`${issuer}/readyz`)).status)
+      others.add((await requestToken(issuer, SERVICE_REQUEST, SERVICE)).status)
+      others.add((await createBrowser(issuer).get(`${issuer}/session/end`)).status)
+    }
+    expect([...others]).toEqual([200])
+    const statuses = await crowd
+    expect(statuses).toContain(200)
+    expect(statuses.filter((status) => status !== 200 && status !== 503)).toEqual([])
   })
 })

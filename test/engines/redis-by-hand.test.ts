@@ -58,7 +58,13 @@ async function startWorld(options: RedisOptions = {}, given?: Redis): Promise<Wo
 }
 
 /** A session that one client is authorised in. */
-function session(key: string, uid: string, client: string, replaces?: string): ModelWrite {
+function session(
+  key: string,
+  uid: string,
+  client: string,
+  replaces?: string,
+  expiresAt: number = systemClock.now() + HOUR,
+): ModelWrite {
   const authorizations = { [client]: { sid: `sid of ${client}`, grantId: client } }
   return {
     kind: 'put',
@@ -67,7 +73,7 @@ function session(key: string, uid: string, client: string, replaces?: string): M
     uid,
     accountId: 'alice',
     payload: { accountId: 'alice', uid, kind: 'Session', loginTs: 1, authorizations },
-    expiresAt: systemClock.now() + HOUR,
+    expiresAt,
     replaces,
   }
 }
@@ -93,6 +99,37 @@ describe.skipIf(isMissing)(`sessions in Redis, by hand${note}`, () => {
       }
     }
     expect(ended).toHaveLength(18)
+  })
+
+  test('end although their keys are replaced in the same moment', async () => {
+    await using world = await startWorld()
+    const { stores, client } = world
+    const uids = Array.from({ length: 50 }, (_, n) => `u${n}`)
+    for (const uid of uids) {
+      await stores.models.apply([session(`${uid} old`, uid, `${uid} one`)])
+      // Who has read the old key writes the new one, and the browser comes with that at once.
+      const writing = stores.models.apply([session(`${uid} new`, uid, `${uid} two`, `${uid} old`)])
+      await client.del(`session_${uid} old`)
+      await writing
+      await stores.models.apply([{ kind: 'settle', key: `${uid} new` }])
+    }
+    for (const uid of uids) {
+      await expect.poll(() => isRevoked(stores, `${uid} one`), SOON).toBe(true)
+      expect(await stores.models.find('Session', `${uid} new`)).toBeUndefined()
+      expect(await client.exists(`session_${uid} new`)).toBe(0)
+    }
+  })
+
+  test('that go on under a new key do so when the old one has expired', async () => {
+    await using world = await startWorld()
+    const { stores, client } = world
+    const past = systemClock.now() - HOUR
+    await stores.models.apply([session('old', 'u', 'app', undefined, past)])
+    await stores.models.apply([session('new', 'u', 'app', 'old')])
+    await client.del('session_old')
+    await stores.models.apply([{ kind: 'settle', key: 'new' }])
+    expect(await stores.models.find('Session', 'new')).toBeDefined()
+    expect(await isRevoked(stores, 'app')).toBe(false)
   })
 
   test('are listened for again after Redis was restarted with its data', async () => {
@@ -264,6 +301,17 @@ describe.skipIf(isMissing)(`what Redis may not be asked${note}`, () => {
     await expect.poll(() => isRevoked(stores, 'app'), SOON).toBe(true)
   })
 
+  test('loses nothing that was deleted and replaced', async () => {
+    await using world = await startWorld({ directives: withoutConfig })
+    const { stores, client } = world
+    await stores.models.apply([session('old', 'u', 'app')])
+    await client.del('session_old')
+    await stores.models.apply([session('new', 'u', 'app', 'old')])
+    await stores.models.apply([{ kind: 'settle', key: 'new' }])
+    expect(await isRevoked(stores, 'app')).toBe(true)
+    expect(await stores.models.find('Session', 'new')).toBeUndefined()
+  })
+
   test('names what an operator has set, where it can be read and not be changed', async () => {
     await using redis = await startRedis({ directives: ['--notify-keyspace-events', 'Kg$'] })
     const client = await connect(redis.url)
@@ -317,6 +365,7 @@ describe.skipIf(isMissing)(`Redis at the start${note}`, () => {
     expect(failure).toMatchObject({ code: 'storage_failed' })
     expect(failure.cause).toBeUndefined()
     expect(failure.message).toMatch(/^Cannot reach Redis at 127\.0\.0\.1:\d+: WRONGPASS/)
+    expect(failure.message).toMatch(/See that the password in REDIS_URL or redis\.url is right\.$/)
     expect(failure.message).not.toContain('hunter2')
     await openWith(redis.url.replace('//', '//:the%20right%20one@'))
   })

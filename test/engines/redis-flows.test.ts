@@ -193,7 +193,9 @@ describe.skipIf(isMissing)(`a server with Redis${note}`, () => {
       environment: { REDIS_URL: 'redis://:hunter2@127.0.0.1:1' },
     })
     expect([text.code, text.stdout]).toEqual([1, ''])
-    expect(text.stderr).toContain('error: Cannot reach Redis at 127.0.0.1:1: connect ECONNREFUSED')
+    expect(text.stderr).toMatch(
+      /^error: Cannot reach Redis at 127\.0\.0\.1:1: connect ECONNREFUSED .*\. See that Redis runs there .* REDIS_URL or redis\.url\.$/m,
+    )
     expect(asJson.printed() + asJson.logged() + text.stderr).not.toContain('hunter2')
   })
 })

@@ -127,7 +127,7 @@ function describeInstances(withRedis: boolean): void {
   })
 
   test('give a long state back', async () => {
-    const state = 's'.repeat(6000)
+    const state = 's'.repeat(4096)
     const { answer } = await authorize(deployed.issuer, { state })
     expect(answer.get('state')).toBe(state)
   })

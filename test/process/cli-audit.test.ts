@@ -216,7 +216,7 @@ describe.concurrent('a command that changes something', PATIENCE, () => {
     rmSync(file)
     const missing = await cli.run('users disable ann')
     expect([missing.code, missing.stdout]).toEqual([1, ''])
-    expect(missing.stderr).toContain(`rootKey: the file ${file}`)
+    expect(missing.stderr).toContain(`The root key is expected in ${file}, which does not exist`)
     expect(existsSync(file)).toBe(false)
     writeFileSync(file, randomBytes(32).toString('base64url'), { mode: 0o600 })
     for (const args of ['users disable ann', 'users add ben --no-password', 'users remove ann']) {

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import path from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
@@ -26,6 +27,11 @@ async function serve(
 
 /** Every command is a process of its own. */
 const PATIENCE = { timeout: 120_000 }
+
+function alter(database: string, statement: string): void {
+  using connection = new DatabaseSync(database)
+  connection.exec(statement)
+}
 
 describe('portreeve serve refuses', PATIENCE, () => {
   test('a port that is taken, and names it and the setting', async () => {
@@ -104,6 +110,39 @@ describe('portreeve serve refuses', PATIENCE, () => {
     const { code, stderr } = await runProgram(['serve'], { folder: folder.path })
     expect([code, stderr]).toEqual([1, expect.stringMatching(message)])
     expect(stderr).not.toMatch(/\n {4}at /)
+  })
+
+  test.each([
+    ['as it was left', ''],
+    // Each alone says that there was a key.
+    ['without signing keys', 'delete from signing_key'],
+    ['without an audit log', 'delete from audit_entry'],
+  ])('a database %s whose root key is gone, and makes no other', async (_name, statement) => {
+    using folder = makeFolder()
+    const config = writeConfig(folder.path)
+    const runOnce = async () => {
+      await using server = await startServerProcess(config, { folder: folder.path })
+      server.signal('SIGTERM')
+      await server.ended
+    }
+    await runOnce()
+    const file = folder.file('portreeve.key')
+    const key = readFileSync(file)
+    rmSync(file)
+    alter(folder.file('portreeve.sqlite'), statement)
+    for (const args of [['serve'], ['users', 'add', 'ann', '--no-password']]) {
+      const { code, stdout, stderr } = await runProgram(args, { folder: folder.path })
+      expect([code, stdout]).toEqual([1, ''])
+      expect(stderr).toMatch(
+        /^error: The root key is expected in .*portreeve\.key, which does not exist, and the database was used with one: .* Put that file back, or name .* docs\/backup\.md says/,
+      )
+      expect(existsSync(file)).toBe(false)
+    }
+    // What is lost with the key is not lost with the users.
+    const exported = await runProgram(['export'], { folder: folder.path })
+    expect([exported.code, exported.stdout]).toEqual([0, expect.stringContaining('"users"')])
+    writeFileSync(file, key, { mode: 0o600 })
+    await runOnce()
   })
 
   test('a mistake in JSON where programs read it', async () => {

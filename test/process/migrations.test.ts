@@ -27,6 +27,23 @@ describe('servers that start at once on a new database', PATIENCE, () => {
   })
 })
 
+describe('commands that start at once on a new database', PATIENCE, () => {
+  test('wait for each other, and all are done', async () => {
+    using folder = makeFolder()
+    writeConfig(folder.path)
+    const names = ['a', 'b', 'c', 'd', 'e', 'f']
+    const added = await Promise.all(
+      names.map((name) =>
+        runProgram(['users', 'add', name, '--no-password'], { folder: folder.path }),
+      ),
+    )
+    expect(added.map(({ code }) => code)).toEqual(names.map(() => 0))
+    using database = new DatabaseSync(folder.file('portreeve.sqlite'), { readOnly: true })
+    const people = database.prepare('select username from account').all()
+    expect(new Set(people.map(({ username }) => username))).toEqual(new Set(names))
+  })
+})
+
 describe('a database of a newer version', PATIENCE, () => {
   const folder = makeFolder()
   const run = (args: string) =>

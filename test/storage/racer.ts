@@ -7,7 +7,7 @@ import { createLog } from '../../auth-server/log.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { createTestClock } from '../support/clock.ts'
 import { CREDENTIALS, PER_ROUND, ROUNDS, type RaceResult } from './race.ts'
-import { consume, createRows } from './world.ts'
+import { consume, createRows, untilAnswered } from './world.ts'
 
 const [name = '', url = '', redisUrl] = process.argv.slice(2)
 const clock = createTestClock()
@@ -39,11 +39,13 @@ for (let round = 0; round < ROUNDS; round += 1) {
   const all = await repeat(() => stores.models.apply([insert('ReplayDetection', proof)]))
   inserted.push(...all.flatMap(({ outcome }) => (outcome === 'applied' ? proof : [])))
   const entry = { kind: 'user', reason: 'user_changed', revokedAt: 0, expiresAt: 0 } as const
-  await stores.revocations.append([{ ...entry, subject: `${name} ${round}` }])
+  await untilAnswered(() => stores.revocations.append([{ ...entry, subject: `${name} ${round}` }]))
 }
 const result: RaceResult = { consumed, inserted }
 console.log(JSON.stringify(result))
 
 function repeat<T>(work: (index: number) => Promise<T>): Promise<T[]> {
-  return Promise.all(Array.from({ length: PER_ROUND }, (_, index) => work(index)))
+  return Promise.all(
+    Array.from({ length: PER_ROUND }, (_, index) => untilAnswered(() => work(index))),
+  )
 }

@@ -1,4 +1,6 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Clock } from '../../auth-server/clock.ts'
+import { PortreeveError } from '../../auth-server/errors.ts'
 import type { ModelWrite } from '../../auth-server/provider/model-store.ts'
 import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
 import { createLog } from '../../auth-server/log.ts'
@@ -94,8 +96,26 @@ export function atOnce<T>(
   work: (stores: Stores, index: number) => Promise<T>,
 ): Promise<T[]> {
   return Promise.all(
-    Array.from({ length: count }, (_, index) => work(index % 2 === 0 ? stores : other, index)),
+    Array.from({ length: count }, (_, index) =>
+      untilAnswered(() => work(index % 2 === 0 ? stores : other, index)),
+    ),
   )
+}
+
+const PAUSE_MS = 10
+const MOST_PAUSES = 500
+
+/** Whoever is told that the store is busy comes again, as a client does that is answered 503. */
+export async function untilAnswered<T>(work: () => Promise<T>): Promise<T> {
+  for (let pauses = 0; ; pauses += 1) {
+    try {
+      return await work()
+    } catch (error) {
+      const isBusy = error instanceof PortreeveError && error.code === 'busy'
+      if (!isBusy || pauses === MOST_PAUSES) throw error
+    }
+    await wait(PAUSE_MS)
+  }
 }
 
 /** The whole log, in pages. */

@@ -1,5 +1,9 @@
 import { afterAll, beforeAll } from 'vitest'
-import { createAuthServer, type AuthServer } from '../../auth-server/server.ts'
+import {
+  createAuthServer,
+  type AuthServer,
+  type AuthServerOverrides,
+} from '../../auth-server/server.ts'
 import { prepareConfig } from '../../auth-server/config/load.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { createLog } from '../../auth-server/log.ts'
@@ -119,6 +123,7 @@ function keep(config: ConfigInput): ConfigInput {
 /** A real server on a free port, with a database and a key file of its own. */
 export async function startServer(
   change: (config: ConfigInput) => ConfigInput = keep,
+  overrides: AuthServerOverrides = {},
 ): Promise<TestServer> {
   await using cleanUp = new AsyncDisposableStack()
   const folder = cleanUp.use(makeFolder())
@@ -129,7 +134,7 @@ export async function startServer(
       folder: folder.path,
       environment: { ...ENVIRONMENT, ...environment },
     })
-    return createAuthServer(loaded, { log })
+    return createAuthServer(loaded, { log, ...overrides })
   }
   const server = cleanUp.use(await start())
   const running = cleanUp.move()

@@ -1,0 +1,3 @@
+import { testRefreshKills } from '../fault/refresh-kill.ts'
+
+testRefreshKills(100)
