@@ -103,15 +103,15 @@ export function createRedisReplayStore(
 
 /** What has timed out may still happen: then the proof is used up, though nobody was let in. */
 async function withTimeout<T>(work: Promise<T>, milliseconds: number, clock: Clock): Promise<T> {
-  let cancel = (): void => {}
+  const timer: { cancel?: () => void } = {}
   const late = new Promise<never>((_resolve, reject) => {
-    cancel = clock.schedule(milliseconds, async () =>
+    timer.cancel = clock.schedule(milliseconds, async () =>
       reject(new Error(`Redis did not answer within ${milliseconds} ms`)),
     )
   })
   try {
     return await Promise.race([work, late])
   } finally {
-    cancel()
+    timer.cancel?.()
   }
 }
