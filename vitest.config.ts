@@ -11,6 +11,8 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'unit',
           include: ['{auth-server,resource-server,client-demo,tools}/**/*.test.ts'],
+          // No module of ours keeps a state: loading them for each file would be a third of the work.
+          isolate: false,
           testTimeout: 20_000,
         },
       },
@@ -18,6 +20,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'integration',
           include: ['test/{integration,conformance,fuzz}/**/*.test.ts'],
+          isolate: false,
           testTimeout: 30_000,
           hookTimeout: 30_000,
         },
