@@ -83,7 +83,7 @@ function createModelAdapter(
   const findSettled = async (key: string) => {
     const row = await models.find(model, key)
     if (row?.replaces === undefined) return row
-    await change({ kind: 'settle', key })
+    await change({ kind: 'settle', key, uid: textOf(row.payload['uid']) })
     return models.find(model, key)
   }
 

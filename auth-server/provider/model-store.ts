@@ -56,7 +56,7 @@ export type ModelWrite =
   /** Removes a row. A session may go on under another key. */
   | { readonly kind: 'destroy'; readonly model: string; readonly key: string }
   /** The browser has come with this key of a session: the one that it replaces is removed. */
-  | { readonly kind: 'settle'; readonly key: string }
+  | { readonly kind: 'settle'; readonly key: string; readonly uid?: string | undefined }
   /** Removes a grant with all that hangs on it, and remembers that it is gone. */
   | { readonly kind: 'revoke-grant'; readonly grantId: string }
   /**

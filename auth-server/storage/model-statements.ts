@@ -82,7 +82,7 @@ export const selectSiblings = defineStatement(
   (db: Kysely<Schema>, values: { readonly uid: string; readonly key: string }) =>
     db
       .selectFrom('engine_model')
-      .select(['payload', 'written_at'])
+      .select(['key', 'payload', 'written_at'])
       .where('model', '=', 'Session')
       .where(({ or, eb }) => or([eb('uid', '=', values.uid), eb('key', '=', values.key)]))
       .orderBy('written_at'),

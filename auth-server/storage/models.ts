@@ -34,6 +34,12 @@ import { createTurns } from './turns.ts'
  */
 export const TOMBSTONE_MILLISECONDS = 2 * 86_400_000
 
+/**
+ * A browser has one key of its session, and tabs that resume at once a few more. Whenever one row is
+ * written all of them are read: who makes hundreds means harm.
+ */
+const MOST_ROWS_OF_A_SESSION = 32
+
 /** What became of the rows of sessions in one change, by their keys. */
 export type SessionChanges = Map<string, 'written' | 'removed'>
 
@@ -74,7 +80,7 @@ export function createModelStore(database: Database, clock: Clock): SqlModelStor
   const apply: SqlModelStore['applyNoting'] = async (writes, sessions) => {
     if (writes.length === 0) return { outcome: 'applied' }
     refuseUnstorable(writes)
-    return takeTurn(writes.flatMap(nameFamilies), () =>
+    return takeTurn(nameTurns(writes), () =>
       database.kysely.transaction().execute(async (transaction) => {
         await database.lock(transaction, () => listLocks(transaction, writes))
         return applyAll({ database, transaction, clock, sessions }, writes)
@@ -89,6 +95,16 @@ export function createModelStore(database: Database, clock: Clock): SqlModelStor
     applyNoting: apply,
     purge: (before, limit) => purgeExpired(database, before, limit),
   }
+}
+
+/**
+ * What takes access away does not stand behind a crowd that wants to use it: it has turns of its own, and
+ * waits for one of the crowd at most.
+ */
+function nameTurns(writes: readonly ModelWrite[]): string[] {
+  const names = writes.flatMap(nameFamilies)
+  const isEnd = writes.some(({ kind }) => kind === 'end-session' || kind === 'revoke-grant')
+  return isEnd ? names.map((name) => `end of ${name}`) : names
 }
 
 /**
@@ -187,6 +203,14 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
   const last = siblings.at(-1)?.written_at ?? 0
   await putRow(unit, toRow({ ...row, payload }, Math.max(unit.clock.now(), last + 1)))
   unit.sessions?.set(row.key, 'written')
+  const known = readSids(JSON.stringify(payload))
+  for (const sibling of siblings.slice(0, -MOST_ROWS_OF_A_SESSION)) {
+    if (sibling.key === row.key || sibling.key === row.replaces) continue
+    await destroy(unit, 'Session', sibling.key)
+    // What nobody would know of when the person signs out is signed out of now.
+    const forgotten = readSids(sibling.payload).filter((sid) => !known.includes(sid))
+    await revoke(unit, 'session', forgotten, 'signed_out', row.expiresAt ?? 0)
+  }
   if (row.replaces !== undefined) await replaceSession(unit, row, row.replaces)
   return true
 }

@@ -46,15 +46,20 @@ function createEndOfMissing(collaborators: ComparisonCollaborators): () => Promi
       .limit(1),
   )
   return async () => {
+    const failures: unknown[] = []
     for (let after = ''; ;) {
       const rows = await list('Session', after, clock.now(), BATCH)
       const keys = rows.map(({ key }) => key)
       const missing = await listMissing(redis, keys)
-      for (const batch of inBatches(missing, AT_ONCE)) await endDeleted(collaborators, batch)
+      for (const batch of inBatches(missing, AT_ONCE)) {
+        await endDeleted(collaborators, batch).catch((error: unknown) => failures.push(error))
+      }
       const last = keys.at(-1)
-      if (last === undefined) return
+      if (last === undefined) break
       after = last
     }
+    // The others are ended all the same.
+    if (failures.length > 0) throw failures[0]
   }
 }
 

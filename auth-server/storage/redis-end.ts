@@ -1,3 +1,4 @@
+import { PortreeveError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { ModelStore, StoredModel } from '../provider/model-store.ts'
 import type { SessionChanges, SqlModelStore } from './models.ts'
@@ -16,6 +17,39 @@ export interface EndCollaborators {
  * deletion: only the one that has ended the session tells of it.
  */
 export async function endDeleted(
+  collaborators: EndCollaborators,
+  keys: readonly string[],
+): Promise<void> {
+  try {
+    await endTogether(collaborators, keys)
+  } catch (error) {
+    if (!isBusy(error) || keys.length < 2) throw error
+    await endOneByOne(collaborators, keys)
+  }
+}
+
+/** One that many want to write at this moment must not hold up the end of the others. */
+async function endOneByOne(
+  collaborators: EndCollaborators,
+  keys: readonly string[],
+): Promise<void> {
+  let failure: unknown
+  for (const key of keys) {
+    try {
+      await endTogether(collaborators, [key])
+    } catch (error) {
+      if (!isBusy(error)) throw error
+      failure = error
+    }
+  }
+  if (failure !== undefined) throw failure
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof PortreeveError && error.code === 'busy'
+}
+
+async function endTogether(
   { sql, models, events }: EndCollaborators,
   keys: readonly string[],
 ): Promise<void> {

@@ -131,17 +131,16 @@ function createHeard(collaborators: SessionWatchCollaborators, compare: () => vo
     return { deleted: keysOf(BY_HAND), gone: keysOf(BY_REDIS) }
   }
   const endAll = async () => {
-    try {
-      while (waiting.size > 0) {
-        const { deleted, gone } = take()
-        await endSilently(collaborators, gone)
-        await endDeleted(collaborators, deleted)
-      }
-    } catch (error) {
-      waiting.clear()
-      compare()
-      collaborators.log.error({ event: 'session_not_ended', err: error })
+    const failures: unknown[] = []
+    const note = (error: unknown) => void failures.push(error)
+    while (waiting.size > 0) {
+      const { deleted, gone } = take()
+      await endSilently(collaborators, gone).catch(note)
+      await endDeleted(collaborators, deleted).catch(note)
     }
+    if (failures.length === 0) return
+    compare()
+    collaborators.log.error({ event: 'session_not_ended', err: failures[0] })
   }
   return {
     add(key: string, event: string) {

@@ -50,7 +50,7 @@ export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS
         reader ??= openReader(path)
         return reader.prepare(query.sql).all(parameters) as R[]
       })
-      readLock.waitedMilliseconds = 0
+      readLock.since = undefined
       return rows
     },
     async runAside(query) {
@@ -177,14 +177,14 @@ function waitForLocks(driver: Driver, timeoutMilliseconds: number): Driver {
   }
 }
 
-/** How long the lock has been waited for since it was last had. */
 interface Lock {
   readonly timeoutMilliseconds: number
-  waitedMilliseconds: number
+  /** Since when it is waited for; `undefined` while it can be had. On the monotonic clock. */
+  since: number | undefined
 }
 
 function createLock(timeoutMilliseconds: number): Lock {
-  return { waitedMilliseconds: 0, timeoutMilliseconds }
+  return { timeoutMilliseconds, since: undefined }
 }
 
 function waitOnConnection(connection: DatabaseConnection, lock: Lock): DatabaseConnection {
@@ -193,7 +193,7 @@ function waitOnConnection(connection: DatabaseConnection, lock: Lock): DatabaseC
     async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
       const result = await whenFree(lock, () => connection.executeQuery<R>(query))
       // Reading takes no lock: that it went well says nothing.
-      if (!query.sql.startsWith('select')) lock.waitedMilliseconds = 0
+      if (!query.sql.startsWith('select')) lock.since = undefined
       return result
     },
   }
@@ -205,10 +205,11 @@ async function whenFree<T>(lock: Lock, attempt: () => T | Promise<T>): Promise<T
       return await attempt()
     } catch (error) {
       if (primaryCode(error) !== SQLITE_BUSY) throw describeFailure(error) ?? error
-      if (lock.waitedMilliseconds >= lock.timeoutMilliseconds) throw describeFailure(error)
+      const now = performance.now()
+      lock.since ??= now
+      if (now - lock.since >= lock.timeoutMilliseconds) throw describeFailure(error)
     }
     await wait(pause)
-    lock.waitedMilliseconds += pause
   }
 }
 

@@ -3,7 +3,7 @@ import { PortreeveError } from '../errors.ts'
 
 /** More than this many wait for one name only where somebody means harm. */
 const MOST_WAITING = 100
-/** With a connection and a statement after it, a request is answered within five seconds. */
+/** Beside it come the wait for a connection, as long, and that of the statement. */
 const LONGEST_WAIT_MS = 2000
 
 /** Runs `work` when everything that came before and names one of the same things is done. */

@@ -149,6 +149,42 @@ export function testSessions(withWorld: WithWorld): void {
         expect(await stores.models.findByUid('Session', 'u')).toMatchObject({ key: 'new' })
       }))
 
+    test('have so many rows and no more, and what the first ones gave out is ended', () =>
+      withWorld(async ({ stores, clock }) => {
+        const { session } = createRows(clock)
+        const keys = Array.from({ length: 40 }, (_, index) => `tab-${index}`)
+        for (const key of keys) {
+          clock.advance(1)
+          const authorizations = { app: { sid: `sid of ${key}` } }
+          const payload = { accountId: 'alice', authorizations }
+          await stores.models.apply([{ ...session(key, 'app'), payload }])
+        }
+        const rows = await Promise.all(keys.map((key) => stores.models.find('Session', key)))
+        const alive = keys.filter((_key, index) => rows[index] !== undefined)
+        expect(alive).toEqual(keys.slice(-alive.length))
+        expect(alive.length).toBeGreaterThan(20)
+        expect(alive.length).toBeLessThan(keys.length)
+        const gone = keys.filter((key) => !alive.includes(key)).map((key) => `sid of ${key}`)
+        expect(await endedOf(stores, gone)).toEqual(gone)
+        const sids = alive.map((key) => `sid of ${key}`)
+        expect(await endedOf(stores, sids)).toEqual([])
+        await stores.models.apply([{ kind: 'end-session', uid: 'u' }])
+        expect(await endedOf(stores, sids)).toEqual(sids)
+      }))
+
+    test('end although a crowd wants to write them', () =>
+      withWorld(async ({ stores: { models }, clock }) => {
+        const { session } = createRows(clock)
+        await models.apply([session('s', 'app')])
+        const crowd = Promise.allSettled(
+          Array.from({ length: 150 }, (_, index) => models.apply([session('s', `app ${index}`)])),
+        )
+        await models.apply([{ kind: 'end-session', uid: 'u' }])
+        const refused = (await crowd).filter(({ status }) => status === 'rejected')
+        expect(refused.length).toBeGreaterThan(0)
+        expect(await models.find('Session', 's')).toBeUndefined()
+      }))
+
     describe('that replace a key', () => {
       test('leave it until they are settled', () =>
         withWorld(async (world) => {
