@@ -11,6 +11,6 @@ export function createJsonReporter(
     start: print,
     step: print,
     end: print,
-    ask: (text) => void notices.write(`${text}\n`),
+    ask: (text, url) => void notices.write(`${text} ${url}\n`),
   }
 }

@@ -78,5 +78,5 @@ export interface Reporter {
   step(report: StepReport): void
   end(report: EndReport): void
   /** Something that the person has to do now. */
-  ask(text: string): void
+  ask(text: string, url: string): void
 }

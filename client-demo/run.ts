@@ -33,7 +33,7 @@ export async function runFlows(
 
 function createOpenBrowser({ ask }: Reporter): OpenBrowser {
   return async (url, todo) => {
-    ask(`${todo} If no browser opens, go to ${url}`)
+    ask(`${todo} If no browser opens, go to`, url)
     await open(url)
   }
 }

@@ -36,7 +36,8 @@ export function createTerminalReporter(output: Output): Reporter {
       print(formatStep(report, width, style))
     },
     end: (report) => print(formatEnd(report, steps, width, style)),
-    ask: (text) => print(['', ...wrap(text, width).map(style.title)]),
+    // An address that is broken into lines is none.
+    ask: (text, url) => print(['', ...wrap(text, width).map(style.title), url]),
   }
 }
 

@@ -1,5 +1,10 @@
 import type { EventEmitter } from 'node:events'
-import { Provider, type Client as EngineClient, type KoaContextWithOIDC } from 'oidc-provider'
+import {
+  errors,
+  Provider,
+  type Client as EngineClient,
+  type KoaContextWithOIDC,
+} from 'oidc-provider'
 import type { AccountStore } from '../accounts/account.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
@@ -127,6 +132,16 @@ function createSecretComparison({ verifySecret }: EngineCollaborators) {
   }
 }
 
+const MOST_URIS = 5
+
+/** What came is not said: it may hold anything. */
+function listRegistered(ctx: KoaContextWithOIDC, error: Error): string | undefined {
+  if (!(error instanceof errors.InvalidRedirectUri)) return undefined
+  const registered = ctx.oidc?.client?.redirectUris ?? []
+  const more = registered.length > MOST_URIS ? ', …' : ''
+  return `redirect_uri is none of ${registered.slice(0, MOST_URIS).join(', ')}${more}`
+}
+
 /** Passes on what the engine refuses: to the client it says less than to the operator. */
 function listen(provider: Provider, { events, log }: EngineCollaborators): void {
   const refused = (endpoint: string) => (ctx: KoaContextWithOIDC, error: Error) => {
@@ -143,7 +158,7 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
       endpoint,
       error: code ?? error.name,
       clientId: ctx.oidc?.client?.clientId,
-      detail: error_detail ?? error_description,
+      detail: listRegistered(ctx, error) ?? error_detail ?? error_description,
     })
   }
   provider.on('grant.error', refused('token'))

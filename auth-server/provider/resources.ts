@@ -27,7 +27,8 @@ export interface ResourcePolicy {
   ): Promise<ResourceServer>
 }
 
-const NOTHING_FOR_CLIENT = 'the client may be granted none of the requested scopes'
+const NOTHING_FOR_CLIENT =
+  'the client is registered for none of the scopes of APIs that it asks for'
 const AUTHORIZATION_ROUTES = new Set(['authorization', 'resume'])
 
 export function createResourcePolicy(

@@ -21,10 +21,11 @@ import { startAside, type Aside } from './sqlite-aside.ts'
 const LOCK_TIMEOUT_MS = 5000
 const LONGEST_PAUSE_MS = 5
 /**
- * Ten times SQLite's own, which is that of the thread beside: while that removes many rows, it is the one
- * to bring them into the file.
+ * Twice SQLite's own, which is that of the thread beside: while that removes many rows, it is the one to
+ * bring them into the file. With 4000 and more a commit takes half as long again: the log is written into
+ * pages that the file did not have yet.
  */
-const CHECKPOINT_PAGES = 10_000
+const CHECKPOINT_PAGES = 2000
 const MEMORY = ':memory:'
 const SQLITE_BUSY = 5
 /** SQLITE_IOERR, SQLITE_FULL. */
