@@ -59,7 +59,10 @@ export function createErrorRenderer(pages: EnginePages, requestId: (ctx: object)
   return (
     ctx: KoaContextWithOIDC,
     out: { error: string; error_description?: string | undefined },
+    error?: Error,
   ): void => {
+    // It took too long, or was done already: no fault of the app, as a 400 would say.
+    if (error instanceof errors.SessionNotFound) ctx.status = 410
     ctx.type = 'html'
     ctx.body = pages.error({
       status: ctx.status,

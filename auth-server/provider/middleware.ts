@@ -188,7 +188,7 @@ function createResumeGuard(collaborators: EngineMiddlewareCollaborators): Engine
     const error = 'invalid_request'
     const detail = 'the interaction is over, or another browser has started it'
     collaborators.events.requestRefused({ endpoint: 'resume', error, detail })
-    refuse(collaborators, ctx, 400, error, detail)
+    refuse(collaborators, ctx, 410, error, detail)
   }
 }
 

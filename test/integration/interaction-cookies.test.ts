@@ -63,10 +63,10 @@ describe('an interaction that another browser has started', () => {
     expect(resume).toContain('/auth/')
     for (const address of [resume, `${issuer}/auth/another-address`]) {
       const refused = await ask(address, plantable(attacker))
-      expect(refused.status).toBe(400)
+      expect(refused.status).toBe(410)
       expect(refused.headers.getSetCookie()).toEqual([])
       expect(refused.headers.get('cache-control')).toBe('no-store')
-      expect(refused.text).toContain('Go back to it and start again.')
+      expect(refused.text).toContain('Go back to the app that you came from and start again.')
     }
     expect(logged()).toContain('"endpoint":"resume","error":"invalid_request"')
     // Nothing was done: where it was started it goes on.

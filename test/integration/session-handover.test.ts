@@ -145,7 +145,7 @@ test('what a browser goes on with is over two minutes after it was answered', as
   const page = await browser.get(authorizationUrl(late.issuer, makePkce().challenge))
   expect(page.text).toContain('/sign-in"')
   const after = await signIn(browser, page)
-  expect([after.status, after.text]).toEqual([400, expect.stringContaining('not found')])
+  expect([after.status, after.text]).toEqual([410, expect.stringContaining('took too long')])
 })
 
 test('what a browser goes on with is over when it has signed out', async () => {
