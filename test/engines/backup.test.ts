@@ -12,12 +12,14 @@ import { makeFolder } from '../support/folder.ts'
 const { isMissing, note } = needEngines('postgres')
 const PAGE = path.resolve(import.meta.dirname, '../../docs/backup.md')
 
-/** The commands of the section about PostgreSQL, but for how to reach it. */
-function readCommands(): string {
+/** The blocks of the section about PostgreSQL, in their order, but for how to reach it. */
+function readBlocks() {
   const [, section = ''] = readFileSync(PAGE, 'utf8').split('\n## PostgreSQL\n')
   const [own = ''] = section.split('\n## ')
-  const blocks = [...own.matchAll(/```sh\n(.*?)```/gs)].map(([, block]) => block)
-  return blocks.join('').replace(/^export .*\n/, '')
+  return [...own.matchAll(/```(sh|sql)\n(.*?)```/gs)].map(([, language, block = '']) => ({
+    language,
+    text: block.replace(/^export .*\n/, ''),
+  }))
 }
 
 describe.skipIf(isMissing)(`docs/backup.md${note}`, () => {
@@ -30,12 +32,15 @@ describe.skipIf(isMissing)(`docs/backup.md${note}`, () => {
       await using stores = await openStores(postgres.url, clock)
       await stores.accounts.insert(account({ username: 'ann' }))
     }
-    const commands = readCommands().replace(/ portreeve$/m, ` ${pathname.slice(1)}`)
-    execFileSync('/bin/sh', ['-e', '-c', commands], {
-      cwd: folder.path,
-      env: { PATH: '/usr/bin:/bin', PGHOST: hostname, PGPORT: port, PGUSER: username },
-      stdio: 'pipe',
-    })
+    const env = { PATH: '/usr/bin:/bin', PGHOST: hostname, PGPORT: port, PGUSER: username }
+    const options = { cwd: folder.path, env, stdio: 'pipe' } as const
+    for (const { language, text } of readBlocks()) {
+      const fitted = text
+        .replace(/ portreeve$/m, ` ${pathname.slice(1)}`)
+        .replace('owner portreeve ', `owner ${username} `)
+      if (language === 'sh') execFileSync('/bin/sh', ['-e', '-c', fitted], options)
+      else execFileSync('psql', ['-v', 'ON_ERROR_STOP=1', '-c', fitted, 'postgres'], options)
+    }
     const restored = new URL(postgres.url)
     restored.pathname = '/portreeve_restored'
     await using stores = await openStores(restored.href, clock)
