@@ -31,8 +31,6 @@ const config: ViteUserConfig = defineConfig({
           include: ['test/process/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          // Those of one file run side by side already.
-          fileParallelism: false,
         },
       },
       {

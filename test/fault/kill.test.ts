@@ -1,22 +1,3 @@
-import { randomInt } from 'node:crypto'
-import { expect, test } from 'vitest'
-import { readEnvironment } from '../../auth-server/config/load.ts'
-import { surviveKills } from './kills.ts'
+import { testKills } from './kill.ts'
 
-const KILLS = 50
-const TIMEOUT_MS = 600_000
-
-/** Set `FAULT_SEED` to choose the same actions and moments again. */
-const SEED = Number(readEnvironment()['FAULT_SEED'] ?? randomInt(2 ** 31))
-
-test(
-  `keeps what it answered for through ${KILLS} kills (FAULT_SEED=${SEED})`,
-  async () => {
-    console.log(`FAULT_SEED=${SEED}`)
-    const counts = await surviveKills(KILLS, SEED)
-    expect(Object.keys(counts)).toEqual(
-      expect.arrayContaining(['signIn', 'exchange', 'refresh', 'signOut', 'refresh interrupted']),
-    )
-  },
-  TIMEOUT_MS,
-)
+testKills(25)

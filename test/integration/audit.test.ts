@@ -310,7 +310,7 @@ test('a server with another root key does not start, and adds nothing', async ()
 test('what cannot be written waits, and is written when it can', async () => {
   await using server = await startServer()
   await readUntil(server, hasEvent('object_changed'))
-  using database = new DatabaseSync(path.join(server.folder, 'portreeve.sqlite'))
+  using database = new DatabaseSync(path.join(server.folder, 'portreeve.sqlite'), { timeout: 5000 })
   // Everything but the audit log can be written.
   database.exec('alter table audit_entry rename to audit_entry_elsewhere')
   const body = { grant_type: 'client_credentials', scope: 'notes:read' }

@@ -224,7 +224,7 @@ describe('the probes', () => {
 
   test('say that the storage is gone, and that it is back', async () => {
     await using own = await startServer()
-    using database = new DatabaseSync(path.join(own.folder, 'portreeve.sqlite'))
+    using database = new DatabaseSync(path.join(own.folder, 'portreeve.sqlite'), { timeout: 5000 })
     database.exec('alter table schema_migration rename to hidden')
     const gone = await sendRaw(own.url, ['GET /readyz HTTP/1.1'])
     expect([gone.status, gone.body]).toEqual([503, '{"status":"unavailable","database":"failed"}'])

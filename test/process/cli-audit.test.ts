@@ -45,7 +45,7 @@ function makeCli() {
     run,
     audit,
     tamper(...statements: string[]) {
-      using database = new DatabaseSync(folder.file('portreeve.sqlite'))
+      using database = new DatabaseSync(folder.file('portreeve.sqlite'), { timeout: 5000 })
       for (const statement of statements) database.exec(statement)
     },
     [Symbol.dispose]: () => folder[Symbol.dispose](),

@@ -60,7 +60,7 @@ type Cli = ReturnType<typeof makeCli>
 
 /** Makes the database so large that copying it takes a while. */
 function fill(file: string, bytes: number): void {
-  using database = new DatabaseSync(file)
+  using database = new DatabaseSync(file, { timeout: 5000 })
   const insert = database.prepare(
     `insert into engine_model (model, key, payload, written_at) values ('Filler', ?, ?, 0)`,
   )
@@ -70,7 +70,7 @@ function fill(file: string, bytes: number): void {
 }
 
 function read(file: string): { readonly users: unknown[]; readonly integrity: unknown } {
-  using database = new DatabaseSync(file)
+  using database = new DatabaseSync(file, { timeout: 5000 })
   const users = database.prepare('select username from account order by username').all()
   const integrity = database.prepare('pragma integrity_check').get()?.['integrity_check']
   return { users: users.map(({ username }) => username), integrity }
@@ -298,12 +298,12 @@ describe('portreeve backup and restore refuse', PATIENCE, () => {
       truncateSync(file, statSync(file).size / 2)
     },
     'another database': (file) => {
-      using database = new DatabaseSync(file)
+      using database = new DatabaseSync(file, { timeout: 5000 })
       database.exec('create table account (id text)')
     },
     'a newer database': (file, database) => {
       copyFileSync(database, file)
-      using copied = new DatabaseSync(file)
+      using copied = new DatabaseSync(file, { timeout: 5000 })
       copied.exec("insert into schema_migration values ('9999-later', 'x', 0)")
     },
   }

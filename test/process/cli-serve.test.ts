@@ -29,7 +29,7 @@ async function serve(
 const PATIENCE = { timeout: 120_000 }
 
 function alter(database: string, statement: string): void {
-  using connection = new DatabaseSync(database)
+  using connection = new DatabaseSync(database, { timeout: 5000 })
   connection.exec(statement)
 }
 

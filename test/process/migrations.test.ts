@@ -56,7 +56,7 @@ describe('a database of a newer version', PATIENCE, () => {
     writeConfig(folder.path)
     await run('users add ann --no-password')
     await run('backup older.sqlite')
-    using database = new DatabaseSync(folder.file('portreeve.sqlite'))
+    using database = new DatabaseSync(folder.file('portreeve.sqlite'), { timeout: 5000 })
     database.exec("insert into schema_migration values ('9999-later', 'x', 0)")
     before = listFiles()
   })

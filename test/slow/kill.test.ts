@@ -1,0 +1,3 @@
+import { testKills } from '../fault/kill.ts'
+
+testKills(50)
