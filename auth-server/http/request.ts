@@ -51,7 +51,8 @@ export function catchErrors(log: Logger, refuse: Refuse): Middleware {
       const known = readRefusal(error)
       if (known) {
         if (known.status === 503) ctx.set('Retry-After', '1')
-        log.warn({ event: 'request_failed', status: known.status, detail: known.description })
+        const detail = describeToOperator(error) ?? known.description
+        log.warn({ event: 'request_failed', status: known.status, detail })
         refuse(ctx, known)
         return
       }
@@ -76,12 +77,20 @@ function readRefusal(error: unknown): Refusal | undefined {
   return { status, error: code ?? 'invalid_request', description: error_description ?? message }
 }
 
+/** Where there is more to say than to whoever asked. */
+function describeToOperator(error: unknown): string | undefined {
+  if (!(error instanceof PortreeveError)) return (error as HttpError).error_detail
+  const { message, cause } = error
+  return cause instanceof Error ? `${message} (${cause.message})` : message
+}
+
 interface HttpError extends Error {
   readonly status?: number
   readonly expose?: boolean
   /** Where the engine made it. */
   readonly error?: string
   readonly error_description?: string
+  readonly error_detail?: string
 }
 
 /** The engine reads at most 56 KiB and answers 400: say 413 where the length is known before. */
