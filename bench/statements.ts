@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { DatabaseSync, StatementSync, type SQLInputValue } from 'node:sqlite'
 import { Client, Pool, types, type ClientBase, type QueryConfig } from 'pg'
 import { createClient } from 'redis'
@@ -51,47 +52,48 @@ function createToken(worker: string, run: number, index: number): Token {
 }
 
 type RedisClient = ReturnType<typeof createClient>
-type Patch = (recorded: Statement[]) => Disposable
+/** What is recorded now. The store has work of its own besides, which is none of the operation. */
+const recording = new AsyncLocalStorage<Statement[]>()
 
 /** What an operation asks of its drivers. */
 export async function record(operation: () => Promise<unknown>): Promise<Statement[]> {
   const recorded: Statement[] = []
   using patches = new DisposableStack()
-  for (const patch of [patchSqlite, patchPostgres, patchRedis]) patches.use(patch(recorded))
-  await operation()
+  for (const patch of [patchSqlite, patchPostgres, patchRedis]) patches.use(patch())
+  await recording.run(recorded, operation)
   return recorded
 }
 
-const patchSqlite: Patch = (recorded) => {
+function patchSqlite(): Disposable {
   const { all, run } = StatementSync.prototype
   StatementSync.prototype.all = function recordAll(...parameters) {
-    recorded.push({ text: this.sourceSQL, parameters })
+    recording.getStore()?.push({ text: this.sourceSQL, parameters })
     return Reflect.apply(all, this, parameters)
   }
   StatementSync.prototype.run = function recordRun(...parameters) {
-    recorded.push({ text: this.sourceSQL, parameters })
+    recording.getStore()?.push({ text: this.sourceSQL, parameters })
     return Reflect.apply(run, this, parameters)
   }
   return { [Symbol.dispose]: () => void Object.assign(StatementSync.prototype, { all, run }) }
 }
 
-const patchPostgres: Patch = (recorded) => {
+function patchPostgres(): Disposable {
   const { query } = Client.prototype
   Client.prototype.query = function recordQuery(this: Client, ...parameters: unknown[]) {
     const [config] = parameters as [QueryConfig]
-    recorded.push({ text: config.text, parameters: config.values ?? [] })
+    recording.getStore()?.push({ text: config.text, parameters: config.values ?? [] })
     return Reflect.apply(query, this, parameters) as unknown
   } as typeof query
   return { [Symbol.dispose]: () => void Object.assign(Client.prototype, { query }) }
 }
 
-const patchRedis: Patch = (recorded) => {
+function patchRedis(): Disposable {
   const prototype = findSender(createClient())
   const { sendCommand } = prototype
   prototype.sendCommand = function recordCommand(this: RedisClient, args, ...rest) {
     const [text = '', ...parameters] = args.map(String)
     // The client sees to its connection by itself.
-    if (text !== 'PING') recorded.push({ text, parameters })
+    if (text !== 'PING') recording.getStore()?.push({ text, parameters })
     return Reflect.apply(sendCommand, this, [args, ...rest]) as ReturnType<typeof sendCommand>
   } as typeof sendCommand
   return { [Symbol.dispose]: () => void Object.assign(prototype, { sendCommand }) }
