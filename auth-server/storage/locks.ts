@@ -1,6 +1,6 @@
 import type { Transaction } from 'kysely'
 import type { ModelWrite } from '../provider/model-store.ts'
-import type { LockNames } from './database.ts'
+import type { Database, LockNames } from './database.ts'
 import type { EngineModelTable, Schema } from './schema.ts'
 
 /** All rows of the engine's models: changes share them, and whoever ends everything of somebody does not. */
@@ -10,41 +10,61 @@ const ALL = 'models'
 export const lockModels: LockNames = { exclusive: [ALL] }
 
 /**
- * What one change may touch beyond its own rows: whole grants and sessions. It has them to itself, so
- * that no two transactions ever wait for each other's rows.
+ * Waits until one change has to itself what it may touch: its own rows, and the whole grants and sessions
+ * that they belong to. So no two transactions ever wait for each other's rows.
  */
-export async function listLocks(
+export async function lockForChange(
+  database: Database,
   transaction: Transaction<Schema>,
   writes: readonly ModelWrite[],
-): Promise<LockNames> {
-  const rows = await readRows(transaction, writes)
-  return {
-    shared: [ALL],
-    exclusive: [...writes.flatMap(nameFamilies), ...rows.flatMap(nameRowFamilies)],
+): Promise<void> {
+  const shared = [ALL]
+  const rows = writes.flatMap(nameRows)
+  const families = writes.flatMap(nameFamilies)
+  const unknown = writes.flatMap(describeRow)
+  if (unknown.length === 0) {
+    await database.lock(transaction, async () => ({ shared, exclusive: [...rows, ...families] }))
+    return
   }
+  // What a row belongs to is certain only once nobody else can write it.
+  await database.lock(transaction, async () => ({ shared, exclusive: rows }))
+  await database.lock(transaction, async () => {
+    const found = await readFamilies(transaction, unknown)
+    return { exclusive: [...families, ...found] }
+  })
 }
 
+/** Rows come before families in the alphabet: they are waited for first. */
+const nameRow = (key: string) => `entry ${key}`
 const nameGrant = (grantId: string) => `grant ${grantId}`
 const nameSession = (uid: string) => `session ${uid}`
-const nameRow = (key: string) => `row ${key}`
 
-type FoundRow = Pick<EngineModelTable, 'key' | 'grant_id' | 'uid' | 'replaces'>
+type RowName = Pick<EngineModelTable, 'model' | 'key'>
 
-/** The rows of those writes that do not say themselves what they belong to. */
-async function readRows(
+/** Of each row, and of the row that it replaces. */
+async function readFamilies(
   transaction: Transaction<Schema>,
-  writes: readonly ModelWrite[],
-): Promise<FoundRow[]> {
-  const rows = writes.flatMap(describeRow)
-  if (rows.length === 0) return []
-  return transaction
-    .selectFrom('engine_model')
-    .select(['key', 'grant_id', 'uid', 'replaces'])
-    .where(({ and, or }) => or(rows.map((row) => and(row))))
+  names: readonly RowName[],
+): Promise<string[]> {
+  const rows = await transaction
+    .selectFrom('engine_model as row')
+    .leftJoin('engine_model as old', (join) =>
+      join.onRef('old.model', '=', 'row.model').onRef('old.key', '=', 'row.replaces'),
+    )
+    .select(['row.grant_id', 'row.uid', 'old.uid as replaced_uid'])
+    .where(({ and, or }) =>
+      or(names.map(({ model, key }) => and({ 'row.model': model, 'row.key': key }))),
+    )
     .execute()
+  return rows.flatMap(({ grant_id: grantId, uid, replaced_uid: replacedUid }) => [
+    ...(grantId === null ? [] : [nameGrant(grantId)]),
+    ...(uid === null ? [] : [nameSession(uid)]),
+    ...(replacedUid === null ? [] : [nameSession(replacedUid)]),
+  ])
 }
 
-function describeRow(write: ModelWrite): Pick<EngineModelTable, 'model' | 'key'>[] {
+/** The row whose family a write does not say itself. */
+function describeRow(write: ModelWrite): RowName[] {
   switch (write.kind) {
     case 'consume':
     case 'destroy':
@@ -59,20 +79,21 @@ function describeRow(write: ModelWrite): Pick<EngineModelTable, 'model' | 'key'>
 }
 
 /** What a write says itself that it may touch. */
-export function nameFamilies(write: ModelWrite): string[] {
+export function nameTouched(write: ModelWrite): string[] {
+  return [...nameRows(write), ...nameFamilies(write)]
+}
+
+function nameRows(write: ModelWrite): string[] {
   return [
-    ...('grantId' in write && write.grantId !== undefined ? [nameGrant(write.grantId)] : []),
-    ...('uid' in write && write.uid !== undefined ? [nameSession(write.uid)] : []),
     ...('key' in write ? [nameRow(write.key)] : []),
     ...('replaces' in write && write.replaces !== undefined ? [nameRow(write.replaces)] : []),
-    ...(write.kind === 'destroy' && write.model === 'Grant' ? [nameGrant(write.key)] : []),
   ]
 }
 
-function nameRowFamilies(row: FoundRow): string[] {
+function nameFamilies(write: ModelWrite): string[] {
   return [
-    ...(row.grant_id === null ? [] : [nameGrant(row.grant_id)]),
-    ...(row.uid === null ? [] : [nameSession(row.uid)]),
-    ...(row.replaces === null ? [] : [nameRow(row.replaces)]),
+    ...('grantId' in write && write.grantId !== undefined ? [nameGrant(write.grantId)] : []),
+    ...('uid' in write && write.uid !== undefined ? [nameSession(write.uid)] : []),
+    ...(write.kind === 'destroy' && write.model === 'Grant' ? [nameGrant(write.key)] : []),
   ]
 }

@@ -9,7 +9,7 @@ import type {
 } from '../provider/model-store.ts'
 import type { RevocationReason } from '../revocation/revocation.ts'
 import { prepareRead, refuseUnstorable, type Database, type Scope } from './database.ts'
-import { listLocks, nameFamilies } from './locks.ts'
+import { lockForChange, nameTouched } from './locks.ts'
 import {
   deleteGrant,
   deleteRow,
@@ -82,7 +82,7 @@ export function createModelStore(database: Database, clock: Clock): SqlModelStor
     refuseUnstorable(writes)
     return takeTurn(nameTurns(writes), () =>
       database.kysely.transaction().execute(async (transaction) => {
-        await database.lock(transaction, () => listLocks(transaction, writes))
+        await lockForChange(database, transaction, writes)
         return applyAll({ database, transaction, clock, sessions }, writes)
       }),
     )
@@ -102,7 +102,7 @@ export function createModelStore(database: Database, clock: Clock): SqlModelStor
  * waits for one of the crowd at most.
  */
 function nameTurns(writes: readonly ModelWrite[]): string[] {
-  const names = writes.flatMap(nameFamilies)
+  const names = writes.flatMap(nameTouched)
   const isEnd = writes.some(({ kind }) => kind === 'end-session' || kind === 'revoke-grant')
   return isEnd ? names.map((name) => `end of ${name}`) : names
 }

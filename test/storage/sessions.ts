@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import type { ModelWrite } from '../../auth-server/provider/model-store.ts'
 import type { Stores } from '../../auth-server/storage/stores.ts'
-import { atOnce, createRows, HOUR, type WithWorld } from './world.ts'
+import { atOnce, createRows, HOUR, revoke, type WithWorld } from './world.ts'
 
 const authorised = (row: { payload: Record<string, unknown> } | undefined) =>
   Object.keys((row?.payload['authorizations'] as object | undefined) ?? {}).toSorted()
@@ -183,6 +184,25 @@ export function testSessions(withWorld: WithWorld): void {
         const refused = (await crowd).filter(({ status }) => status === 'rejected')
         expect(refused.length).toBeGreaterThan(0)
         expect(await models.find('Session', 's')).toBeUndefined()
+      }))
+
+    test('are removed while they are first written, and nobody waits in a circle', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const { grant, session } = createRows(clock)
+        for (let round = 0; round < 60; round += 1) {
+          const [uid, key] = [`u${round}`, `key ${round}`]
+          const grants = [`a${round}`, `b${round}`, `c${round}`] as const
+          await stores.models.apply(grants.map((id) => grant(id)))
+          const destroy: ModelWrite = { kind: 'destroy', model: 'Session', key }
+          const end: ModelWrite = { kind: 'end-session', uid }
+          await Promise.all([
+            stores.models.apply([session(key, 'web', { uid })]),
+            other.models.apply([destroy, revoke(grants[0])]),
+            stores.models.apply([session(key, 'spa', { uid }), revoke(grants[1])]),
+            other.models.apply([revoke(grants[2]), end]),
+          ])
+          expect(await stores.models.findByUid('Session', uid)).toBeUndefined()
+        }
       }))
 
     describe('that replace a key', () => {
