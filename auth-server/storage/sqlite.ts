@@ -20,12 +20,6 @@ import { startAside, type Aside } from './sqlite-aside.ts'
 /** How long a statement waits for the lock of another process before it fails. */
 const LOCK_TIMEOUT_MS = 5000
 const LONGEST_PAUSE_MS = 5
-/**
- * Twice SQLite's own, which is that of the thread beside: while that removes many rows, it is the one to
- * bring them into the file. With 4000 and more a commit takes half as long again: the log is written into
- * pages that the file did not have yet.
- */
-const CHECKPOINT_PAGES = 2000
 const MEMORY = ':memory:'
 const SQLITE_BUSY = 5
 /** SQLITE_IOERR, SQLITE_FULL. */
@@ -95,7 +89,6 @@ function openDatabase(path: string): SqliteDatabase {
     database.exec('pragma journal_mode = wal')
     database.exec('pragma synchronous = full')
     database.exec('pragma foreign_keys = on')
-    database.exec(`pragma wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
   } catch (error) {
     database.close()
     throw error
