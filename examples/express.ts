@@ -18,7 +18,7 @@ function protect(policy: RoutePolicy): RequestHandler {
       return
     }
     const { status, headers, body } = decision.answer
-    response.status(status).set({ ...headers, 'Cache-Control': 'no-store' })
+    response.status(status).set(headers)
     response.json(body)
   }
 }

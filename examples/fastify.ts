@@ -17,7 +17,7 @@ function protect(policy: RoutePolicy) {
       return
     }
     const { status, headers, body } = decision.answer
-    reply.code(status).headers({ ...headers, 'Cache-Control': 'no-store' })
+    reply.code(status).headers(headers)
     return reply.send(body)
   }
 }

@@ -20,7 +20,7 @@ function protect(policy: RoutePolicy): MiddlewareHandler<Env> {
       return next()
     }
     const { status, headers, body } = decision.answer
-    return c.json(body, status, { ...headers, 'Cache-Control': 'no-store' })
+    return c.json(body, status, headers)
   }
 }
 

@@ -18,7 +18,7 @@ const server = createServer(async (request, response) => {
   const decision = await routes[route as keyof typeof routes].decide(request, undefined)
   if (decision.ok) return answer(request, response, decision.value, decision.headers)
   const { status, headers, body } = decision.answer
-  response.writeHead(status, { ...headers, 'Cache-Control': 'no-store', ...JSON_TYPE })
+  response.writeHead(status, { ...headers, ...JSON_TYPE })
   response.end(JSON.stringify(body))
 })
 

@@ -122,7 +122,7 @@ describe('a challenge', () => {
       both,
     )
     expect(answer.status).toBe(503)
-    expect(answer.headers).toEqual({ 'Retry-After': '5' })
+    expect(answer.headers).toEqual({ 'Retry-After': '5', 'Cache-Control': 'no-store' })
     expect(JSON.stringify(answer)).not.toContain('password')
   })
 })

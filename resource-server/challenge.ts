@@ -31,6 +31,12 @@ export interface ChallengeContext {
  * @see {@link https://www.rfc-editor.org/rfc/rfc6750.html#section-3 RFC 6750 §3}
  */
 export function describeRefusal(refusal: Refusal, context: ChallengeContext = {}): RefusalAnswer {
+  const { headers, ...answer } = describeChallenge(refusal, context)
+  // Another request with the same token may be answered otherwise.
+  return { ...answer, headers: { ...headers, 'Cache-Control': 'no-store' } }
+}
+
+function describeChallenge(refusal: Refusal, context: ChallengeContext): RefusalAnswer {
   switch (refusal.kind) {
     case 'no_token': {
       // §3.1: who has sent no credentials is told no error code.

@@ -91,13 +91,29 @@ export const GUARD_OPTIONS: readonly string[] = [
   'environment',
 ]
 
+/** What a route wants, with a schema that gives the claims their type. */
+export type PolicyWithSchema<Claims, Context> = RoutePolicy<Claims, Context> & {
+  readonly claims: ClaimsSchema<Claims>
+}
+
 /**
  * Makes a guard out of a verifier and what a route wants. What it wants is checked for every request:
- * only what a token is by itself is kept from one request to the next.
+ * only what a token is by itself is kept from one request to the next. The claims have another type
+ * than RFC 9068's only where a schema has looked at them.
  *
  * Throws a `TypeError` that names the option for options that cannot be right.
  */
-export function createGuard<Claims = AccessTokenClaims, Context = unknown>(
+export function createGuard<Claims, Context = unknown>(
+  verifier: Verifier,
+  policy: PolicyWithSchema<Claims, Context>,
+  options?: GuardOptions<Context>,
+): Guard<Claims, Context>
+export function createGuard<Context = unknown>(
+  verifier: Verifier,
+  policy?: RoutePolicy<AccessTokenClaims, Context>,
+  options?: GuardOptions<Context>,
+): Guard<AccessTokenClaims, Context>
+export function createGuard<Claims, Context>(
   verifier: Verifier,
   policy: RoutePolicy<Claims, Context> = {},
   options: GuardOptions<Context> = {},
@@ -287,9 +303,12 @@ function checkAuthentication(
     if (!passed) return reason
   }
   if (maxAgeSeconds === undefined) return undefined
-  const earliest = clock.now() / 1000 - maxAgeSeconds - clockToleranceSeconds
-  const passed = typeof authTime === 'number' && authTime >= earliest
-  trace?.push({ check: 'max_age', passed, expected: { earliest }, received: authTime })
+  const now = clock.now() / 1000
+  const earliest = now - maxAgeSeconds - clockToleranceSeconds
+  // One that is yet to come would be recent for as long as the token lives.
+  const latest = now + clockToleranceSeconds
+  const passed = typeof authTime === 'number' && authTime >= earliest && authTime <= latest
+  trace?.push({ check: 'max_age', passed, expected: { earliest, latest }, received: authTime })
   return passed ? undefined : reason
 }
 
@@ -303,8 +322,10 @@ function applySchema<Claims>(
   if (schema === undefined) return { ok: true, value: auth as Auth<unknown> as Auth<Claims> }
   return chain(settle(schema['~standard'].validate(auth.claims)), (result) => {
     const issues = result.issues?.map(describeIssue)
-    trace?.push({ check: 'schema', passed: issues === undefined, received: issues })
-    return result.issues === undefined
+    // A schema that answers something else by mistake lets nobody through.
+    const passed = issues === undefined && Object.hasOwn(Object(result), 'value')
+    trace?.push({ check: 'schema', passed, received: issues })
+    return passed && result.issues === undefined
       ? { ok: true, value: Object.freeze({ ...auth, claims: result.value }) }
       : refuse({ kind: 'wrong_claims', issues: issues ?? [] })
   })

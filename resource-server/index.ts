@@ -22,7 +22,7 @@ export type {
 } from './token-verifier.ts'
 export type { Check, CheckName, Decision, Source, Trace } from './decision.ts'
 export { createGuard } from './guard.ts'
-export type { Guard, GuardDecision, GuardOptions } from './guard.ts'
+export type { Guard, GuardDecision, GuardOptions, PolicyWithSchema } from './guard.ts'
 export type { RoutePolicy } from './policy.ts'
 export type { Binding, SenderOptions } from './sender.ts'
 export type { CertificateHeader } from './certificate.ts'

@@ -1,10 +1,14 @@
 import type { Context, Middleware } from 'koa'
 import type { AccessTokenClaims, Auth } from './claims.ts'
 import type { Refusal } from './errors.ts'
-import { createGuardMaker, GUARD_OPTIONS, type GuardOptions } from './guard.ts'
+import {
+  createGuardMaker,
+  GUARD_OPTIONS,
+  type GuardOptions,
+  type PolicyWithSchema,
+} from './guard.ts'
 import { refuseUnknownOptions } from './options.ts'
 import type { RoutePolicy } from './policy.ts'
-import type { ClaimsSchema } from './schema.ts'
 import type { Verifier } from './token-verifier.ts'
 
 /** What `protect` puts into `ctx.state`. */
@@ -25,9 +29,7 @@ export interface ProtectOptions extends GuardOptions<Context> {
  * type than RFC 9068's only where a schema has looked at them.
  */
 export interface Protect {
-  <Claims>(
-    policy: RoutePolicy<Claims, Context> & { readonly claims: ClaimsSchema<Claims> },
-  ): Middleware<AuthState<Claims>>
+  <Claims>(policy: PolicyWithSchema<Claims, Context>): Middleware<AuthState<Claims>>
   (policy?: RoutePolicy<AccessTokenClaims, Context>): Middleware<AuthState>
 }
 
@@ -60,9 +62,9 @@ export function createProtect(verifier: Verifier, options: ProtectOptions = {}):
         return
       }
       onRefusal?.(decision.reason, ctx)
-      const { status, headers: challenges, body: answer } = decision.answer
+      const { status, headers: answered, body: answer } = decision.answer
       ctx.status = status
-      ctx.set({ ...challenges, 'Cache-Control': 'no-store' })
+      ctx.set(answered)
       ctx.body = answer
     }
     DECLARED.add(middleware)

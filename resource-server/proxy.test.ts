@@ -147,6 +147,7 @@ test.each([
   ['/?x', 'https://api.example/'],
   ['//evil.example/x', 'https://api.example//evil.example/x'],
   ['http://evil.example/x?y', 'https://api.example/x'],
+  ['evil://x/secret', 'https://api.example/evil://x/secret'],
   ['https://evil.example', 'https://api.example/'],
   ['/a/../b', 'https://api.example/a/../b'],
   ['/%2e%2e/b', 'https://api.example/%2e%2e/b'],

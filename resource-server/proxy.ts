@@ -76,10 +76,13 @@ function readBase(url: string): string {
   return parsed.origin + parsed.pathname.replace(/\/+$/, '')
 }
 
-/** A request may also name the whole URL (RFC 9112 §3.2.2): then the host in it is passed over. */
+/**
+ * A request may also name the whole URL (RFC 9112 §3.2.2): then what stands before the path is passed
+ * over. What has no path behind that is kept out of the host: it is a path that no proof names.
+ */
 function readPath({ url = '' }: Pick<IncomingMessage, 'url'>): string {
   const [path = ''] = url.replace(/^https?:\/\/[^/?#]*/i, '').split(/[?#]/, 1)
-  return path === '' ? '/' : path
+  return path.startsWith('/') ? path : `/${path}`
 }
 
 /**

@@ -190,7 +190,7 @@ export function createTokenVerifier(
   ): MaybePromise<Result<Authenticated, TokenRefusal>> {
     if (anew) return chain(verifyAnew(token, trace), describeAuthenticated)
     const held = memo?.kept
-    const isHeld = held !== undefined && held.token === token
+    const isHeld = held?.token === token && authorities.includes(held.authority)
     const kept = isHeld ? held : findKept(token)
     const used = kept && useKept(kept, isHeld ? 'connection' : 'cache', trace)
     if (used !== undefined) {

@@ -123,6 +123,9 @@ describe('how a person signed in', () => {
     ['lately', { maxAgeSeconds: 300 }, { auth_time: now - 300 }, 200],
     ['within the tolerance', { maxAgeSeconds: 300 }, { auth_time: now - 305 }, 200],
     ['too long ago', { maxAgeSeconds: 300 }, { auth_time: now - 306 }, 401],
+    ['in a moment, within the tolerance', { maxAgeSeconds: 300 }, { auth_time: now + 5 }, 200],
+    ['at a time to come', { maxAgeSeconds: 300 }, { auth_time: now + 6 }, 401],
+    ['at a time in milliseconds', { maxAgeSeconds: 300 }, { auth_time: now * 1000 }, 401],
     ['at a time that is not said', { maxAgeSeconds: 300 }, {}, 401],
     ['at a time that is a text', { maxAgeSeconds: 300 }, { auth_time: String(now) }, 401],
   ])('counts: %s', async (_case, policy, change, status) => {
@@ -253,6 +256,17 @@ describe.each([[false], [true]])('a schema of the claims (asynchronous: %s)', (i
     expect(world.decisions.at(-1)?.refusal).toEqual({ kind: 'wrong_claims', issues })
   })
 })
+
+test.each([false, true, {}, 'good'])(
+  'a schema that answers %j lets nobody through',
+  async (odd) => {
+    const validate = () => odd as { readonly value: Order }
+    const claims: ClaimsSchema<Order> = { '~standard': { version: 1, vendor: 'test', validate } }
+    await using world = await start({ claims })
+    expect((await world.send(world.token({ tenant: 't1', limit: 5 }))).status).toBe(401)
+    expect(world.decisions.at(-1)?.refusal).toEqual({ kind: 'wrong_claims', issues: [] })
+  },
+)
 
 test('the claims of a schema have its type, in a handler and in the rule of a route', async () => {
   await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })

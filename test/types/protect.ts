@@ -109,6 +109,8 @@ export async function outcomesAreTakenApartByOk(): Promise<void> {
   expectTypeOf(decision).toEqualTypeOf<GuardDecision<Tenancy>>()
   if (decision.ok) expectTypeOf(decision.value.claims).toEqualTypeOf<Tenancy>()
   else expectTypeOf(decision.reason).toEqualTypeOf<Refusal>()
+  // @ts-expect-error: no schema has looked at them.
+  createGuard<Tenancy, Context>(verifier, { scope: 'notes:read' })
 }
 
 export function wrongOptionsDoNotCompile(): void {
