@@ -26,6 +26,11 @@ export class PortreeveError extends Error {
   }
 }
 
+/** For the log: what failed, and what made it fail. */
+export function describeToOperator({ message, cause }: PortreeveError): string {
+  return cause instanceof Error ? `${message} (${cause.message})` : message
+}
+
 /** An expected refusal as a value. */
 export type Result<T, Reason> =
   | { readonly ok: true; readonly value: T }

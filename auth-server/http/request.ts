@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Middleware } from 'koa'
 import type { Clock } from '../clock.ts'
-import { PortreeveError } from '../errors.ts'
+import { describeToOperator, PortreeveError } from '../errors.ts'
 import { currentRequest, type Logger } from '../log.ts'
 import type { Refusal, Refuse } from './refuse.ts'
 
@@ -51,7 +51,7 @@ export function catchErrors(log: Logger, refuse: Refuse): Middleware {
       const known = readRefusal(error)
       if (known) {
         if (known.status === 503) ctx.set('Retry-After', '1')
-        const detail = describeToOperator(error) ?? known.description
+        const detail = findDetail(error) ?? known.description
         log.warn({ event: 'request_failed', status: known.status, detail })
         refuse(ctx, known)
         return
@@ -78,10 +78,10 @@ function readRefusal(error: unknown): Refusal | undefined {
 }
 
 /** Where there is more to say than to whoever asked. */
-function describeToOperator(error: unknown): string | undefined {
-  if (!(error instanceof PortreeveError)) return (error as HttpError).error_detail
-  const { message, cause } = error
-  return cause instanceof Error ? `${message} (${cause.message})` : message
+function findDetail(error: unknown): string | undefined {
+  return error instanceof PortreeveError
+    ? describeToOperator(error)
+    : (error as HttpError).error_detail
 }
 
 interface HttpError extends Error {

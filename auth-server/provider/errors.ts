@@ -1,5 +1,5 @@
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
-import { PortreeveError } from '../errors.ts'
+import { describeToOperator, PortreeveError } from '../errors.ts'
 import type { EnginePages } from './interaction.ts'
 
 /** Too many wrong secrets: whoever asks has to wait. */
@@ -17,8 +17,7 @@ class TemporarilyUnavailable extends errors.OIDCProviderError {
   constructor(cause: PortreeveError) {
     super(503, 'temporarily_unavailable')
     this.error_description = 'the server is busy, try again'
-    const root = cause.cause instanceof Error ? ` (${cause.cause.message})` : ''
-    this.error_detail = cause.message + root
+    this.error_detail = describeToOperator(cause)
     this.expose = true
     // The person tries again here; the client could do nothing with it.
     this.allow_redirect = false
