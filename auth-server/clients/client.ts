@@ -1,6 +1,6 @@
+import type { GrantType } from '../config/built-in.ts'
 import type { Owner } from '../config/schema.ts'
 
-export type GrantType = 'authorization_code' | 'refresh_token' | 'client_credentials'
 export type ClientAuthMethod = 'client_secret_basic' | 'client_secret_post' | 'none'
 
 /** An application that asks for tokens. */

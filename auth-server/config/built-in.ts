@@ -2,6 +2,14 @@
 export const OIDC_SCOPE_NAMES = ['openid', 'profile', 'email', 'groups', 'offline_access'] as const
 export type OidcScope = (typeof OIDC_SCOPE_NAMES)[number]
 
+/** How the grants that a client may use are named on the wire, as `grant_type` (RFC 6749 §4). */
+export const GRANT_TYPES = {
+  authorization_code: 'authorization_code',
+  refresh_token: 'refresh_token',
+  client_credentials: 'client_credentials',
+} as const
+export type GrantType = keyof typeof GRANT_TYPES
+
 /** The role that every account has without being given it. */
 export const EVERYONE = 'everyone'
 

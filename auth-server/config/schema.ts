@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { GRANT_TYPES, type GrantType } from './built-in.ts'
 
 /** No access token and no ID token lives longer, whatever is configured. */
 export const LONGEST_TOKEN_SECONDS = 86_400
@@ -91,7 +92,7 @@ export const clientSchema = z.strictObject({
       "`native` for what runs on a person's own machine: it may use custom schemes, and any port on loopback (RFC 8252).",
     ),
   grants: z
-    .array(z.enum(['authorization_code', 'refresh_token', 'client_credentials']))
+    .array(z.enum(Object.keys(GRANT_TYPES) as [GrantType, ...GrantType[]]))
     .min(1)
     .default(['authorization_code', 'refresh_token'])
     .describe('How it may get tokens.'),

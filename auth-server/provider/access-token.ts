@@ -11,6 +11,13 @@ import { requestedScopes } from './resources.ts'
 
 type Token = AccessToken | ClientCredentials
 
+const carried = new WeakMap<object, Readonly<Record<string, unknown>>>()
+
+/** Claims of one token that only its own grant knows, such as `act`. They win over the usual ones. */
+export function carryClaims(token: Token, claims: Readonly<Record<string, unknown>>): void {
+  carried.set(token, claims)
+}
+
 export interface AccessTokenShaper {
   /** Claims beyond those that the engine writes (RFC 9068 §2.2). */
   extraClaims(ctx: KoaContextWithOIDC, token: Token): Promise<Record<string, unknown> | undefined>
@@ -32,7 +39,7 @@ export function createAccessTokenShaper(
   const { catalogue, identifiers, findAccount, userinfoAudience } = collaborators
   return {
     async extraClaims(ctx, token) {
-      if (token.kind !== 'AccessToken') return undefined
+      if (token.kind !== 'AccessToken') return carried.get(token)
       const { grantId, accountId } = token
       const source = ctx.oidc.entities.AuthorizationCode ?? ctx.oidc.entities.RefreshToken
       const resource = catalogue.resources.get(token.resourceServer?.identifier() ?? '')
@@ -45,6 +52,7 @@ export function createAccessTokenShaper(
         acr: source?.acr,
         amr: source?.amr,
         ...(account ? { roles: account.roles } : {}),
+        ...carried.get(token),
       }
     },
     customize(ctx, token, jwt) {

@@ -1,5 +1,6 @@
 import type { AdapterPayload, Client as EngineClient, KoaContextWithOIDC } from 'oidc-provider'
 import type { Client } from '../clients/client.ts'
+import { GRANT_TYPES } from '../config/built-in.ts'
 import { isOidcScope } from '../scopes/catalogue.ts'
 
 /** The member of the engine's client metadata that carries our own record of the client. */
@@ -13,7 +14,7 @@ export function toMetadata(client: Client): AdapterPayload {
     client_id: client.id,
     client_name: client.name,
     application_type: client.applicationType,
-    grant_types: [...client.grants],
+    grant_types: client.grants.map((grant) => GRANT_TYPES[grant]),
     response_types: signsPeopleIn ? ['code'] : [],
     redirect_uris: [...client.redirectUris],
     post_logout_redirect_uris: [...client.postLogoutRedirectUris],

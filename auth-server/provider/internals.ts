@@ -1,7 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type Provider from 'oidc-provider'
-import type { Client as EngineClient, KoaContextWithOIDC } from 'oidc-provider'
+import {
+  checkDpopReplay,
+  checkDpopRequired,
+  validateDpop,
+} from 'oidc-provider/lib/helpers/grants.js'
+import type {
+  AccessToken,
+  Client as EngineClient,
+  ClientCredentials,
+  KoaContextWithOIDC,
+} from 'oidc-provider'
 import { PortreeveError } from '../errors.ts'
 import { looksLikeJwt, type UserinfoToken } from './userinfo.ts'
 
@@ -130,4 +140,20 @@ export function readReplacedSession(ctx: KoaContextWithOIDC | undefined): string
   if (ctx?.oidc.route !== 'resume') return undefined
   const { oldId } = (ctx.oidc.session ?? {}) as { oldId?: string }
   return oldId
+}
+
+/**
+ * Binds a token of a custom grant to the key that this request proves (RFC 9449 §5), as the engine does
+ * for its own grants, and refuses a request without a proof of a client that has to send one.
+ */
+export async function bindToProof(
+  ctx: KoaContextWithOIDC,
+  token: AccessToken | ClientCredentials,
+): Promise<void> {
+  const { provider, client } = ctx.oidc
+  const proof = await validateDpop(provider, ctx)
+  checkDpopRequired(provider, ctx, proof)
+  if (!proof || !client) return
+  await checkDpopReplay(provider, ctx, proof, client.clientId)
+  token.setThumbprint('jkt', proof.thumbprint)
 }

@@ -21,6 +21,7 @@ import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
 import { speakToEngine, toEngineError } from './errors.ts'
 import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
+import { registerGrants } from './grants/grants.ts'
 import type { EnginePages } from './interaction.ts'
 import {
   acceptEmptyBasicPasswords,
@@ -112,6 +113,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   acceptEmptyBasicPasswords(provider)
   const around = { ...collaborators, publishedKeys: options.keys.published }
   for (const middleware of createEngineMiddleware(around)) provider.use(middleware as never)
+  registerGrants(provider, [])
   listen(provider, collaborators)
   return provider
 }

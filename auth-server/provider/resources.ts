@@ -186,8 +186,15 @@ function refuse(ctx: KoaContextWithOIDC, resource: Resource, decision: ScopeDeci
   throw new errors.InvalidGrant('nothing that was granted is allowed any longer')
 }
 
-function isServiceRequest(ctx: KoaContextWithOIDC): boolean {
-  return ctx.oidc.params?.['grant_type'] === 'client_credentials'
+const serviceRequests = new WeakSet<object>()
+
+/** Says of a request of another grant than `client_credentials` that its token is about no person. */
+export function actAsService(ctx: KoaContextWithOIDC): void {
+  serviceRequests.add(ctx.oidc)
+}
+
+function isServiceRequest({ oidc }: KoaContextWithOIDC): boolean {
+  return oidc.params?.['grant_type'] === 'client_credentials' || serviceRequests.has(oidc)
 }
 
 function describeResource(resource: Resource, granted: readonly string[]): ResourceServer {
