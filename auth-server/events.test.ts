@@ -146,6 +146,60 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
       },
     ],
   ],
+  apiKeyMade: [
+    [
+      {
+        keyId: 'key_1',
+        accountId: 'acc_a',
+        resource: 'https://notes.example/',
+        scopes: ['notes:read'],
+        by: 'user',
+      },
+      {
+        event: 'api_key_made',
+        level: 'info',
+        metric: 'portreeve_api_key_made_total{by="user"} 1',
+        audit: {
+          by: 'user',
+          accountId: 'acc_a',
+          facts: { keyId: 'key_1', resource: 'https://notes.example/', scopes: ['notes:read'] },
+        },
+      },
+    ],
+  ],
+  apiKeyRevoked: [
+    [
+      { keyId: 'key_1', accountId: 'acc_a', by: 'operator' },
+      {
+        event: 'api_key_revoked',
+        level: 'info',
+        metric: 'portreeve_api_key_revoked_total{by="operator"} 1',
+        audit: { by: 'operator', accountId: 'acc_a', facts: { keyId: 'key_1' } },
+      },
+    ],
+  ],
+  apiKeyRefused: [
+    [
+      { reason: 'expired', keyId: 'key_1', accountId: 'acc_a', clientId: 'web' },
+      refusedKey('expired', {
+        by: 'stranger',
+        accountId: 'acc_a',
+        clientId: 'web',
+        facts: { reason: 'expired', keyId: 'key_1' },
+      }),
+    ],
+    [
+      { reason: 'unknown', clientId: 'web' },
+      refusedKey('unknown', {
+        by: 'stranger',
+        accountId: undefined,
+        clientId: 'web',
+        facts: { reason: 'unknown', keyId: undefined },
+      }),
+    ],
+    [{ reason: 'mistyped', clientId: 'web' }, refusedKey('mistyped', undefined)],
+    [{ reason: 'throttled', clientId: 'web' }, refusedKey('throttled', undefined)],
+  ],
   credentialReused: [
     [
       { kind: 'RefreshToken', grantId: 'g', clientId: 'web', accountId: 'acc_a' },
@@ -207,6 +261,11 @@ function deletedSession(audit: Trace['audit']): Trace {
 function refusedConsent(audit: Trace['audit']): Trace {
   const metric = 'portreeve_consent_refused_total 1'
   return { event: 'consent_refused', level: 'info', metric, audit }
+}
+
+function refusedKey(reason: string, audit: Trace['audit']): Trace {
+  const metric = `portreeve_api_key_refused_total{reason="${reason}"} 1`
+  return { event: 'api_key_refused', level: 'warn', metric, audit }
 }
 
 function refusedRequest(labels: string): Trace {
@@ -317,7 +376,7 @@ describe('the metrics of events', () => {
       it.events.requestRefused({ endpoint: `/auth/${n}?${text}`, error: text, clientId: text })
     }
     const counted = await it.counted()
-    expect(counted.length).toBeLessThan(25)
+    expect(counted.length).toBeLessThan(30)
     expect(counted.join('\n')).not.toMatch(/ü|xx|\d-/)
   })
 })

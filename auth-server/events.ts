@@ -30,6 +30,21 @@ export interface Events {
     detail?: string | undefined
   }): void
   clientAuthenticationRefused(facts: { clientId: string; reason: string }): void
+  apiKeyMade(facts: {
+    keyId: string
+    accountId: string
+    resource: string
+    scopes: readonly string[]
+    by: 'user' | 'operator'
+  }): void
+  apiKeyRevoked(facts: { keyId: string; accountId: string; by: 'user' | 'operator' }): void
+  /** `keyId` is that of a key that was made once: who shows it has had it. */
+  apiKeyRefused(facts: {
+    reason: string
+    keyId?: string | undefined
+    accountId?: string | undefined
+    clientId?: string | undefined
+  }): void
   credentialReused(facts: {
     kind: string
     grantId?: string | undefined
@@ -72,6 +87,7 @@ const GRANT_TYPES = [
   'urn:ietf:params:oauth:grant-type:device_code',
   'urn:ietf:params:oauth:grant-type:jwt-bearer',
   'urn:ietf:params:oauth:grant-type:token-exchange',
+  'urn:portreeve:params:oauth:grant-type:api-key',
 ]
 const ENDPOINTS = [
   'token',
@@ -87,6 +103,15 @@ const CREDENTIALS = [
   'DeviceCode',
   'PushedAuthorizationRequest',
   'ReplayDetection',
+]
+const KEY_REFUSALS = [
+  'not_a_key',
+  'mistyped',
+  'unknown',
+  'expired',
+  'revoked',
+  'owner',
+  'throttled',
 ]
 /** Of RFC 6749, RFC 6750, RFC 8628, RFC 8707, RFC 9449 and OpenID Connect. */
 const ERRORS = [
@@ -203,6 +228,32 @@ export const TREATMENTS: Treatments = {
     audit: ({ clientId, reason }) =>
       reason === 'throttled' ? undefined : { by: 'stranger', clientId, facts: { reason } },
   },
+  apiKeyMade: {
+    event: 'api_key_made',
+    level: 'info',
+    labels: { by: ({ by }) => by },
+    audit: ({ keyId, accountId, resource, scopes, by }) => ({
+      by,
+      accountId,
+      facts: { keyId, resource, scopes },
+    }),
+  },
+  apiKeyRevoked: {
+    event: 'api_key_revoked',
+    level: 'info',
+    labels: { by: ({ by }) => by },
+    audit: ({ keyId, accountId, by }) => ({ by, accountId, facts: { keyId } }),
+  },
+  apiKeyRefused: {
+    event: 'api_key_refused',
+    level: 'warn',
+    labels: { reason: ({ reason }) => oneOf(KEY_REFUSALS, reason) },
+    // What has not the form of a key is no guess, and what is throttled was not looked at.
+    audit: ({ reason, keyId, accountId, clientId }) =>
+      keyId === undefined && reason !== 'unknown'
+        ? undefined
+        : { by: 'stranger', accountId, clientId, facts: { reason, keyId } },
+  },
   credentialReused: {
     event: 'credential_reused',
     level: 'warn',
@@ -265,6 +316,9 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     tokenIssued: announce('tokenIssued'),
     requestRefused: announce('requestRefused'),
     clientAuthenticationRefused: announce('clientAuthenticationRefused'),
+    apiKeyMade: announce('apiKeyMade'),
+    apiKeyRevoked: announce('apiKeyRevoked'),
+    apiKeyRefused: announce('apiKeyRefused'),
     credentialReused: announce('credentialReused'),
     objectChanged: announce('objectChanged'),
   }

@@ -37,7 +37,7 @@ export type CreateLimiter = (name: string, limit: GuessLimit) => RateLimiterAbst
 
 export interface ThrottleOptions {
   /** What is guessed at: each has counters of its own. Default: `password`. */
-  readonly what?: 'password' | 'client'
+  readonly what?: 'password' | 'client' | 'api_key'
   /** Default: counters in the memory of this process. */
   readonly createLimiter?: CreateLimiter
 }

@@ -49,10 +49,10 @@ export interface AccountStore {
   /** Replaces the account with this id. `false` where there is none. */
   update(account: Account): Promise<boolean>
   /**
-   * The same, ends its sessions and grants, and sets `accessEndedAt` to now: whoever had them, or is
+   * The same, ends its sessions, grants and API keys, and sets `accessEndedAt` to now: whoever had them, or is
    * just signing in, may know the old password.
    */
   updateAndEndAccess(account: Account): Promise<boolean>
-  /** Removes the account and ends its sessions and grants. `false` where there is none. */
+  /** Removes the account and its API keys, and ends its sessions and grants. `false` where there is none. */
   remove(id: string): Promise<boolean>
 }

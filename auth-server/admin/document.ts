@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HASH_HELP, isBearableHash } from '../accounts/phc.ts'
+import { parseTime } from '../clock.ts'
 import { ACCOUNT_ID_PREFIX } from '../config/built-in.ts'
 import { checkClient } from '../config/check-client.ts'
 import { checkUser } from '../config/check.ts'
@@ -10,11 +11,13 @@ import { describeShape, type ShapeNode } from '../config/shape.ts'
 import { normalizeUsername } from '../config/username.ts'
 import { describeIssues, validateConfig, type Mistake } from '../config/validate.ts'
 import { PortreeveError } from '../errors.ts'
+import { apiKeyName } from './api-keys.ts'
 import { refuseInput } from './refusals.ts'
 
 export const DOCUMENT_VERSION = 1
 const MOST_USERS = 50_000
 const MOST_CLIENTS = 10_000
+const MOST_API_KEYS = 50_000
 /** What goes beyond these bounds is made to exhaust whoever walks through it. */
 const DEEPEST = 32
 const MOST_MEMBERS = 100
@@ -45,6 +48,25 @@ const exportedClient = clientSchema.omit({ secret: true }).extend({
   disabled: z.boolean().default(false),
 })
 
+const digest = textOf(isDigest, '43 characters of a-z A-Z 0-9 _ -: a SHA-256 in base64url')
+const time = textOf((text) => parseTime(text) !== undefined, 'a time such as 2026-11-26T09:00:00Z')
+
+const exportedApiKey = z.strictObject({
+  id: textOf(
+    (text) => /^key_[\w-]{22}$/.test(text),
+    'the id of an API key: key_ and 22 characters',
+  ),
+  /** The username of its owner: an id may be another one elsewhere. */
+  user: userSchema.shape.username,
+  name: apiKeyName,
+  resource: clientSchema.shape.defaultResource.unwrap(),
+  scopes: z.array(clientSchema.shape.scopes.unwrap().element).min(1).max(1000),
+  hash: digest,
+  createdAt: time,
+  expiresAt: time.optional(),
+})
+
+export type ExportedApiKey = z.output<typeof exportedApiKey>
 export type ExportedUser = z.output<typeof exportedUser>
 export type ExportedClient = z.output<typeof exportedClient>
 
@@ -61,12 +83,14 @@ const documentSchema = z.strictObject({
   config: z.unknown().optional(),
   users: listOf(MOST_USERS),
   clients: listOf(MOST_CLIENTS),
+  apiKeys: listOf(MOST_API_KEYS),
 })
 
 /** For the words of mistakes. */
 const wholeSchema = documentSchema.extend({
   users: z.array(exportedUser),
   clients: z.array(exportedClient),
+  apiKeys: z.array(exportedApiKey),
 })
 
 export interface ExportDocument {
@@ -77,6 +101,7 @@ export interface ExportDocument {
   readonly config: unknown
   readonly users: readonly ExportedUser[]
   readonly clients: readonly ExportedClient[]
+  readonly apiKeys: readonly ExportedApiKey[]
 }
 
 export interface ParsedDocument {
@@ -84,6 +109,7 @@ export interface ParsedDocument {
   readonly config: Config | undefined
   readonly users: readonly ExportedUser[]
   readonly clients: readonly ExportedClient[]
+  readonly apiKeys: readonly ExportedApiKey[]
   readonly warnings: readonly Finding[]
 }
 
@@ -101,19 +127,25 @@ export function parseDocument(
   const config = parseConfig(parsed.data.config)
   const users = parseEntries(exportedUser, parsed.data.users, 'users', shape)
   const clients = parseEntries(exportedClient, parsed.data.clients, 'clients', shape)
+  const apiKeys = parseEntries(exportedApiKey, parsed.data.apiKeys, 'apiKeys', shape)
   const findings = [checkUsers(users.entries, target), checkClients(clients.entries, target)].flat()
   const mistakes = [
     config.mistakes,
     users.mistakes,
     clients.mistakes,
+    apiKeys.mistakes,
     findings.filter(isRefusal).map(toMistake),
-    listRepeatedIds(users.entries),
+    listRepeats(users.entries, 'users', 'id'),
+    listRepeats(apiKeys.entries, 'apiKeys', 'id'),
+    listRepeats(apiKeys.entries, 'apiKeys', 'hash'),
+    checkApiKeys(apiKeys.entries, target),
   ].flat()
   if (mistakes.length > 0) throw refuseInput(mistakes)
   return {
     config: config.config,
     users: users.entries.filter((user) => user !== undefined),
     clients: clients.entries.filter((client) => client !== undefined),
+    apiKeys: apiKeys.entries.filter((key) => key !== undefined),
     warnings: findings,
   }
 }
@@ -194,7 +226,7 @@ function parseConfig(raw: unknown): ParsedConfig {
 function parseEntries<T>(
   schema: z.ZodType<T>,
   entries: readonly unknown[],
-  section: 'users' | 'clients',
+  section: 'users' | 'clients' | 'apiKeys',
   shape: ShapeNode,
 ): { readonly entries: readonly (T | undefined)[]; readonly mistakes: readonly Mistake[] } {
   const mistakes: Mistake[] = []
@@ -251,16 +283,43 @@ function checkClients(
   })
 }
 
-function listRepeatedIds(users: readonly (ExportedUser | undefined)[]): Mistake[] {
-  const ids = new Map<string, number>()
-  return users.flatMap((user, index) => {
-    if (user?.id === undefined) return []
-    const first = ids.get(user.id)
+/** A key of what is not there could never be used, and would surprise whoever makes it one day. */
+function checkApiKeys(
+  apiKeys: readonly (ExportedApiKey | undefined)[],
+  { resources }: Pick<Config, 'resources'>,
+): Mistake[] {
+  const known = new Map(resources.map(({ identifier, scopes }) => [identifier, scopes]))
+  return apiKeys.flatMap((key, index): Mistake[] => {
+    if (!key) return []
+    const at = ['apiKeys', index]
+    const scopes = known.get(key.resource)
+    if (!scopes) {
+      const message = `${echo(key.resource)} is the identifier of no resource`
+      return [{ path: [...at, 'resource'], message }]
+    }
+    return key.scopes.flatMap((scope, place) =>
+      Object.hasOwn(scopes, scope)
+        ? []
+        : [{ path: [...at, 'scopes', place], message: `${echo(scope)} is no scope of it` }],
+    )
+  })
+}
+
+function listRepeats<Entry>(
+  entries: readonly (Entry | undefined)[],
+  section: 'users' | 'apiKeys',
+  member: keyof Entry & string,
+): Mistake[] {
+  const known = new Map<unknown, number>()
+  return entries.flatMap((entry, index) => {
+    const value = entry?.[member]
+    if (value === undefined) return []
+    const first = known.get(value)
     if (first === undefined) {
-      ids.set(user.id, index)
+      known.set(value, index)
       return []
     }
-    return [{ path: ['users', index, 'id'], message: `users[${first}] has the same` }]
+    return [{ path: [section, index, member], message: `${section}[${first}] has the same` }]
   })
 }
 
@@ -278,7 +337,14 @@ function moveTo(at: Path, { rule, path, message }: Finding): Finding {
 
 /** As `clients/secret.ts` keeps them. */
 function isSecretHash(text: string): boolean {
-  const digest = /^sha256:([\w-]{43})$/.exec(text)?.[1]
-  if (digest === undefined) return isBearableHash(text)
-  return Buffer.from(digest, 'base64url').toString('base64url') === digest
+  const generated = /^sha256:([\w-]{43})$/.exec(text)?.[1]
+  return generated === undefined ? isBearableHash(text) : isDigest(generated)
+}
+
+function isDigest(text: string): boolean {
+  return /^[\w-]{43}$/.test(text) && Buffer.from(text, 'base64url').toString('base64url') === text
+}
+
+function textOf(isRight: (text: string) => boolean, words: string): z.ZodString {
+  return z.string().refine(isRight, words).meta({ title: words })
 }

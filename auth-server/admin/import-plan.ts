@@ -1,11 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Account } from '../accounts/account.ts'
+import type { StoredApiKey } from '../api-keys/api-key.ts'
 import type { Client } from '../clients/client.ts'
+import { parseTime } from '../clock.ts'
 import { echo } from '../config/echo.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import { normalizeUsername } from '../config/username.ts'
 import type { Mistake } from '../config/validate.ts'
-import type { ExportedClient, ExportedUser, ParsedDocument } from './document.ts'
+import type { ExportedApiKey, ExportedClient, ExportedUser, ParsedDocument } from './document.ts'
 import { refuseInput } from './refusals.ts'
 import { createAccountId } from './users.ts'
 
@@ -13,6 +15,7 @@ import { createAccountId } from './users.ts'
 export interface Present {
   readonly accounts: readonly Account[]
   readonly clients: readonly Client[]
+  readonly apiKeys: readonly StoredApiKey[]
 }
 
 export interface Changes {
@@ -20,6 +23,7 @@ export interface Changes {
   readonly accounts: readonly { readonly account: Account; readonly endsAccess: boolean }[]
   readonly newClients: readonly Client[]
   readonly clients: readonly Client[]
+  readonly newApiKeys: readonly StoredApiKey[]
 }
 
 export interface ChangesView {
@@ -51,7 +55,11 @@ export const CLIENT_MEMBERS = [
 ] as const
 
 export interface Plan extends Changes {
-  readonly view: { readonly users: ChangesView; readonly clients: ChangesView }
+  readonly view: {
+    readonly users: ChangesView
+    readonly clients: ChangesView
+    readonly apiKeys: ChangesView
+  }
 }
 
 /** What becomes of one entry of the document. */
@@ -81,6 +89,7 @@ export function planImport(
   const collisions = [
     ...listUserCollisions(document.users, present, accounts, target),
     ...listClientCollisions(document.clients, clients, target),
+    ...listApiKeyCollisions(document, present, accounts),
   ]
   if (collisions.length > 0) {
     const isReadOnly = collisions.every(({ code }) => code === 'read_only')
@@ -88,6 +97,12 @@ export function planImport(
   }
   const userSteps = document.users.map((user) => planUser(user, accounts, now))
   const clientSteps = document.clients.map((client) => planClient(client, clients, now))
+  const owners = new Map([
+    ...accounts,
+    ...userSteps.map(({ name, value }) => [name, value] as const),
+  ])
+  const knownKeys = new Map(present.apiKeys.map((key) => [key.id, key]))
+  const keySteps = document.apiKeys.map((key) => planApiKey(key, knownKeys, owners))
   return {
     newAccounts: listNew(userSteps),
     accounts: userSteps.filter(isUpdate).map(({ value, known, changed }) => ({
@@ -96,7 +111,12 @@ export function planImport(
     })),
     newClients: listNew(clientSteps),
     clients: clientSteps.filter(isUpdate).map(({ value }) => value),
-    view: { users: viewSteps(userSteps), clients: viewSteps(clientSteps) },
+    newApiKeys: listNew(keySteps),
+    view: {
+      users: viewSteps(userSteps),
+      clients: viewSteps(clientSteps),
+      apiKeys: viewSteps(keySteps),
+    },
   }
 }
 
@@ -135,6 +155,33 @@ function listClientCollisions(
     const owned = describeOwned('client', id, declared.has(id), known.get(id), file)
     if (owned === undefined) return []
     return [{ code: 'read_only', path: ['clients', index, 'id'], message: owned }]
+  })
+}
+
+/** A key is never another one's, nor anybody's who is not there or may not act. */
+function listApiKeyCollisions(
+  { apiKeys, users }: ParsedDocument,
+  present: Present,
+  accounts: ReadonlyMap<string, Account>,
+): Collision[] {
+  const disabled = new Map([...accounts].map(([name, account]) => [name, account.disabled]))
+  for (const user of users) disabled.set(normalizeUsername(user.username), user.disabled)
+  const byId = new Map(present.apiKeys.map((key) => [key.id, key]))
+  const byHash = new Map(present.apiKeys.map((key) => [key.hash, key]))
+  return apiKeys.flatMap((key, index): Collision[] => {
+    const refuse = (member: string, message: string) => [
+      { code: 'conflict', path: ['apiKeys', index, member], message } as const,
+    ]
+    const isDisabled = disabled.get(normalizeUsername(key.user))
+    if (isDisabled === undefined) return refuse('user', `there is no user ${echo(key.user)}`)
+    const known = byId.get(key.id)
+    // One that is known ends with whatever disables its owner.
+    if (isDisabled && !known) return refuse('user', `the user ${echo(key.user)} is disabled`)
+    if (known && known.hash !== key.hash) return refuse('id', 'it is the id of another key here')
+    if (!known && byHash.has(key.hash)) {
+      return refuse('hash', `it is that of the key ${byHash.get(key.hash)?.id} here`)
+    }
+    return []
   })
 }
 
@@ -191,6 +238,28 @@ function planClient(
   }
   const changed = known ? differ(known, value, CLIENT_MEMBERS) : []
   return { name: client.id, value, known, changed }
+}
+
+/** One that is known stays as it is here: if it was revoked, revoked. */
+function planApiKey(
+  key: ExportedApiKey,
+  keys: ReadonlyMap<string, StoredApiKey>,
+  owners: ReadonlyMap<string, Account>,
+): Step<StoredApiKey> {
+  const known = keys.get(key.id)
+  const value: StoredApiKey = known ?? {
+    id: key.id,
+    accountId: owners.get(normalizeUsername(key.user))?.id ?? '',
+    name: key.name,
+    resource: key.resource,
+    scopes: key.scopes,
+    hash: key.hash,
+    createdAt: parseTime(key.createdAt) ?? 0,
+    expiresAt: key.expiresAt === undefined ? undefined : parseTime(key.expiresAt),
+    lastUsedAt: undefined,
+    revokedAt: undefined,
+  }
+  return { name: key.id, value, known, changed: [] }
 }
 
 /** As the database keeps them: a member that is `undefined` and one that is missing are the same. */

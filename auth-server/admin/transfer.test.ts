@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { createPasswordHasher } from '../accounts/password.ts'
+import { hashApiKey } from '../api-keys/api-key.ts'
 import { verifyClientSecret } from '../clients/secret.ts'
 import { prepareConfig } from '../config/load.ts'
 import type { ConfigInput } from '../config/schema.ts'
@@ -40,11 +41,13 @@ async function start(input: ConfigInput = CONFIG) {
   const collaborators = { ...stores, hasher, clock, events: createEvents(log) }
   const prepared = prepareConfig(input, { environment: ENVIRONMENT, folder: '/etc/portreeve' })
   await reconcile(prepared, collaborators)
-  const { users, clients, transfer } = createOperations(collaborators, { ...prepared, file: FILE })
+  const operations = createOperations(collaborators, { ...prepared, file: FILE })
+  const { users, clients, apiKeys, transfer } = operations
   const running = cleanUp.move()
   return {
     users,
     clients,
+    apiKeys,
     stores,
     hasher,
     lines,
@@ -54,7 +57,11 @@ async function start(input: ConfigInput = CONFIG) {
     import: async (document: unknown, options = WET) =>
       (await transfer.import(JSON.stringify(document), options)).view,
     /** Everything in the database that an import could touch. */
-    dump: async () => [await stores.accounts.list(), await stores.clients.list()],
+    dump: async () => [
+      await stores.accounts.list(),
+      await stores.clients.list(),
+      await stores.apiKeys.list(),
+    ],
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   }
 }
@@ -62,7 +69,7 @@ async function start(input: ConfigInput = CONFIG) {
 type Started = Awaited<ReturnType<typeof start>>
 
 /** A user and two clients, with what they prove themselves by. */
-async function fill({ users, clients }: Started) {
+async function fill({ users, clients, apiKeys }: Started) {
   const profile = { name: 'Ann Adams', email: 'ann@example.org', emailVerified: true }
   const ann = { username: 'Ann', roles: ['editor'], groups: ['staff'], profile }
   await users.add(ann, async () => 'correct horse')
@@ -71,7 +78,13 @@ async function fill({ users, clients }: Started) {
   const { secret } = await clients.add(WEB, undefined)
   await clients.add({ ...WEB, id: 'chosen' }, 'a secret that somebody chose')
   await clients.add({ ...WEB, id: 'spa', authMethod: 'none' }, undefined)
-  return { secret: secret ?? '' }
+  const { key, apiKey } = await apiKeys.add({
+    user: 'ann',
+    name: 'Backup',
+    scopes: ['notes:read'],
+    expiresAt: 1_767_225_600_000 + 86_400_000,
+  })
+  return { secret: secret ?? '', key, keyId: apiKey.id }
 }
 
 const NOTHING = { added: [], updated: [], left: [] }
@@ -79,15 +92,18 @@ const NOTHING = { added: [], updated: [], left: [] }
 describe('an export', () => {
   test('comes to an empty database whole: passwords, secrets, ids and all', async () => {
     await using one = await start()
-    const { secret } = await fill(one)
+    const { secret, key, keyId } = await fill(one)
     const document = await one.export()
     await using two = await start()
     expect(await two.import(document)).toEqual({
       isDryRun: false,
       users: { ...NOTHING, added: ['ann', 'ben'] },
       clients: { ...NOTHING, added: ['chosen', 'spa', 'web'] },
+      apiKeys: { ...NOTHING, added: [keyId] },
       otherSettings: [],
     })
+    const brought = await two.stores.apiKeys.findByHash(hashApiKey(key))
+    expect(brought).toEqual(await one.stores.apiKeys.findById(keyId))
     const ann = await two.stores.accounts.findByUsername('ann')
     expect(await two.hasher.verify('correct horse', ann?.passwordHash ?? '')).toBe(true)
     const [web, chosen] = [
@@ -105,13 +121,14 @@ describe('an export', () => {
 
   test('holds what operators have made alone, and no secret and no key', async () => {
     await using it = await start()
-    const { secret } = await fill(it)
+    const { secret, key } = await fill(it)
     const document = await it.export()
     expect(document.users.map(({ username }) => username)).toEqual(['ann', 'ben'])
     expect(document.clients.map(({ id }) => id)).toEqual(['chosen', 'spa', 'web'])
     const text = JSON.stringify(document)
     for (const hidden of [
       secret,
+      key,
       'a secret that somebody chose',
       'correct horse',
       ENVIRONMENT.PASSWORD,
@@ -516,5 +533,96 @@ describe('an import is refused, and nothing is changed, because of', () => {
     expect(String(error)).toContain(words)
     expect(String(error)).not.toContain('hidden')
     expect(String(error).length).toBeLessThan(4000)
+  })
+})
+
+describe('an import of API keys', () => {
+  test('of a user of the configuration file finds them by name', async () => {
+    await using one = await start()
+    const reader: ConfigInput = {
+      ...CONFIG,
+      users: [{ username: 'declared', password: { env: 'PASSWORD' }, roles: ['reader'] }],
+    }
+    await using two = await start(reader)
+    const made = await two.apiKeys.add({
+      user: 'declared',
+      name: 'Backup',
+      scopes: ['notes:read'],
+      expiresAt: undefined,
+    })
+    await one.import(await two.export())
+    const [brought] = await one.apiKeys.list('declared')
+    expect(brought).toMatchObject({ id: made.apiKey.id, state: 'active', expiresAt: undefined })
+    const declared = await one.stores.accounts.findByUsername('declared')
+    expect(brought?.accountId).toBe(declared?.id)
+  })
+
+  test('leaves a key as it is here, and revives none', async () => {
+    await using it = await start()
+    const { keyId } = await fill(it)
+    const document = await it.export()
+    await it.apiKeys.revoke(keyId)
+    expect(await it.import(document)).toMatchObject({ apiKeys: { ...NOTHING, left: [keyId] } })
+    expect(await it.apiKeys.list()).toMatchObject([{ id: keyId, state: 'revoked' }])
+  })
+
+  test('brings no key that has ended', async () => {
+    await using it = await start()
+    const { keyId } = await fill(it)
+    const add = { user: 'ann', name: 'Soon', scopes: ['notes:read'] }
+    await it.apiKeys.add({ ...add, expiresAt: 1_767_225_600_000 + 1000 })
+    it.turnClock()
+    expect((await it.export()).apiKeys).toMatchObject([{ id: keyId, user: 'ann' }])
+    await it.apiKeys.revoke(keyId)
+    expect((await it.export()).apiKeys).toEqual([])
+  })
+
+  const KEY = {
+    id: `key_${'A'.repeat(22)}`,
+    user: 'declared',
+    name: 'Backup',
+    resource: 'https://notes.example/',
+    scopes: ['notes:read'],
+    hash: hashApiKey('a key'),
+    createdAt: '2026-01-01T00:00:00.000Z',
+  }
+  test.each([
+    ['an unknown user', [{ ...KEY, user: 'x' }], 'apiKeys[0].user: there is no user "x"'],
+    ['a disabled user', [{ ...KEY, user: 'ben' }], 'apiKeys[0].user: the user "ben" is disabled'],
+    [
+      'an unknown resource',
+      [{ ...KEY, resource: 'https://x.example/' }],
+      'apiKeys[0].resource: "https://x.example/" is the identifier of no resource',
+    ],
+    ['an unknown scope', [{ ...KEY, scopes: ['x'] }], 'apiKeys[0].scopes[0]: "x" is no scope'],
+    ['no scope', [{ ...KEY, scopes: [] }], 'apiKeys[0].scopes'],
+    ['a hash that is none', [{ ...KEY, hash: 'x' }], 'apiKeys[0].hash: expected 43 characters'],
+    ['a key as it is shown', [{ ...KEY, key: 'prk_x' }], 'apiKeys[0]'],
+    ['an id of somebody’s own', [{ ...KEY, id: 'mine' }], 'apiKeys[0].id: expected the id of an'],
+    ['a time that is none', [{ ...KEY, expiresAt: 'soon' }], 'apiKeys[0].expiresAt: expected a'],
+    ['one id twice', [KEY, { ...KEY, hash: hashApiKey('b') }], 'apiKeys[1].id: apiKeys[0] has'],
+    [
+      'one hash twice',
+      [KEY, { ...KEY, id: `key_${'B'.repeat(22)}` }],
+      'apiKeys[1].hash: apiKeys[0] has the same',
+    ],
+  ])('refuses %s, and changes nothing', async (_what, apiKeys, message) => {
+    await using it = await start()
+    await fill(it)
+    const before = await it.dump()
+    await expect(it.import({ version: 1, apiKeys })).rejects.toThrow(message)
+    expect(await it.dump()).toEqual(before)
+  })
+
+  test.each([
+    ['id', { hash: hashApiKey('another') }, 'apiKeys[0].id: it is the id of another key here'],
+    ['hash', { id: KEY.id }, 'apiKeys[0].hash: it is that of the key key_'],
+  ])('refuses the %s of another key here', async (_what, change, message) => {
+    await using it = await start()
+    await fill(it)
+    const [key] = (await it.export()).apiKeys
+    const document = { version: 1, apiKeys: [{ ...key, ...change }] }
+    await expect(it.import(document)).rejects.toMatchObject({ code: 'conflict' })
+    await expect(it.import(document)).rejects.toThrow(message)
   })
 })

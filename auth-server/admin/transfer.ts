@@ -1,4 +1,5 @@
 import type { Account, AccountStore } from '../accounts/account.ts'
+import { judgeState, type ApiKeyStore, type StoredApiKey } from '../api-keys/api-key.ts'
 import type { Client, ClientStore } from '../clients/client.ts'
 import { formatTime, type Clock } from '../clock.ts'
 import type { LoadedConfig } from '../config/load.ts'
@@ -9,6 +10,7 @@ import {
   DOCUMENT_VERSION,
   parseDocument,
   type ExportDocument,
+  type ExportedApiKey,
   type ExportedClient,
   type ExportedUser,
 } from './document.ts'
@@ -25,27 +27,31 @@ import {
 
 export interface TransferStore {
   /**
-   * Shows `decide` every account and client, and makes the changes that it answers: all of them or
+   * Shows `decide` every account, client and API key, and makes the changes that it answers: all of them or
    * none, in one transaction, and answers them. Where `decide` throws nothing is changed, and where
    * another program makes the same account or client at the same time, `conflict` is thrown.
    */
   change<Decided extends Changes>(decide: (present: Present) => Decided): Promise<Decided>
 }
 
-/** What an import comes to. Users go by username, clients by id. */
+/** What an import comes to. Users go by username, clients and API keys by id. */
 export interface ImportView {
   readonly isDryRun: boolean
   readonly users: ChangesView
   readonly clients: ChangesView
+  readonly apiKeys: ChangesView
   /** The settings of the document that differ from those that hold here: no import changes them. */
   readonly otherSettings: readonly string[]
 }
 
 export interface TransferOperations {
-  /** The configuration, and the users and clients of operators. With hashes, and without secrets. */
+  /**
+   * The configuration, the users and clients of operators, and the API keys that are good. With hashes,
+   * and without secrets.
+   */
   export(): Promise<ExportDocument>
   /**
-   * Brings the users and clients of a document here: all of them, or none. Twice is as good as once.
+   * Brings the users, clients and API keys of a document here: all of them, or none. Twice is as good as once.
    * Throws `invalid_input`, `read_only` for what the configuration file declares, and `conflict`, each
    * with everything that is wrong.
    */
@@ -58,6 +64,7 @@ export interface TransferOperations {
 export interface TransferCollaborators {
   readonly accounts: Pick<AccountStore, 'list'>
   readonly clients: Pick<ClientStore, 'list'>
+  readonly apiKeys: Pick<ApiKeyStore, 'list'>
   readonly transfer: TransferStore
   readonly clock: Clock
   readonly events: Events
@@ -69,15 +76,16 @@ export interface TransferCollaborators {
 const EVENTS_AT_ONCE = 1000
 
 export function createTransferOperations(
-  { accounts, clients, transfer, clock, events, recorded }: TransferCollaborators,
+  { accounts, clients, apiKeys, transfer, clock, events, recorded }: TransferCollaborators,
   loaded: Pick<LoadedConfig, 'config' | 'file' | 'folder'>,
 ): TransferOperations {
   const read = async (): Promise<Present> => ({
     accounts: await accounts.list(),
     clients: await clients.list(),
+    apiKeys: await apiKeys.list(),
   })
   const announce = async ({ newAccounts, accounts: changed, ...rest }: Changes) => {
-    const happened = [
+    const changes = [
       ...newAccounts.map(({ id }) => ({ kind: 'user', action: 'added', id }) as const),
       ...changed.map(
         ({ account }) => ({ kind: 'user', action: 'changed', id: account.id }) as const,
@@ -85,8 +93,12 @@ export function createTransferOperations(
       ...rest.newClients.map(({ id }) => ({ kind: 'client', action: 'added', id }) as const),
       ...rest.clients.map(({ id }) => ({ kind: 'client', action: 'changed', id }) as const),
     ]
-    for (const [index, facts] of happened.entries()) {
-      events.objectChanged({ ...facts, by: 'operator' })
+    const happened = [
+      ...changes.map((facts) => () => events.objectChanged({ ...facts, by: 'operator' })),
+      ...rest.newApiKeys.map((key) => () => events.apiKeyMade(describeKey(key))),
+    ]
+    for (const [index, announceOne] of happened.entries()) {
+      announceOne()
       if (index % EVENTS_AT_ONCE === EVENTS_AT_ONCE - 1) await recorded?.()
     }
   }
@@ -99,6 +111,7 @@ export function createTransferOperations(
         config: exportConfig(loaded),
         users: present.accounts.filter(isOperators).map(exportUser),
         clients: present.clients.filter(isOperators).map(exportClient),
+        apiKeys: exportKeys(present, clock.now()),
       }
     },
     async import(text, { isDryRun }) {
@@ -122,6 +135,25 @@ function exportUser(account: Account): ExportedUser {
 
 function exportClient(client: Client): ExportedClient {
   return pick(client, ['id', ...CLIENT_MEMBERS]) as ExportedClient
+}
+
+/** Those that are good: what has ended ends everywhere. */
+function exportKeys({ accounts, apiKeys }: Present, now: number): ExportedApiKey[] {
+  const names = new Map(accounts.map(({ id, username }) => [id, username]))
+  return apiKeys.flatMap((key): ExportedApiKey[] => {
+    const { id, name, resource, scopes, hash, createdAt, expiresAt } = key
+    const user = names.get(key.accountId)
+    if (user === undefined || judgeState(key, now) !== 'active') return []
+    const times = {
+      createdAt: formatTime(createdAt),
+      ...(expiresAt === undefined ? {} : { expiresAt: formatTime(expiresAt) }),
+    }
+    return [{ id, user, name, resource, scopes: [...scopes], hash, ...times }]
+  })
+}
+
+function describeKey({ id, accountId, resource, scopes }: StoredApiKey) {
+  return { keyId: id, accountId, resource, scopes, by: 'operator' } as const
 }
 
 function pick<T>(value: T, members: readonly (keyof T)[]): Partial<T> {

@@ -22,8 +22,9 @@ const MOST_ROWS = 50
 
 const EXPORT_HELP = `
 It holds the users and clients that were made by command, with the hashes of
-their passwords and secrets, and the configuration. It holds no secret, no key
-and no token; hashes can be guessed at, so keep it to yourself.
+their passwords and secrets, the API keys that are good, as hashes, and the
+configuration. It holds no secret, no key and no token; hashes can be guessed
+at, so keep it to yourself.
 
 Examples:
   npx portreeve export portreeve-export.json
@@ -46,7 +47,9 @@ export function addTransferCommands(program: Command, cli: Cli): void {
 function addExport(program: Command, cli: Cli): void {
   const command = program
     .command('export [file]')
-    .description('write users, clients and configuration as JSON (default: to standard output)')
+    .description(
+      'write users, clients, API keys and configuration as JSON (default: to standard output)',
+    )
   withCommonOptions(command)
     .addHelpText('after', EXPORT_HELP)
     .action((file: string | undefined, options: CommonOptions) =>
@@ -78,8 +81,13 @@ async function writeNew(file: string, text: string): Promise<void> {
   }
 }
 
-function reportExport(file: string, { users, clients }: ExportDocument): Report {
-  const exported = { file, users: users.length, clients: clients.length }
+function reportExport(file: string, { users, clients, apiKeys }: ExportDocument): Report {
+  const exported = {
+    file,
+    users: users.length,
+    clients: clients.length,
+    apiKeys: apiKeys.length,
+  }
   return {
     json: { exported },
     text: (style) =>
@@ -90,6 +98,7 @@ function reportExport(file: string, { users, clients }: ExportDocument): Report 
             ['file', file],
             ['users', String(exported.users)],
             ['clients', String(exported.clients)],
+            ['API keys', String(exported.apiKeys)],
           ],
           style,
         ),
@@ -101,7 +110,9 @@ function reportExport(file: string, { users, clients }: ExportDocument): Report 
 function addImport(program: Command, cli: Cli): void {
   const command = program
     .command('import [file]')
-    .description('bring the users and clients of an export here (default: from standard input)')
+    .description(
+      'bring the users, clients and API keys of an export here (default: from standard input)',
+    )
     .option('--dry-run', 'say what would be done, and change nothing')
   withCommonOptions(command)
     .addHelpText('after', IMPORT_HELP)
@@ -154,7 +165,7 @@ async function readText(stream: AsyncIterable<Buffer | string>): Promise<string>
 }
 
 function reportImport(view: ImportView, warnings: readonly Finding[]): Report {
-  const { isDryRun, users, clients, otherSettings } = view
+  const { isDryRun, users, clients, apiKeys, otherSettings } = view
   return {
     json: { imported: view },
     warnings,
@@ -165,10 +176,11 @@ function reportImport(view: ImportView, warnings: readonly Finding[]): Report {
           [
             ['users', countChanges(users)],
             ['clients', countChanges(clients)],
+            ['API keys', countChanges(apiKeys)],
           ],
           style,
         ),
-        ...listChanges({ user: users, client: clients }, style),
+        ...listChanges({ user: users, client: clients, 'API key': apiKeys }, style),
         ...describeSettings(otherSettings),
       ].join('\n\n'),
   }

@@ -1,6 +1,7 @@
 /**
- * What access can be taken away from: one token (its `jti`), a grant (the claim `grant_id`), a client's
- * session (`sid`), a person (the account id), a client (its id), or what one key has signed (its `kid`).
+ * What access can be taken away from: one token (its `jti`), a grant or an API key (the claim
+ * `grant_id`), a client's session (`sid`), a person (the account id), a client (its id), or what one
+ * key has signed (its `kid`).
  */
 export type RevokedKind = 'token' | 'grant' | 'session' | 'user' | 'client' | 'key'
 
@@ -10,6 +11,7 @@ export type RevocationReason =
   | 'session_deleted'
   | 'grant_revoked'
   | 'consent_withdrawn'
+  | 'api_key_revoked'
   | 'credential_reused'
   | 'user_changed'
   | 'user_removed'

@@ -42,6 +42,7 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
     async remove(id) {
       return kysely.transaction().execute(async (transaction) => {
         await endAccess({ database, transaction, clock }, 'user', id, 'user_removed')
+        await transaction.deleteFrom('api_key').where('account_id', '=', id).execute()
         const { numDeletedRows } = await transaction
           .deleteFrom('account')
           .where('id', '=', id)

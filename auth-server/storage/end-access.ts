@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import type { RevocationReason } from '../revocation/revocation.ts'
+import { endApiKeys } from './api-keys.ts'
 import { lockLog, refuseUnstorable } from './database.ts'
 import { lockModels } from './locks.ts'
 import { destroy, endSession, TOMBSTONE_MILLISECONDS, type Unit } from './models.ts'
@@ -10,7 +11,7 @@ const GRANTS_AT_ONCE = 5000
 
 /**
  * Ends everything that a person or a client was issued until now, wherever it hangs: its sessions, its
- * grants and all that hangs on them, and what nobody looks up.
+ * grants and all that hangs on them, its API keys, and what nobody looks up.
  */
 export async function endAccess(
   unit: Unit,
@@ -36,6 +37,7 @@ export async function endAccess(
   for (const { key, uid } of sessions) if (uid === null) await destroy(unit, 'Session', key)
   await transaction.deleteFrom('engine_model').where(column, '=', id).execute()
   const now = clock.now()
+  if (kind === 'user') await endApiKeys(transaction, id, now)
   const entry = { kind, subject: id, reason, revokedAt: now }
   const expiresAt = now + TOMBSTONE_MILLISECONDS
   await appendRevocations(database, transaction, [{ ...entry, expiresAt }])

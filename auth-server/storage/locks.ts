@@ -9,6 +9,9 @@ const ALL = 'models'
 /** Waits for every change that has begun, and lets none begin. */
 export const lockModels: LockNames = { exclusive: [ALL] }
 
+/** Keeps whoever ends everything of somebody waiting. */
+export const shareModels: LockNames = { shared: [ALL], exclusive: [] }
+
 /**
  * Waits until one change has to itself what it may touch: its own rows, and the whole grants and sessions
  * that they belong to. So no two transactions ever wait for each other's rows.

@@ -6,11 +6,18 @@ import { initial } from './migrations/0001-initial.ts'
 import { sessionHandover } from './migrations/0002-session-handover.ts'
 import { revocation } from './migrations/0003-revocation.ts'
 import { audit } from './migrations/0004-audit.ts'
+import { apiKeys } from './migrations/0005-api-keys.ts'
 import type { Migration } from './migrations/migration.ts'
 import { prepareRead, type Database } from './database.ts'
 import type { Schema } from './schema.ts'
 
-export const MIGRATIONS: readonly Migration[] = [initial, sessionHandover, revocation, audit]
+export const MIGRATIONS: readonly Migration[] = [
+  initial,
+  sessionHandover,
+  revocation,
+  audit,
+  apiKeys,
+]
 
 type AppliedStep = Pick<Schema['schema_migration'], 'name' | 'checksum'>
 

@@ -52,6 +52,18 @@ export interface Schema {
     previous: string
     hash: string
   }
+  api_key: {
+    id: string
+    account_id: string
+    name: string
+    hash: string
+    resource: string
+    scopes: string
+    created_at: number
+    expires_at: number | null
+    last_used_at: number | null
+    revoked_at: number | null
+  }
   tombstone: { kind: string; key: string; expires_at: number }
   schema_migration: { name: string; checksum: string; applied_at: number }
 }

@@ -1,5 +1,6 @@
 import type { AccountStore } from '../accounts/account.ts'
 import type { TransferStore } from '../admin/transfer.ts'
+import type { ApiKeyStore } from '../api-keys/api-key.ts'
 import type { AuditStore } from '../audit/audit.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
@@ -11,6 +12,7 @@ import type { ModelStore } from '../provider/model-store.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import { limitInMemory, type CreateLimiter } from '../throttle.ts'
 import { createAccountStore } from './accounts.ts'
+import { createApiKeyStore } from './api-keys.ts'
 import { createAuditStore } from './audit.ts'
 import { createClientStore } from './clients.ts'
 import { prepareRead, type Database } from './database.ts'
@@ -32,6 +34,7 @@ const MIGRATION_TIMEOUT_MS = 300_000
 /** Every store of one database, opened together and closed together. */
 export interface Stores extends AsyncDisposable {
   readonly accounts: AccountStore
+  readonly apiKeys: ApiKeyStore
   readonly audit: AuditStore
   readonly clients: ClientStore
   readonly keys: KeyStore
@@ -86,6 +89,7 @@ export async function openStores(
   const opened = cleanUp.move()
   return {
     accounts: createAccountStore(database, clock),
+    apiKeys: createApiKeyStore(database, clock),
     audit: createAuditStore(database),
     clients: createClientStore(database, clock),
     keys: createKeyStore(database),

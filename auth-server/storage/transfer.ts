@@ -2,10 +2,14 @@ import type { Changes, Present } from '../admin/import-plan.ts'
 import type { TransferStore } from '../admin/transfer.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
+import type { Transaction } from 'kysely'
 import { createAccountStore } from './accounts.ts'
+import { createApiKeyStore, insertApiKey } from './api-keys.ts'
 import { createClientStore } from './clients.ts'
 import type { Database } from './database.ts'
 import { endAccess } from './end-access.ts'
+import { lockModels } from './locks.ts'
+import type { Schema } from './schema.ts'
 
 export function createTransferStore(database: Database, clock: Clock): TransferStore {
   return {
@@ -15,7 +19,11 @@ export function createTransferStore(database: Database, clock: Clock): TransferS
         const inside = { ...database, kysely: transaction }
         const accounts = createAccountStore(inside, clock)
         const clients = createClientStore(inside, clock)
-        const decided = decide({ accounts: await accounts.list(), clients: await clients.list() })
+        const decided = decide({
+          accounts: await accounts.list(),
+          clients: await clients.list(),
+          apiKeys: await createApiKeyStore(inside, clock).list(),
+        })
         for (const account of decided.newAccounts) {
           refuseLost(await accounts.insert(account), `The user ${account.username}`)
         }
@@ -32,8 +40,28 @@ export function createTransferStore(database: Database, clock: Clock): TransferS
           const changed = endsAccess ? { ...account, accessEndedAt: clock.now() } : account
           refuseLost(await accounts.update(changed), `The user ${account.username}`)
         }
+        await insertKeys(database, transaction, decided.newApiKeys)
         return decided
       }),
+  }
+}
+
+/** After whatever ends access, and while nobody else does. */
+async function insertKeys(
+  database: Database,
+  transaction: Transaction<Schema>,
+  keys: Changes['newApiKeys'],
+): Promise<void> {
+  if (keys.length === 0) return
+  await database.lock(transaction, async () => lockModels)
+  for (const key of keys) {
+    const account = await transaction
+      .selectFrom('account')
+      .select('disabled')
+      .where('id', '=', key.accountId)
+      .executeTakeFirst()
+    refuseLost(account?.disabled === 0, `The owner of the API key ${key.id}`)
+    refuseLost(await insertApiKey({ database, transaction }, key), `The API key ${key.id}`)
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Account } from '../../auth-server/accounts/account.ts'
+import type { StoredApiKey } from '../../auth-server/api-keys/api-key.ts'
 import type { Client } from '../../auth-server/clients/client.ts'
 import type { StoredModel } from '../../auth-server/provider/model-store.ts'
 import type { Revocation } from '../../auth-server/revocation/revocation.ts'
@@ -274,3 +275,31 @@ export const REVOCATIONS: readonly Revocation[] = ENTRIES.map(([kind, subject, r
   revokedAt: THEN + index,
   expiresAt: THEN + KEPT + index,
 }))
+
+/** Since 0005-api-keys. */
+export const API_KEYS: readonly StoredApiKey[] = [
+  {
+    id: 'key_AAAAAAAAAAAAAAAAAAAAAA',
+    accountId: ANN,
+    name: 'Bäckup of "the notes"',
+    hash: 'BlhDiyTWNMRa-xZQ1YRT_eMr-tWFvL2AgHLVoTlhbMg',
+    resource: 'https://notes.example/',
+    scopes: ['notes:read', 'notes:write'],
+    createdAt: THEN + 300,
+    expiresAt: undefined,
+    lastUsedAt: THEN + 400,
+    revokedAt: undefined,
+  },
+  {
+    id: 'key_BBBBBBBBBBBBBBBBBBBBBA',
+    accountId: BEN,
+    name: 'revoked',
+    hash: 'ULQ9LJnTnUKJS6VN0PjRS_ASh0Wg3dV_kyVIzcVKk1Y',
+    resource: 'https://notes.example/',
+    scopes: ['notes:read'],
+    createdAt: THEN + 301,
+    expiresAt: THEN + 301 + 90 * 86_400_000,
+    lastUsedAt: undefined,
+    revokedAt: THEN + 500,
+  },
+]

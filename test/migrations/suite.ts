@@ -14,6 +14,7 @@ import { openDatabase, openStores, type Stores } from '../../auth-server/storage
 import { createTestClock } from '../support/clock.ts'
 import {
   ACCOUNTS,
+  API_KEYS,
   ANNS_PASSWORD,
   CLIENTS,
   DEVICE_CODE,
@@ -51,6 +52,8 @@ export function testMigrations(engine: StorageEngine): void {
       await expectModels(stores, isSince(name, '0002-session-handover'))
       await expectRevocations(stores, isSince(name, '0003-revocation'))
       await expectAudit(stores, isSince(name, '0004-audit') ? 2 : 0)
+      const hasKeys = isSince(name, '0005-api-keys')
+      expect(await stores.apiKeys.list()).toEqual(hasKeys ? API_KEYS : [])
     })
 
     test.each(NAMES)('go on with what was there after %s', async (name) => {
@@ -208,8 +211,9 @@ async function expectEnded({ models, revocations }: Stores): Promise<void> {
 }
 
 /** Nothing is left of the person who was removed, and the log goes on where it was. */
-async function expectLast({ models, revocations }: Stores): Promise<void> {
+async function expectLast({ models, revocations, apiKeys }: Stores): Promise<void> {
   expect(await models.findByUid('Session', 'uid-of-ann')).toBeUndefined()
+  expect(await apiKeys.listByAccount(ACCOUNTS[0]?.id ?? '')).toEqual([])
   expect(await revocations.isRevoked('session', 'sid-of-web')).toBe(true)
   const log = await revocations.list(0, 100)
   const places = log.map(({ sequence }) => sequence)

@@ -1,4 +1,5 @@
 import type { Account } from '../../auth-server/accounts/account.ts'
+import type { StoredApiKey } from '../../auth-server/api-keys/api-key.ts'
 import type { Client } from '../../auth-server/clients/client.ts'
 import type { SigningAlgorithm } from '../../auth-server/config/schema.ts'
 import type { StoredKey } from '../../auth-server/keys/keyset.ts'
@@ -41,6 +42,22 @@ export function client(more: Partial<Client> = {}): Client {
     owner: 'operator',
     createdAt: 1,
     updatedAt: 2,
+    ...more,
+  }
+}
+
+export function apiKey(more: Partial<StoredApiKey> = {}): StoredApiKey {
+  return {
+    id: 'key_1',
+    accountId: 'alice',
+    name: 'Backup',
+    hash: 'a hash',
+    resource: 'https://notes.example/',
+    scopes: ['notes:read'],
+    createdAt: 3,
+    expiresAt: undefined,
+    lastUsedAt: undefined,
+    revokedAt: undefined,
     ...more,
   }
 }

@@ -1,5 +1,6 @@
 import { describe } from 'vitest'
 import { testAccounts } from './accounts.ts'
+import { testApiKeys } from './api-keys.ts'
 import { testAudit } from './audit.ts'
 import { testClients } from './clients.ts'
 import { testHunt } from './hunt.ts'
@@ -23,6 +24,7 @@ export function testStorage(engine: StorageEngine): void {
     testAudit(withWorld)
     testAccounts(withWorld)
     testClients(withWorld)
+    testApiKeys(withWorld)
     testKeys(withWorld)
     testTexts(withWorld)
     testTransfer(withWorld)

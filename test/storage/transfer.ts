@@ -1,10 +1,16 @@
 import { describe, expect, test } from 'vitest'
 import type { Account } from '../../auth-server/accounts/account.ts'
 import type { Changes } from '../../auth-server/admin/import-plan.ts'
-import { account, client } from './records.ts'
+import { account, apiKey, client } from './records.ts'
 import { atOnce, createRows, type WithWorld } from './world.ts'
 
-const NOTHING: Changes = { newAccounts: [], accounts: [], newClients: [], clients: [] }
+const NOTHING: Changes = {
+  newAccounts: [],
+  accounts: [],
+  newClients: [],
+  clients: [],
+  newApiKeys: [],
+}
 const ben = account({ id: 'ben', username: 'ben' })
 
 /** An update that takes away what the person was given until now. */
@@ -17,14 +23,21 @@ export function testTransfer(withWorld: WithWorld): void {
         const { session } = createRows(clock)
         await stores.accounts.insert(account())
         await stores.clients.insert(client())
+        await stores.apiKeys.insert(apiKey(), 10)
         await stores.models.apply([session('s', 'web')])
+        const brought = apiKey({ id: 'key_2', hash: 'h2', accountId: 'ben', createdAt: 5 })
         const decided = await other.transfer.change((present) => {
-          expect(present).toEqual({ accounts: [account()], clients: [client()] })
+          expect(present).toEqual({
+            accounts: [account()],
+            clients: [client()],
+            apiKeys: [apiKey()],
+          })
           return {
             newAccounts: [ben],
             accounts: [ending(account())],
             newClients: [client({ id: 'spa' })],
             clients: [client({ name: 'New' })],
+            newApiKeys: [brought],
           }
         })
         expect(decided.newAccounts).toEqual([ben])
@@ -38,6 +51,7 @@ export function testTransfer(withWorld: WithWorld): void {
         ])
         expect(await stores.models.find('Session', 's')).toBeUndefined()
         expect(await stores.revocations.isRevoked('user', 'alice')).toBe(true)
+        expect(await stores.apiKeys.list()).toEqual([apiKey({ revokedAt: clock.now() }), brought])
       }))
 
     test.each<[string, Changes]>([
@@ -59,6 +73,22 @@ export function testTransfer(withWorld: WithWorld): void {
           accounts: [ending(account()), ending(account({ id: 'gone' }))],
         },
       ],
+      [
+        'an API key of nobody',
+        { ...NOTHING, newAccounts: [ben], newApiKeys: [apiKey({ accountId: 'gone' })] },
+      ],
+      [
+        'an API key of a user who is disabled',
+        {
+          ...NOTHING,
+          accounts: [{ account: account({ disabled: true }), endsAccess: false }],
+          newApiKeys: [apiKey()],
+        },
+      ],
+      [
+        'an API key that is there',
+        { ...NOTHING, newAccounts: [ben], newApiKeys: [apiKey(), apiKey({ id: 'key_2' })] },
+      ],
     ])('makes none of them because of %s', (_what, changes) =>
       withWorld(async ({ stores, other, clock }) => {
         const { session } = createRows(clock)
@@ -70,6 +100,7 @@ export function testTransfer(withWorld: WithWorld): void {
         })
         expect(await stores.accounts.list()).toEqual([account()])
         expect(await stores.clients.list()).toEqual([client()])
+        expect(await stores.apiKeys.list()).toEqual([])
         expect(await stores.models.find('Session', 's')).toMatchObject({ key: 's' })
         expect(await stores.revocations.isRevoked('user', 'alice')).toBe(false)
       }),

@@ -1,0 +1,162 @@
+import { timingSafeEqual } from 'node:crypto'
+import type { Clock } from '../clock.ts'
+import type { Result } from '../errors.ts'
+import type { Events } from '../events.ts'
+import type { GuessThrottle, Throttled } from '../throttle.ts'
+import {
+  hashApiKey,
+  judgeApiKey,
+  judgeState,
+  type ApiKey,
+  type ApiKeyStore,
+  type KeyFault,
+  type StoredApiKey,
+} from './api-key.ts'
+
+/**
+ * Why a key is refused. `unknown`: it has the form of a key, and nobody was ever given it, or long ago.
+ * `owner`: the account that it acts for is gone or disabled.
+ */
+export type ApiKeyRefusal =
+  | { readonly kind: KeyFault }
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'expired' | 'revoked' | 'owner'; readonly key: ApiKey }
+  | ({ readonly kind: 'throttled' } & Throttled)
+
+/** Who shows the key. */
+export interface ApiKeySource {
+  /** The client that asks, proven; `undefined` where there is none. */
+  readonly clientId: string | undefined
+  /** An IP address. */
+  readonly address: string
+}
+
+/** A key that is good now, and whom it acts for. */
+export interface VerifiedApiKey<Owner> {
+  readonly key: ApiKey
+  readonly owner: Owner
+}
+
+export interface ApiKeyVerifierCollaborators<Owner> {
+  readonly apiKeys: Pick<ApiKeyStore, 'findByHash' | 'recordUse'>
+  readonly accounts: { findById(id: string): Promise<Owner | undefined> }
+  /** Wrong keys are counted here, per client and address. */
+  readonly throttle: GuessThrottle
+  readonly events: Pick<Events, 'apiKeyRefused'>
+  readonly clock: Clock
+}
+
+export interface ApiKeyVerifierOptions {
+  /**
+   * Keys that somebody chose, which have neither prefix nor checksum. They can be guessed: only for a
+   * demonstration. Default: none.
+   */
+  readonly chosen?: readonly StoredApiKey[]
+}
+
+export type VerifyApiKey<Owner> = (
+  text: string,
+  source: ApiKeySource,
+) => Promise<Result<VerifiedApiKey<Owner>, ApiKeyRefusal>>
+
+/** Hashed in no time. */
+const LONGEST_CHOSEN = 256
+const USE_EVERY_MS = 60_000
+/** Some 100 bytes each. */
+const MOST_REMEMBERED = 10_000
+
+/**
+ * Whether a key is good now: its form, that it was made here, that it is neither revoked nor expired,
+ * and that its owner may still act. Remembers the use, at most once a minute.
+ *
+ * Wrong keys are counted like guesses at passwords, and an address that has guessed too often is not
+ * even looked up. Keys that were right before go on there: strangers who send wrong keys through a
+ * gateway must not keep its other users out. What has not the form of a key is no guess.
+ *
+ * Does not decide what the key may do: its scopes are a bound, the client's and the owner's are others.
+ */
+export function createApiKeyVerifier<Owner extends { readonly disabled: boolean }>(
+  collaborators: ApiKeyVerifierCollaborators<Owner>,
+  { chosen = [] }: ApiKeyVerifierOptions = {},
+): VerifyApiKey<Owner> {
+  const { apiKeys, accounts, throttle, events, clock } = collaborators
+  const remembered = createMemory(MOST_REMEMBERED)
+
+  /** Looks it up before it is counted: hundreds of good keys may come at once from one address. */
+  const findMade = async (hash: string, { clientId = '', address }: ApiKeySource) => {
+    const throttled = remembered.has(hash) ? undefined : await throttle.peek(clientId, address)
+    if (throttled) return refuse({ kind: 'throttled', ...throttled })
+    const key = await apiKeys.findByHash(hash)
+    if (key) return judge(key)
+    const guess = await throttle.begin(clientId, address)
+    return refuse('retryAfterSeconds' in guess ? { kind: 'throttled', ...guess } : UNKNOWN)
+  }
+  /** Counts it before it is looked at: of a hundred guesses at once most must not be. */
+  const findChosen = async (text: string, fault: KeyFault, source: ApiKeySource) => {
+    if (chosen.length === 0 || text.length > LONGEST_CHOSEN) return refuse({ kind: fault })
+    const guess = await throttle.begin(source.clientId ?? '', source.address)
+    if ('retryAfterSeconds' in guess) return refuse({ kind: 'throttled', ...guess })
+    const hash = hashApiKey(text)
+    const key = chosen.find((one) => isSame(one.hash, hash))
+    if (!key) return refuse({ kind: fault })
+    await guess.forgive()
+    return judge(key)
+  }
+  const judge = async (key: ApiKey): Promise<Result<VerifiedApiKey<Owner>, ApiKeyRefusal>> => {
+    const state = judgeState(key, clock.now())
+    if (state !== 'active') return refuse({ kind: state, key })
+    const owner = await accounts.findById(key.accountId)
+    if (!owner || owner.disabled) return refuse({ kind: 'owner', key })
+    return { ok: true, value: { key, owner } }
+  }
+  const recordUse = async ({ id, lastUsedAt = -Infinity }: ApiKey) => {
+    const now = clock.now()
+    if (lastUsedAt <= now - USE_EVERY_MS) await apiKeys.recordUse(id, now, now - USE_EVERY_MS)
+  }
+  const verifyMade = async (hash: string, source: ApiKeySource) => {
+    const verified = await findMade(hash, source)
+    if (!verified.ok) return verified
+    remembered.add(hash)
+    await recordUse(verified.value.key)
+    return verified
+  }
+
+  return async (text, source) => {
+    const form = judgeApiKey(text)
+    const verified = form.ok
+      ? await verifyMade(hashApiKey(text), source)
+      : await findChosen(text, form.reason, source)
+    if (!verified.ok) events.apiKeyRefused(describeRefusal(verified.reason, source))
+    return verified
+  }
+}
+
+const UNKNOWN = { kind: 'unknown' } as const
+
+function refuse(reason: ApiKeyRefusal) {
+  return { ok: false, reason } as const
+}
+
+function describeRefusal(reason: ApiKeyRefusal, { clientId }: ApiKeySource) {
+  const key = 'key' in reason ? reason.key : undefined
+  return { reason: reason.kind, clientId, keyId: key?.id, accountId: key?.accountId }
+}
+
+function isSame(one: string, two: string): boolean {
+  const [first, second] = [Buffer.from(one), Buffer.from(two)]
+  return first.length === second.length && timingSafeEqual(first, second)
+}
+
+/** The newest `most` of what was added. */
+function createMemory(most: number) {
+  const known = new Set<string>()
+  return {
+    has: (text: string) => known.has(text),
+    add(text: string) {
+      known.delete(text)
+      known.add(text)
+      const [oldest] = known
+      if (known.size > most && oldest !== undefined) known.delete(oldest)
+    },
+  }
+}
