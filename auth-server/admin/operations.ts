@@ -1,5 +1,10 @@
 import type { AuditStore } from '../audit/audit.ts'
 import type { LoadedConfig } from '../config/load.ts'
+import {
+  createApiKeyOperations,
+  type ApiKeyAdminCollaborators,
+  type ApiKeyOperations,
+} from './api-keys.ts'
 import { createAuditOperations, type AuditOperations } from './audit.ts'
 import {
   createClientOperations,
@@ -18,6 +23,7 @@ import { createUserOperations, type UserCollaborators, type UserOperations } fro
 export interface Operations {
   readonly users: UserOperations
   readonly clients: ClientOperations
+  readonly apiKeys: ApiKeyOperations
   readonly keys: KeyOperations
   readonly audit: AuditOperations
   readonly transfer: TransferOperations
@@ -26,6 +32,7 @@ export interface Operations {
 export type AdminCollaborators = UserCollaborators &
   ClientCollaborators &
   TransferCollaborators &
+  ApiKeyAdminCollaborators &
   KeyAdminCollaborators & { readonly audit: AuditStore }
 
 /** The use-cases over the stores of one database and the rules of one configuration. */
@@ -36,6 +43,7 @@ export function createOperations(
   return {
     users: createUserOperations(collaborators, loaded),
     clients: createClientOperations(collaborators, loaded),
+    apiKeys: createApiKeyOperations(collaborators, loaded),
     audit: createAuditOperations(collaborators),
     keys: createKeyOperations(collaborators, loaded),
     transfer: createTransferOperations(collaborators, loaded),

@@ -3,7 +3,7 @@ import type { AuditEntryView, AuditList, AuditQuery } from '../admin/audit.ts'
 import type { AuditHead } from '../audit/audit.ts'
 import { parseTime, type Clock } from '../clock.ts'
 import { readAuditKey } from './audited.ts'
-import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
+import { parseWhile, withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import type { Report } from './report.ts'
 import { formatTable, type Style } from './style.ts'
 
@@ -137,17 +137,9 @@ function listFacts(facts: unknown): string {
     .join(' ')
 }
 
-const UNITS: Readonly<Record<string, number>> = {
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 604_800_000,
-}
-
 function readSince(text: string): Since {
-  const [, count, unit = ''] = /^(\d{1,6})([smhdw])$/.exec(text) ?? []
-  if (count !== undefined) return (now) => now - Number(count) * (UNITS[unit] ?? 0)
+  const milliseconds = parseWhile(text)
+  if (milliseconds !== undefined) return (now) => now - milliseconds
   const time = parseTime(text)
   if (time !== undefined) return () => time
   const expected =

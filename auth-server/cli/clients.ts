@@ -1,7 +1,14 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { ClientView, ClientWithSecret, NewClient } from '../admin/clients.ts'
 import { clientSchema } from '../config/schema.ts'
-import { collect, withCommonOptions, type Cli, type CommonOptions, type Work } from './command.ts'
+import {
+  collect,
+  collectWords,
+  withCommonOptions,
+  type Cli,
+  type CommonOptions,
+  type Work,
+} from './command.ts'
 import { readSecretFromStdin, requirePipe } from './input.ts'
 import type { Report } from './report.ts'
 import { formatFields, formatTable, harmless, type Style } from './style.ts'
@@ -270,10 +277,6 @@ function describeType({ applicationType, grants }: ClientView): string {
 
 function describeState({ disabled }: ClientView): string {
   return disabled ? 'disabled' : 'active'
-}
-
-function collectWords(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, ...value.split(/\s+/).filter((word) => word !== '')]
 }
 
 function collectGrant(value: string, before: Grants = []): Grants {

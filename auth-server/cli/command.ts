@@ -35,3 +35,22 @@ export function withCommonOptions(command: Command): Command {
 export function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value]
 }
+
+/** For an option that may be repeated, and takes several words at once. */
+export function collectWords(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, ...value.split(/\s+/).filter((word) => word !== '')]
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+}
+
+/** Reads a while such as 30m, 12h or 7d, in milliseconds. */
+export function parseWhile(text: string): number | undefined {
+  const [, count, unit = ''] = /^(\d{1,6})([smhdw])$/.exec(text) ?? []
+  return count === undefined ? undefined : Number(count) * (UNITS[unit] ?? 0)
+}

@@ -6,6 +6,7 @@ import { loadConfig, locateDatabase, type LoadedConfig } from '../config/load.ts
 import { PortreeveError } from '../errors.ts'
 import { createEvents } from '../events.ts'
 import { createLog } from '../log.ts'
+import { addApiKeyCommands } from './api-keys.ts'
 import { addAuditCommand } from './audit.ts'
 import { createAuditedCommand } from './audited.ts'
 import { addBackupCommands } from './backup.ts'
@@ -36,6 +37,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
       const collaborators = {
         accounts: audited.guard(stores.accounts),
         clients: audited.guard(stores.clients),
+        apiKeys: audited.guard(stores.apiKeys),
         keys: audited.guard(stores.keys),
         transfer: audited.guard(stores.transfer),
         audit: stores.audit,
@@ -52,6 +54,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
   addServeCommand(program, cli)
   addUserCommands(program, cli)
   addClientCommands(program, cli)
+  addApiKeyCommands(program, cli)
   addKeyCommands(program, cli)
   addAuditCommand(program, cli)
   addBackupCommands(program, cli)

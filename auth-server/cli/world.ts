@@ -1,6 +1,7 @@
 import type { AccountStore } from '../accounts/account.ts'
 import type { DatabaseFiles } from '../admin/backup.ts'
 import type { TransferStore } from '../admin/transfer.ts'
+import type { ApiKeyStore } from '../api-keys/api-key.ts'
 import type { AuditStore } from '../audit/audit.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
@@ -26,6 +27,7 @@ export interface World {
 
 export interface CliStores extends AsyncDisposable {
   readonly accounts: AccountStore
+  readonly apiKeys: ApiKeyStore
   readonly audit: AuditStore
   readonly clients: ClientStore
   readonly keys: KeyStore
