@@ -9,7 +9,7 @@ export interface Csrf {
 /**
  * Tokens are an HMAC of what the form is bound to. The first part is the interaction, which is only
  * found for the browser that started it (`provider/own-interactions.ts`): the token of another browser
- * is for an interaction that this one does not have.
+ * is for an interaction that this one does not have. On a person's own pages it is the session.
  */
 export function createCsrf(key: Buffer): Csrf {
   const digest = (binding: readonly string[]) =>

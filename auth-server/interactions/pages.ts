@@ -1,6 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { Eta } from 'eta/core'
+import type { Account } from '../accounts/account.ts'
+import type { ApiKey } from '../api-keys/api-key.ts'
+import { formatTime } from '../clock.ts'
 import type { EnginePages, PendingInteraction, ScopeInWords } from '../provider/interaction.ts'
 import type { Assets } from './assets.ts'
 import type { Problem } from './problem.ts'
@@ -22,6 +25,56 @@ interface SignInFacts extends FormFacts {
   readonly username: string
 }
 
+interface KeyBounds {
+  readonly resourceName: string
+  /** Its scopes, in words. */
+  readonly can: readonly string[]
+}
+
+interface AccountFacts {
+  readonly account: Account
+  readonly keys: readonly (KeyBounds & {
+    readonly key: ApiKey
+    readonly isExpired: boolean
+    /** The CSRF token of the form that revokes it. */
+    readonly token: string
+  })[]
+  readonly problem: Problem | undefined
+}
+
+/** A resource with the scopes that a person may give away. */
+export interface GrantableResource {
+  readonly identifier: string
+  readonly name: string
+  readonly scopes: readonly { readonly scope: string; readonly description: string }[]
+}
+
+interface ResourceChoice {
+  readonly resources: readonly GrantableResource[]
+  /** Where each of them leads to, as the parameter `resource`. */
+  readonly path: string
+}
+
+export interface NewKeyFacts {
+  readonly resource: GrantableResource
+  readonly id: string
+  /** The CSRF token. */
+  readonly token: string
+  readonly name: string
+  readonly longestName: number
+  /** The scopes that are chosen. */
+  readonly ticked: ReadonlySet<string>
+  /** A number of days, or `never`. */
+  readonly expires: string
+  readonly problem: Problem | undefined
+}
+
+interface MadeKeyFacts extends KeyBounds {
+  /** The key itself, this once. */
+  readonly key: string
+  readonly stored: ApiKey
+}
+
 /** Every page, as a function from facts to HTML. */
 export interface Pages extends EnginePages {
   signIn(facts: SignInFacts): string
@@ -30,6 +83,11 @@ export interface Pages extends EnginePages {
   over(): string
   /** For whoever comes without an application. */
   home(): string
+  /** What a person has given to programs. */
+  account(facts: AccountFacts): string
+  chooseResource(facts: ResourceChoice): string
+  newApiKey(facts: NewKeyFacts): string
+  apiKeyMade(facts: MadeKeyFacts): string
 }
 
 const VIEWS = path.join(import.meta.dirname, 'views')
@@ -42,6 +100,10 @@ const NAMES = [
   'error',
   'sign-out',
   'signed-out',
+  'account',
+  'choose-resource',
+  'new-api-key',
+  'api-key-made',
 ] as const
 
 /** Compiles the templates in `folder`. Throws for one that is missing or does not compile. */
@@ -63,11 +125,21 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
       }),
     over: () => render('over', {}),
     home: () => render('home', {}),
+    account: (facts) => render('account', { ...facts, day, minute }),
+    chooseResource: (facts) => render('choose-resource', facts),
+    newApiKey: (facts) => render('new-api-key', facts),
+    apiKeyMade: (facts) => render('api-key-made', { ...facts, day }),
     error: (facts) => render('error', facts),
     signOut: (facts) => render('sign-out', facts),
     signedOut: (facts) => render('signed-out', facts),
   }
 }
+
+/** `2026-11-26` */
+const day = (milliseconds: number) => formatTime(milliseconds).slice(0, 10)
+/** `2026-11-26 09:30 UTC` */
+const minute = (milliseconds: number) =>
+  `${formatTime(milliseconds).slice(0, 16).replace('T', ' ')} UTC`
 
 function compile(eta: Eta, folder: string, file: string): void {
   const text = readFileSync(path.join(folder, file), 'utf8')

@@ -5,7 +5,7 @@ import { assertNever } from '../errors.ts'
 export interface Problem {
   readonly status: number
   readonly text: string
-  readonly fields: readonly ('username' | 'password')[]
+  readonly fields: readonly ('username' | 'password' | 'name' | 'scopes' | 'expires')[]
 }
 
 export const NOT_FROM_HERE: Problem = {

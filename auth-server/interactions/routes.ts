@@ -52,7 +52,7 @@ export function createInteractionRoutes(parts: Parts, { issuer }: InteractionOpt
 }
 
 /** The referrer policy lets the browser say where a form comes from: `no-referrer` would hide it. */
-const setPageHeaders: Middleware = async (ctx, next) => {
+export const setPageHeaders: Middleware = async (ctx, next) => {
   ctx.set('Cache-Control', 'no-store')
   ctx.set('Referrer-Policy', 'same-origin')
   await next()
@@ -75,7 +75,7 @@ function open(parts: Parts, step: Step) {
   }
 }
 
-function refuseMethod(parts: Parts, allow: string) {
+export function refuseMethod(parts: Pick<Parts, 'pages' | 'requestId'>, allow: string) {
   return (ctx: RouterContext): void => {
     ctx.set('Allow', allow)
     const description = 'This address belongs to a form. Go back to the page and use its buttons.'
@@ -84,7 +84,7 @@ function refuseMethod(parts: Parts, allow: string) {
 }
 
 function answerError(
-  { pages, requestId }: Parts,
+  { pages, requestId }: Pick<Parts, 'pages' | 'requestId'>,
   ctx: RouterContext,
   status: number,
   error: string,
@@ -93,7 +93,7 @@ function answerError(
   answer(ctx, status, pages.error({ status, error, description, requestId: requestId() }))
 }
 
-function answer(ctx: RouterContext, status: number, html: string): void {
+export function answer(ctx: RouterContext, status: number, html: string): void {
   ctx.status = status
   ctx.type = 'html'
   ctx.body = html

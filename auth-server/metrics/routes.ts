@@ -7,6 +7,7 @@ export type RouteClass =
   | 'discovery'
   | 'end_session'
   | 'interaction'
+  | 'account'
   | 'asset'
   | 'probe'
   | 'other'
@@ -19,6 +20,7 @@ const ROUTES: readonly (readonly [RegExp, RouteClass])[] = [
   [/^\/\.well-known\/(?:openid-configuration|oauth-authorization-server)$/, 'discovery'],
   [/^\/session\/end(?:\/[^/]+)?$/, 'end_session'],
   [/^\/interaction\//, 'interaction'],
+  [/^\/account(?:\/|$)/, 'account'],
   [/^\/assets\//, 'asset'],
   [/^\/(?:livez|readyz)$/, 'probe'],
 ]

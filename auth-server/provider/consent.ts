@@ -1,14 +1,17 @@
 import type { Grant, KoaContextWithOIDC } from 'oidc-provider'
+import { OWN_CLIENT_ID } from '../config/built-in.ts'
 import { isUnprovenPlace } from '../config/uri-rules.ts'
 import { clientOf } from './clients.ts'
 
 /**
  * Any program on the device can listen on loopback or claim a custom scheme, and so pose as the
- * client: there consent is never silent, not even for a client of our own.
+ * client: there consent is never silent, not even for a client of our own. What stands behind this
+ * server's own address is this server.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc8252.html#section-8.6 RFC 8252 §8.6}
  */
 export function needsConsentEachTime(ctx: KoaContextWithOIDC): boolean {
+  if (ctx.oidc.client?.clientId === OWN_CLIENT_ID) return false
   const uri = String(ctx.oidc.params?.['redirect_uri'])
   return !URL.canParse(uri) || isUnprovenPlace(uri)
 }

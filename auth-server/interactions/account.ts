@@ -1,0 +1,313 @@
+import { Router, type RouterContext } from '@koa/router'
+import type { Middleware } from 'koa'
+import type { Account } from '../accounts/account.ts'
+import {
+  createApiKeyId,
+  generateApiKey,
+  hashApiKey,
+  judgeState,
+  LONGEST_NAME,
+  MOST_API_KEYS,
+  type ApiKey,
+  type ApiKeyStore,
+} from '../api-keys/api-key.ts'
+import { OWN_CALLBACK } from '../clients/own-client.ts'
+import type { Clock } from '../clock.ts'
+import type { Events } from '../events.ts'
+import type { Sessions, SignedInPerson } from '../provider/session.ts'
+import { scopesOfRoles, type Catalogue } from '../scopes/catalogue.ts'
+import { isSentFrom, type Csrf } from './csrf.ts'
+import { readForm, type Form } from './form.ts'
+import type { GrantableResource, NewKeyFacts, Pages } from './pages.ts'
+import { NOT_FROM_HERE, type Problem } from './problem.ts'
+import { answer, refuseMethod, setPageHeaders } from './routes.ts'
+
+export interface AccountCollaborators {
+  readonly sessions: Sessions
+  readonly apiKeys: ApiKeyStore
+  readonly catalogue: Catalogue
+  readonly pages: Pages
+  readonly csrf: Csrf
+  readonly events: Events
+  readonly clock: Clock
+  readonly requestId: () => string
+}
+
+export interface AccountOptions {
+  /** The origin that the pages are served from. */
+  readonly issuer: string
+}
+
+type Parts = AccountCollaborators
+
+const PAGE = '/account'
+const KEYS = `${PAGE}/api-keys`
+const NEW_KEY = `${KEYS}/new`
+const REVOKE_KEY = `${KEYS}/revoke`
+
+/** Whoever finds a browser open must not leave with a key: making one wants a sign-in this fresh. */
+const FRESH_SECONDS = 600
+const DAY_MS = 86_400_000
+/** What a form may say, with the days that it stands for. */
+const EXPIRIES: ReadonlyMap<string, number | undefined> = new Map([
+  ['7', 7],
+  ['30', 30],
+  ['90', 90],
+  ['365', 365],
+  ['never', undefined],
+])
+const DEFAULT_EXPIRY = '90'
+
+/** The page where people see, make and revoke what they gave to programs. */
+export function createAccountRoutes(parts: Parts, { issuer }: AccountOptions): Middleware {
+  const router = new Router({ strict: true, sensitive: true })
+  router.use(setPageHeaders)
+  router.get(PAGE, open(parts, 'account', showAccount))
+  router.get(NEW_KEY, open(parts, 'new-api-key', showNewKey))
+  router.get(OWN_CALLBACK, goOn)
+  router.all([PAGE, NEW_KEY, OWN_CALLBACK], refuseMethod(parts, 'GET, HEAD'))
+  router.post(KEYS, open(parts, 'new-api-key', takeForm(issuer, makeKey)))
+  router.post(REVOKE_KEY, open(parts, 'account', takeForm(issuer, revokeKey)))
+  router.all([KEYS, REVOKE_KEY], refuseMethod(parts, 'POST'))
+  return router.routes() as Middleware
+}
+
+/** Where a browser goes on after a sign-in, by the `state` that it comes back with. */
+const PLACES = {
+  account: { path: PAGE, signIn: {} },
+  'new-api-key': { path: NEW_KEY, signIn: { maxAgeSeconds: FRESH_SECONDS } },
+} as const
+
+type Place = keyof typeof PLACES
+
+/** The code is left where it is: the sign-in is in the session. Whoever turned back goes home. */
+function goOn(ctx: RouterContext): void {
+  const { state, error } = ctx.query
+  const known = Object.hasOwn(PLACES, String(state)) ? (state as Place) : 'account'
+  redirect(ctx, error === undefined ? PLACES[known].path : '/')
+}
+
+function redirect(ctx: RouterContext, to: string): void {
+  ctx.status = 303
+  ctx.redirect(to)
+}
+
+interface Visit {
+  readonly person: SignedInPerson
+  /** Milliseconds since the epoch, from before the session was looked at. */
+  readonly at: number
+}
+
+type Step = (parts: Parts, ctx: RouterContext, visit: Visit) => unknown
+
+/** Sends whoever is not signed in, or not lately enough, to sign in first. */
+function open(parts: Parts, place: Place, step: Step) {
+  return async (ctx: RouterContext): Promise<void> => {
+    const at = parts.clock.now()
+    const person = await parts.sessions.find(ctx.req, ctx.res)
+    const { signIn } = PLACES[place]
+    const isFresh = person && (!('maxAgeSeconds' in signIn) || isRecent(person, at))
+    if (isFresh) await step(parts, ctx, { person, at })
+    else redirect(ctx, parts.sessions.signInUrl(place, signIn))
+  }
+}
+
+function isRecent({ signedInAt }: SignedInPerson, now: number): boolean {
+  return now - signedInAt <= FRESH_SECONDS * 1000
+}
+
+type Act = (parts: Parts, ctx: RouterContext, visit: Visit, form: Form) => Promise<void>
+
+/** Does `act` with a form that was sent from our own page. Each has a binding of its own to check. */
+function takeForm(issuer: string, act: Act): Step {
+  return async (parts, ctx, visit) => {
+    const sender = { origin: ctx.get('Origin'), secFetchSite: ctx.get('Sec-Fetch-Site') }
+    if (!isSentFrom(issuer, sender)) {
+      await showAccount(parts, ctx, visit, NOT_FROM_HERE)
+      return
+    }
+    const form = await readForm(ctx)
+    if (form.ok) await act(parts, ctx, visit, form.value)
+    else await showAccount(parts, ctx, visit, { ...form.reason, fields: [] })
+  }
+}
+
+type FormName = 'new-api-key' | 'revoke-api-key'
+
+function bindingOf({ person }: Visit, form: FormName, keyId: string): string[] {
+  return ['account', person.sessionUid, person.account.id, form, keyId]
+}
+
+function isOurs({ csrf }: Parts, visit: Visit, name: FormName, form: Form): boolean {
+  return csrf.isValid(form.get('csrf') ?? '', bindingOf(visit, name, form.get('id') ?? ''))
+}
+
+async function showAccount(
+  parts: Parts,
+  ctx: RouterContext,
+  visit: Visit,
+  problem?: Problem,
+): Promise<void> {
+  const { apiKeys, catalogue, csrf, pages } = parts
+  const { account } = visit.person
+  const own = await apiKeys.listByAccount(account.id)
+  const keys = own.flatMap((key) => {
+    const state = judgeState(key, visit.at)
+    if (state === 'revoked') return []
+    const token = csrf.issue(bindingOf(visit, 'revoke-api-key', key.id))
+    return [{ key, isExpired: state === 'expired', token, ...describeBounds(catalogue, key) }]
+  })
+  answer(ctx, problem?.status ?? 200, pages.account({ account, keys: keys.toReversed(), problem }))
+}
+
+/** In words; what the configuration no longer has, by its name. */
+function describeBounds({ resources }: Catalogue, { resource, scopes }: ApiKey) {
+  const known = resources.get(resource)
+  return {
+    resourceName: known?.name ?? resource,
+    can: scopes.map((scope) => known?.scopes.get(scope)?.description ?? scope),
+  }
+}
+
+/** What the person may do now, by resource: a key can be no more. */
+function listGrantable(catalogue: Catalogue, { roles }: Account): GrantableResource[] {
+  const carried = scopesOfRoles(catalogue, roles)
+  return [...catalogue.resources.values()].flatMap(({ identifier, name, scopes }) => {
+    const grantable = [...scopes].filter(([scope]) => carried.has(scope))
+    if (grantable.length === 0) return []
+    return [
+      {
+        identifier,
+        name,
+        scopes: grantable.map(([scope, { description }]) => ({ scope, description })),
+      },
+    ]
+  })
+}
+
+type Typed = Pick<NewKeyFacts, 'name' | 'ticked' | 'expires'>
+const NOTHING_TYPED: Typed = { name: '', ticked: new Set(), expires: DEFAULT_EXPIRY }
+
+function showNewKey(parts: Parts, ctx: RouterContext, visit: Visit): void {
+  const resources = listGrantable(parts.catalogue, visit.person.account)
+  const [only, ...others] = resources
+  const chosen = others.length === 0 ? only?.identifier : ctx.query['resource']
+  const resource = resources.find(({ identifier }) => identifier === chosen)
+  if (resource) showKeyForm(parts, ctx, visit, resource, NOTHING_TYPED)
+  else answer(ctx, 200, parts.pages.chooseResource({ resources, path: NEW_KEY }))
+}
+
+function showKeyForm(
+  { pages, csrf }: Parts,
+  ctx: RouterContext,
+  visit: Visit,
+  resource: GrantableResource,
+  typed: Typed,
+  problem?: Problem,
+): void {
+  // A form that is sent twice names the key that it has made already.
+  const id = createApiKeyId()
+  const token = csrf.issue(bindingOf(visit, 'new-api-key', id))
+  const facts = { ...typed, resource, id, token, longestName: LONGEST_NAME, problem }
+  answer(ctx, problem?.status ?? 200, pages.newApiKey(facts))
+}
+
+const makeKey: Act = async (parts, ctx, visit, form) => {
+  const { account } = visit.person
+  if (!isOurs(parts, visit, 'new-api-key', form)) {
+    await showAccount(parts, ctx, visit, NOT_FROM_HERE)
+    return
+  }
+  const resources = listGrantable(parts.catalogue, account)
+  const resource = resources.find(({ identifier }) => identifier === form.get('resource'))
+  if (!resource) {
+    await showAccount(parts, ctx, visit, NOT_ALLOWED_NOW)
+    return
+  }
+  const typed = readTyped(form)
+  const scopes = resource.scopes.map(({ scope }) => scope).filter((it) => typed.ticked.has(it))
+  const problem = findProblem(typed, scopes)
+  if (problem) {
+    showKeyForm(parts, ctx, visit, resource, typed, problem)
+    return
+  }
+  const key = generateApiKey()
+  const days = EXPIRIES.get(typed.expires)
+  const stored = {
+    id: form.get('id') ?? '',
+    accountId: account.id,
+    name: typed.name,
+    resource: resource.identifier,
+    scopes,
+    hash: hashApiKey(key),
+    createdAt: visit.at,
+    expiresAt: days === undefined ? undefined : visit.at + days * DAY_MS,
+    lastUsedAt: undefined,
+    revokedAt: undefined,
+  }
+  const outcome = await parts.apiKeys.insert(stored, MOST_API_KEYS)
+  if (outcome === 'no_owner') redirect(ctx, parts.sessions.signInUrl('new-api-key'))
+  else if (outcome === 'taken') await showAccount(parts, ctx, visit, MADE_ALREADY)
+  else if (outcome === 'too_many') await showAccount(parts, ctx, visit, TOO_MANY)
+  else {
+    const { id: keyId, accountId } = stored
+    parts.events.apiKeyMade({ keyId, accountId, resource: stored.resource, scopes, by: 'user' })
+    const bounds = describeBounds(parts.catalogue, stored)
+    answer(ctx, 200, parts.pages.apiKeyMade({ key, stored, ...bounds }))
+  }
+}
+
+const SCOPE = 'scope '
+
+function readTyped(form: Form): Typed {
+  const names = [...form.keys()].filter((name) => name.startsWith(SCOPE))
+  return {
+    name: (form.get('name') ?? '').trim(),
+    ticked: new Set(names.map((name) => name.slice(SCOPE.length))),
+    expires: form.get('expires') ?? '',
+  }
+}
+
+function findProblem({ name, expires }: Typed, scopes: readonly string[]): Problem | undefined {
+  if (name === '') return { status: 422, text: 'Say what the key is for.', fields: ['name'] }
+  if (name.length > LONGEST_NAME || /\p{C}/u.test(name)) {
+    const text = `The name may have ${LONGEST_NAME} characters, none of them invisible.`
+    return { status: 422, text, fields: ['name'] }
+  }
+  if (scopes.length === 0) {
+    return { status: 422, text: 'Choose at least one thing that it may do.', fields: ['scopes'] }
+  }
+  if (EXPIRIES.has(expires)) return undefined
+  return { status: 422, text: 'Choose when the key ends.', fields: ['expires'] }
+}
+
+const NOT_ALLOWED_NOW: Problem = {
+  status: 403,
+  text: 'Your role no longer allows what that key was to be for, so none was made.',
+  fields: [],
+}
+const MADE_ALREADY: Problem = {
+  status: 409,
+  text: 'That key was made already, and is shown only once. If it is lost, revoke it and make another.',
+  fields: [],
+}
+const TOO_MANY: Problem = {
+  status: 409,
+  text: `You have ${MOST_API_KEYS} API keys, and there can be no more. Revoke one that you do not need.`,
+  fields: [],
+}
+
+const revokeKey: Act = async (parts, ctx, visit, form) => {
+  const keyId = form.get('id') ?? ''
+  const accountId = visit.person.account.id
+  const key = isOurs(parts, visit, 'revoke-api-key', form)
+    ? await parts.apiKeys.findById(keyId)
+    : undefined
+  if (key?.accountId !== accountId) {
+    await showAccount(parts, ctx, visit, NOT_FROM_HERE)
+    return
+  }
+  const isDone = await parts.apiKeys.revoke(keyId)
+  if (isDone) parts.events.apiKeyRevoked({ keyId, accountId, by: 'user' })
+  redirect(ctx, PAGE)
+}
