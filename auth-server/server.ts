@@ -5,7 +5,9 @@ import { createSignIn } from './accounts/sign-in.ts'
 import { reconcile } from './admin/reconcile.ts'
 import { createAuditKey, requireSameKey } from './audit/audit.ts'
 import { createAuditRecorder, type AuditRecorder } from './audit/recorder.ts'
+import { createApiKeyVerifier } from './api-keys/verify.ts'
 import { createSecretVerifier } from './clients/authenticate.ts'
+import { withOwnClient } from './clients/own-client.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { LoadedConfig } from './config/load.ts'
 import type { Config, SigningAlgorithm } from './config/schema.ts'
@@ -16,6 +18,7 @@ import { drainOnDisposal } from './http/drain.ts'
 import { answerMalformedRequests } from './http/malformed.ts'
 import { refuseWhileBehind } from './http/pressure.ts'
 import { refuseWhileStarting } from './http/starting.ts'
+import { createAccountRoutes } from './interactions/account.ts'
 import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
 import { createCsrf } from './interactions/csrf.ts'
 import { createPages } from './interactions/pages.ts'
@@ -31,6 +34,7 @@ import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
 import { createInteractions } from './provider/pending.ts'
+import { createSessions } from './provider/session.ts'
 import { buildProvider } from './provider/provider.ts'
 import { createCatalogue } from './scopes/catalogue.ts'
 import { startPurge } from './storage/purge.ts'
@@ -118,7 +122,7 @@ export async function createAuthServer(
   const draining = { now: false }
   const { app, watchKeys } = await compose(services, () => draining.now)
   cleanUp.use(watchKeys())
-  cleanUp.use(startPurge([stores.models, stores.revocations], clock, log))
+  cleanUp.use(startPurge([stores.models, stores.revocations, stores.apiKeys], clock, log))
   server.off('request', refuseWhileStarting)
   server.on('request', app)
   const { port } = early ?? (await listen(server, config.listen))
@@ -156,7 +160,8 @@ const requestId = () => currentRequest.getStore()?.requestId ?? ''
 async function compose(services: Services, isDraining: () => boolean) {
   const { loaded, issuer, keys, stores, audit, events, clock, log } = services
   const { config } = loaded
-  const { accounts, clients, createLimiter } = stores
+  const { accounts, apiKeys, createLimiter } = stores
+  const clients = withOwnClient(stores.clients, issuer)
   const hasher = createPasswordHasher({
     concurrency: config.signIn.hashConcurrency,
     queue: config.signIn.hashQueue,
@@ -165,6 +170,7 @@ async function compose(services: Services, isDraining: () => boolean) {
   const assets = loadAssets()
   const pages = createPages(assets)
   const { host, watchKeys } = await openEngine(services, {
+    clients,
     catalogue,
     pages,
     requestId,
@@ -174,9 +180,17 @@ async function compose(services: Services, isDraining: () => boolean) {
       throttle: createGuessThrottle(config.signIn, { what: 'client', createLimiter }),
       events,
     }),
+    verifyApiKey: createApiKeyVerifier({
+      apiKeys,
+      accounts,
+      throttle: createGuessThrottle(config.signIn, { what: 'api_key', createLimiter }),
+      events,
+      clock,
+    }),
   })
   // After the signing keys were opened: a server with another root key changes nothing.
-  await reconcile(loaded, { accounts, clients, hasher, clock, events })
+  await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
+  const csrf = createCsrf(deriveKey(keys.rootKey, 'csrf'))
   const interactions = createInteractionRoutes(
     {
       interactions: createInteractions({ host, accounts, clients, catalogue, events }),
@@ -188,10 +202,15 @@ async function compose(services: Services, isDraining: () => boolean) {
         clock,
       }),
       pages,
-      csrf: createCsrf(deriveKey(keys.rootKey, 'csrf')),
+      csrf,
       events,
       requestId,
     },
+    { issuer },
+  )
+  const sessions = createSessions({ host, accounts }, { issuer })
+  const account = createAccountRoutes(
+    { sessions, apiKeys, catalogue, pages, csrf, events, clock, requestId },
     { issuer },
   )
   const app = createApp(
@@ -200,7 +219,7 @@ async function compose(services: Services, isDraining: () => boolean) {
       health: { pings: stores.pings, isDraining },
       log,
       clock,
-      pages: [refuseWhileBehind(audit.isBehind), createAssetRoutes(assets), interactions],
+      pages: [refuseWhileBehind(audit.isBehind), createAssetRoutes(assets), interactions, account],
       renderError: pages.error,
     },
     { issuer, trustedProxies: config.trustedProxies },
@@ -210,7 +229,7 @@ async function compose(services: Services, isDraining: () => boolean) {
 
 type EngineParts = Pick<
   Parameters<typeof buildProvider>[0],
-  'catalogue' | 'pages' | 'requestId' | 'verifySecret'
+  'clients' | 'catalogue' | 'pages' | 'requestId' | 'verifySecret' | 'verifyApiKey'
 >
 
 interface Engine {
@@ -223,8 +242,8 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
   const { loaded, issuer, stores, events, clock, log } = services
   const { config } = loaded
   const { rootKey, sealKey } = services.keys
-  const { models, revocations, accounts, clients, keys } = stores
-  const collaborators = { ...parts, events, models, revocations, accounts, clients, log, clock }
+  const { models, revocations, accounts, keys } = stores
+  const collaborators = { ...parts, events, models, revocations, accounts, log, clock }
   const keyCollaborators = { keys, sealKey, clock, events }
   await createMissingKeys(keyCollaborators, algorithmsOf(config))
   const ring = createKeyRingSource(keys, sealKey, { clock, log })

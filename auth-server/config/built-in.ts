@@ -7,11 +7,15 @@ export const GRANT_TYPES = {
   authorization_code: 'authorization_code',
   refresh_token: 'refresh_token',
   client_credentials: 'client_credentials',
+  api_key: 'urn:portreeve:params:oauth:grant-type:api-key',
 } as const
 export type GrantType = keyof typeof GRANT_TYPES
 
 /** The role that every account has without being given it. */
 export const EVERYONE = 'everyone'
+
+/** The id of the client that this server is itself: see `clients/own-client.ts`. */
+export const OWN_CLIENT_ID = 'portreeve-account'
 
 /** What the id of every account starts with: no client id may. */
 export const ACCOUNT_ID_PREFIX = 'acc_'

@@ -1,4 +1,4 @@
-import { ACCOUNT_ID_PREFIX, OIDC_SCOPE_NAMES } from './built-in.ts'
+import { ACCOUNT_ID_PREFIX, OIDC_SCOPE_NAMES, OWN_CLIENT_ID } from './built-in.ts'
 import { echo } from './echo.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { ClientConfig, ResourceConfig } from './schema.ts'
@@ -39,6 +39,9 @@ function checkIdentity(
 ): void {
   if (id.startsWith(ACCOUNT_ID_PREFIX)) {
     report('PR302', ['id'], `ids of accounts start with ${ACCOUNT_ID_PREFIX}, got ${echo(id)}`)
+  }
+  if (id === OWN_CLIENT_ID) {
+    report('PR329', ['id'], `${echo(id)} is this server itself: choose another id`)
   }
   if (resources?.some(({ identifier, audience }) => id === identifier || id === audience)) {
     report('PR303', ['id'], `${echo(id)} is a resource's identifier or audience already`)

@@ -342,6 +342,10 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       (origin) => ['clients.0.origins.0', withClients({ origins: [origin] })],
     ),
   },
+  PR329: {
+    accepted: [withClients({ id: 'portreeve' })],
+    refused: [['clients.0.id', withClients({ id: 'portreeve-account' })]],
+  },
   PR350: {
     accepted: [withClients({})],
     refused: [['clients.0.pkce', withClients({ pkce: 'exempt' })]],

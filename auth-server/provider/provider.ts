@@ -5,7 +5,8 @@ import {
   type Client as EngineClient,
   type KoaContextWithOIDC,
 } from 'oidc-provider'
-import type { AccountStore } from '../accounts/account.ts'
+import type { Account, AccountStore } from '../accounts/account.ts'
+import type { VerifyApiKey } from '../api-keys/verify.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
@@ -21,6 +22,7 @@ import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
 import { speakToEngine, toEngineError } from './errors.ts'
 import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
+import { createApiKeyGrant } from './grants/api-key.ts'
 import { registerGrants } from './grants/grants.ts'
 import type { EnginePages } from './interaction.ts'
 import {
@@ -49,6 +51,7 @@ export interface EngineCollaborators {
   readonly clock: Clock
   /** Compares a secret with the stored one of the client; refuses when too many were wrong. */
   readonly verifySecret: (clientId: string, secret: string, address: string) => Promise<boolean>
+  readonly verifyApiKey: VerifyApiKey<Account>
   readonly requestId: () => string
 }
 
@@ -71,11 +74,13 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     clients: speakToEngine(given.clients),
     accounts: speakToEngine(given.accounts),
     revocations: speakToEngine(given.revocations),
+    ...speakToEngine({ verifyApiKey: given.verifyApiKey }),
   }
-  const { catalogue, accounts, pages, requestId } = collaborators
+  const { catalogue, accounts, pages, requestId, clock } = collaborators
   const identifiers = createIdentifiers(options.identifierKeys)
   const findAccount = createAccountLookup(accounts)
   const userinfoAudience = `${options.issuer}/userinfo`
+  const resources = createResourcePolicy(catalogue, findAccount)
   const configuration = createEngineConfiguration({
     issuer: options.issuer,
     tokens: options.tokens,
@@ -89,7 +94,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
         replacedSession: () => readReplacedSession(currentContext()),
       },
     ),
-    resources: createResourcePolicy(catalogue, findAccount),
+    resources,
     shaper: createAccessTokenShaper({ catalogue, identifiers, findAccount, userinfoAudience }),
     pages,
     requestId,
@@ -113,7 +118,8 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   acceptEmptyBasicPasswords(provider)
   const around = { ...collaborators, publishedKeys: options.keys.published }
   for (const middleware of createEngineMiddleware(around)) provider.use(middleware as never)
-  registerGrants(provider, [])
+  const { verifyApiKey } = collaborators
+  registerGrants(provider, [createApiKeyGrant({ verifyApiKey, resources, clock })])
   listen(provider, collaborators)
   return provider
 }
