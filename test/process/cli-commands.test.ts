@@ -253,6 +253,8 @@ describe.concurrent('portreeve', PATIENCE, () => {
     '--help',
     'users --help',
     'clients add --help',
+    'api-keys add --help',
+    'api-keys list --help',
     'backup --help',
     'restore --help',
     'export --help',
@@ -266,7 +268,7 @@ describe.concurrent('portreeve', PATIENCE, () => {
     expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
   })
 
-  test.each([[''], ['users'], ['clients'], ['keys']])(
+  test.each([[''], ['users'], ['clients'], ['api-keys'], ['keys']])(
     'shows how it is used when called with "%s" alone',
     async (args) => {
       const { code, stdout, stderr } = await shared.run(args)

@@ -89,8 +89,9 @@ describe('portreeve export and import', PATIENCE, () => {
       [
         'Imported.',
         '',
-        '  users    1 added, 0 updated, 0 left as they were',
-        '  clients  1 added, 0 updated, 0 left as they were',
+        '  users     1 added, 0 updated, 0 left as they were',
+        '  clients   1 added, 0 updated, 0 left as they were',
+        '  API keys  0 added, 0 updated, 0 left as they were',
         '',
         'KIND    NAME  CHANGE',
         'user    ann   added',
@@ -167,7 +168,7 @@ describe('portreeve export and import', PATIENCE, () => {
     const { code, stdout: said } = await two.run('import --dry-run', stdout)
     expect(code).toBe(0)
     expect(said).toContain('This would be done; nothing was changed.')
-    expect(said).toContain('users    1 added, 0 updated')
+    expect(said).toContain('users     1 added, 0 updated')
     expect(readdirSync(two.folder)).toEqual(['portreeve.config.json'])
   })
 
