@@ -20,13 +20,15 @@ const SCRIPT = String.raw`() => {
   if (document.querySelectorAll('main').length !== 1) found.push('not one main')
   const ids = [...document.querySelectorAll('[id]')].map(({ id }) => id)
   if (new Set(ids).size !== ids.length) found.push('an id twice')
-  for (const input of document.querySelectorAll('input:not([type=hidden])')) {
+  for (const input of document.querySelectorAll('input:not([type=hidden]), select, textarea')) {
     if (input.labels.length !== 1) found.push('no label: ' + input.name)
     const described = input.getAttribute('aria-describedby')
     if (described && !document.getElementById(described)) found.push('nothing describes ' + input.name)
   }
-  for (const target of document.querySelectorAll('button, input:not([type=hidden]), a')) {
-    const { height, width } = target.getBoundingClientRect()
+  const targets = 'button, input:not([type=hidden]), select, textarea, a'
+  for (const target of document.querySelectorAll(targets)) {
+    // Of what stands in its label all of that can be hit.
+    const { height, width } = (target.closest('label') ?? target).getBoundingClientRect()
     if (height < 44 || width < 44) {
       found.push('small target: ' + target.outerHTML + ' ' + width + ' x ' + height)
     }
