@@ -334,6 +334,7 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     refused: [
       ['clients.0.scopes', withClients({ grants: ['client_credentials'], scopes: ['openid'] })],
       ['clients.0.scopes', withClients({ grants: ['client_credentials'] })],
+      ['clients.0.scopes', withClients({ grants: ['api_key'], scopes: ['openid'] })],
     ],
   },
   PR320: {

@@ -52,7 +52,7 @@ export const RULES = {
   PR316: refused("A client's scopes are OpenID Connect's or some resource's."),
   PR317: refused('The default scopes of a client are among its scopes.'),
   PR318: refused('The default resource of a client is one of the resources.'),
-  PR319: refused('A client with client_credentials alone has a scope of a resource.'),
+  PR319: refused('A client with client_credentials or api_key alone has a scope of a resource.'),
   PR320: refused('An origin is exact: https (or http on loopback), a host, nothing after it.'),
   PR329: refused('A client id is not the one that this server has as a client of itself.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
