@@ -21,6 +21,8 @@ export interface Events {
     clientId: string
     accountId?: string | undefined
     scope?: string | undefined
+    /** The API key that it was issued for. */
+    keyId?: string | undefined
   }): void
   /** `detail` is the engine's reason, which the client does not see. */
   requestRefused(facts: {
@@ -204,11 +206,11 @@ export const TREATMENTS: Treatments = {
     event: 'token_issued',
     level: 'info',
     labels: { grant_type: ({ grantType }) => oneOf(GRANT_TYPES, grantType) },
-    audit: ({ grantType, clientId, accountId, scope }) => ({
+    audit: ({ grantType, clientId, accountId, scope, keyId }) => ({
       by: 'client',
       accountId,
       clientId,
-      facts: { grantType, scope },
+      facts: { grantType, scope, keyId },
     }),
   },
   requestRefused: {

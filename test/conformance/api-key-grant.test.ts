@@ -373,7 +373,7 @@ describe('API keys: what is written down', () => {
     const bytes = files.map((name) => readFileSync(path.join(world.server.folder, name), 'latin1'))
     expect(bytes.join('')).toContain(key.id)
     for (const text of [key.text, wrong]) expect(logged + bytes.join('')).not.toContain(text)
-    expect(logged).toContain('"event":"token_issued"')
+    expect(logged).toMatch(new RegExp(`"event":"token_issued",.*"keyId":"${key.id}"`))
     expect(logged).toContain('"event":"api_key_refused","reason":"unknown","clientId":"gateway"')
     expect(logged).toContain('"event":"api_key_refused","reason":"mistyped"')
   })
