@@ -90,6 +90,10 @@ const GRANT_TYPES = [
   'urn:ietf:params:oauth:grant-type:jwt-bearer',
   'urn:ietf:params:oauth:grant-type:token-exchange',
   'urn:portreeve:params:oauth:grant-type:api-key',
+  // Not of OAuth: see `direct-access/issue.ts`.
+  'direct:password',
+  'direct:api_key',
+  'direct:nobody',
 ]
 const ENDPOINTS = [
   'token',
