@@ -21,8 +21,6 @@ export interface Events {
     clientId: string
     accountId?: string | undefined
     scope?: string | undefined
-    /** The API key that it was issued for. */
-    keyId?: string | undefined
   }): void
   /** `detail` is the engine's reason, which the client does not see. */
   requestRefused(facts: {
@@ -90,10 +88,6 @@ const GRANT_TYPES = [
   'urn:ietf:params:oauth:grant-type:jwt-bearer',
   'urn:ietf:params:oauth:grant-type:token-exchange',
   'urn:portreeve:params:oauth:grant-type:api-key',
-  // Not of OAuth: see `direct-access/issue.ts`.
-  'direct:password',
-  'direct:api_key',
-  'direct:nobody',
 ]
 const ENDPOINTS = [
   'token',
@@ -210,11 +204,11 @@ export const TREATMENTS: Treatments = {
     event: 'token_issued',
     level: 'info',
     labels: { grant_type: ({ grantType }) => oneOf(GRANT_TYPES, grantType) },
-    audit: ({ grantType, clientId, accountId, scope, keyId }) => ({
+    audit: ({ grantType, clientId, accountId, scope }) => ({
       by: 'client',
       accountId,
       clientId,
-      facts: { grantType, scope, keyId },
+      facts: { grantType, scope },
     }),
   },
   requestRefused: {

@@ -13,7 +13,7 @@ async function start(source: string, stopped = never): Promise<Child> {
   await writeFile(file, source)
   const environment = { SECRET: 'of the child' }
   return await startChild(
-    { name: 'the program', file: path.relative(ROOT, file), args: ['--json'], environment },
+    { name: 'program', file: path.relative(ROOT, file), args: ['--json'], environment },
     stopped,
   )
 }

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as wait } from 'node:timers/promises'
 
 export interface Program {
-  /** What people call it. */
+  /** What people call it, without an article. */
   readonly name: string
   /** Its file, from the root of the repository. */
   readonly file: string
@@ -83,7 +83,7 @@ async function waitUntilReady(
     const first = await Promise.race([line, died, wait(START_MS, undefined, { signal })])
     if (first instanceof Error) throw first
     if (first !== undefined) return JSON.parse(first) as Record<string, string>
-    const problem = `${name} was not ready after ${START_MS / 1000} seconds`
+    const problem = `the ${name} was not ready after ${START_MS / 1000} seconds`
     throw new Error([problem, ...quote(lastLines)].join('\n'))
   } finally {
     settled.abort()
@@ -103,7 +103,7 @@ function keepLastLines(child: ChildProcess, logFile: string | undefined): readon
 }
 
 function describeDeath(name: string, how: string, lastLines: readonly string[]): Error {
-  return new Error([`${name} ended by itself (${how})`, ...quote(lastLines)].join('\n'))
+  return new Error([`the ${name} ended by itself (${how})`, ...quote(lastLines)].join('\n'))
 }
 
 function quote(lines: readonly string[]): string[] {

@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 import { addAbortListener } from 'node:events'
 import path from 'node:path'
-import { Argument, Command, CommanderError } from 'commander'
+import { Argument, Command, CommanderError, Option } from 'commander'
 import { announceToPerson, announceToProgram } from './announce.ts'
 import { ROOT } from './child.ts'
-import { DEFAULT_FLOW, FLOWS } from './flows/flows.ts'
+import { ALL_FLOWS, DEFAULT_FLOW, FLOWS, suggestFlow, type FlowEntry } from './flows/flows.ts'
 import { createJsonReporter } from './json.ts'
+import { chooseWidth, formatPairs } from './layout.ts'
 import { parsePort } from './ports.ts'
+import { AUTH_SERVER, nameApi } from './programs.ts'
 import { runFlows } from './run.ts'
 import { startDemo } from './start.ts'
 import { createTerminalReporter } from './terminal.ts'
@@ -20,6 +22,7 @@ const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
 interface RunArguments {
   readonly list?: boolean
   readonly browser?: boolean
+  readonly redis?: string
   readonly json?: boolean
 }
 
@@ -66,14 +69,17 @@ function createProgram(): Command {
     .command('run')
     .description('run flows on servers of their own, and show every step')
     .addArgument(
-      new Argument('[flow...]', `which flows: ${NAMES.join(', ')}`).default(
+      new Argument('[flow...]', `which flows: ${[...NAMES, ALL_FLOWS].join(', ')}`).default(
         [DEFAULT_FLOW],
         DEFAULT_FLOW,
       ),
     )
-    .option('--list', 'list the flows')
+    .option('--list', 'list the flows, and what each needs')
     .option('--browser', 'sign in through your own browser')
-    .option('--json', 'answer with a JSON document a line')
+    .addOption(
+      new Option('--redis <url>', 'have the server keep its sessions in a Redis').env('REDIS_URL'),
+    )
+    .option('--json', 'answer with a JSON document a line: see docs/transcript.schema.json')
     .action(run)
   program
     .command('start')
@@ -107,27 +113,53 @@ async function run(
   options: RunArguments,
   command: Command,
 ): Promise<void> {
-  const unknown = names.find((name) => !NAMES.includes(name))
-  if (unknown !== undefined) {
-    command.error(`error: There is no flow “${unknown}”: the flows are ${NAMES.join(', ')}.`)
-  }
+  const flows = chooseFlows(names, command)
   if (options.list) {
     list(options)
     return
   }
-  const flows = names.flatMap((wanted) => FLOWS.filter(({ name }) => name === wanted))
+  const usesBrowser = options.browser === true
+  const playing = flows.find(({ takesBrowser }) => !takesBrowser)
+  if (usesBrowser && playing) {
+    command.error(`error: The flow “${playing.name}” plays its people: --browser is for code.`)
+  }
   const reporter = options.json
     ? createJsonReporter(process.stdout, process.stderr)
     : createTerminalReporter(process.stdout)
-  const usesBrowser = options.browser === true
-  const isFine = await runFlows(flows, reporter, stop.signal, { usesBrowser })
+  const { redis: redisUrl } = options
+  const isFine = await runFlows(flows, reporter, stop.signal, { usesBrowser, redisUrl })
   if (!isFine) process.exitCode = FAILED
 }
 
+/** In the order in which they were named, each once. */
+function chooseFlows(names: readonly string[], command: Command): readonly FlowEntry[] {
+  const chosen = names.flatMap((wanted): readonly FlowEntry[] => {
+    if (wanted === ALL_FLOWS) return FLOWS
+    const flow = FLOWS.find(({ name }) => name === wanted)
+    return flow ? [flow] : command.error(`error: ${describeUnknown(wanted)}`)
+  })
+  return [...new Set(chosen)]
+}
+
+function describeUnknown(wanted: string): string {
+  const suggestion = suggestFlow(wanted)
+  const question = suggestion === undefined ? '' : ` Did you mean “${suggestion}”?`
+  return `There is no flow “${wanted}”.${question} The flows are ${NAMES.join(', ')}; ${ALL_FLOWS} runs them all.`
+}
+
 function list({ json }: RunArguments): void {
-  const flows = FLOWS.map(({ name, summary }) => ({ name, summary }))
+  const flows = FLOWS.map(({ name, summary, needs }) => ({
+    name,
+    summary,
+    needs: [AUTH_SERVER, ...needs.map(nameApi)],
+  }))
   const lines = json
     ? [JSON.stringify({ flows })]
-    : flows.map(({ name, summary }) => `${name.padEnd(12)}${summary}`)
+    : formatPairs(
+        flows.map(({ name, summary, needs }) => [name, `${summary} (${needs.join(', ')})`]),
+        '',
+        chooseWidth(process.stdout.columns),
+        (name) => name,
+      )
   process.stdout.write(`${lines.join('\n')}\n`)
 }

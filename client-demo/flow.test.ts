@@ -16,9 +16,10 @@ async function run(
     start: keep,
     step: keep,
     end: keep,
+    summary: keep,
     ask: () => {},
   }
-  const collaborators = { wire: createWire(), reporter, deaths: [death], stopped }
+  const collaborators = { flow: 'test', wire: createWire(), reporter, deaths: [death], stopped }
   return { end: await runSteps(undefined, steps, collaborators), reports }
 }
 

@@ -2,6 +2,7 @@ import { addAbortListener } from 'node:events'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as wait } from 'node:timers/promises'
 import { concealText, concealTexts } from './conceal.ts'
+import type { ApiName } from './programs.ts'
 import type { Check, EndReport, Fact, Reporter, StepReport } from './report.ts'
 import { writeValue, type Json } from './value.ts'
 import type { Wire } from './wire.ts'
@@ -10,7 +11,12 @@ import type { World } from './world.ts'
 /** A flow is a list of steps, each of which does real requests and compares what comes back. */
 export interface Flow<Stage> {
   readonly name: string
+  /** One sentence, without its full stop. */
   readonly summary: string
+  /** The APIs that it calls; an authorization server it always has. */
+  readonly needs: readonly ApiName[]
+  /** Whether it lets a person sign in with a browser of their own. */
+  readonly takesBrowser?: boolean
   readonly createStage: (
     world: World,
     stopped: AbortSignal,
@@ -39,6 +45,7 @@ export interface StepNotes {
 
 /** What a run needs beside its stage. */
 export interface RunCollaborators {
+  readonly flow: string
   readonly wire: Wire
   readonly reporter: Reporter
   /** Resolve if a process that the flow stands on ends. */
@@ -67,6 +74,7 @@ export async function runSteps<Stage>(
   const failed = reports.find(({ ok }) => !ok)
   return {
     type: 'end',
+    flow: collaborators.flow,
     ok: failed === undefined,
     steps: reports.length,
     checks: reports.flatMap(({ checks }) => checks).length,
@@ -79,7 +87,7 @@ async function runStep<Stage>(
   stage: Stage,
   { title, why, run }: Step<Stage>,
   number: number,
-  { wire, deaths, stopped }: RunCollaborators,
+  { flow, wire, deaths, stopped }: RunCollaborators,
 ): Promise<StepReport> {
   const start = performance.now()
   const facts: Fact[] = []
@@ -105,7 +113,7 @@ async function runStep<Stage>(
   const ok = failure === undefined
   const durationMs = elapsedSince(start)
   const end = ok ? { ok, durationMs } : { ok, failure: concealText(failure), durationMs }
-  return { type: 'step', number, title, why, exchanges, facts, checks, ...end }
+  return { type: 'step', flow, number, title, why, exchanges, facts, checks, ...end }
 }
 
 class Difference extends Error {

@@ -11,6 +11,7 @@ export function createJsonReporter(
     start: print,
     step: print,
     end: print,
+    summary: print,
     ask: (text, url) => void notices.write(`${text} ${url}\n`),
   }
 }

@@ -17,23 +17,49 @@ export interface AuthServerOptions {
   readonly folder: string
   readonly place: Place
   readonly secrets: Secrets
+  /** Where it keeps its sessions. Default: in its database. */
+  readonly redisUrl?: string | undefined
   readonly logFile?: string
 }
 
+export const AUTH_SERVER = 'authorization server'
+
 export async function startAuthServer(
-  { folder, place, secrets, logFile }: AuthServerOptions,
+  { folder, place, secrets, redisUrl, logFile }: AuthServerOptions,
   stopped: AbortSignal,
 ): Promise<Child> {
   const config = path.join(folder, 'portreeve.config.json')
   await writeFile(config, JSON.stringify(describeDemo(place), undefined, 2), { mode: 0o600 })
   const program = {
-    name: 'the authorization server',
+    name: AUTH_SERVER,
     file: 'auth-server/main.ts',
     args: ['serve', '--config', config, '--json'],
-    environment: { ...secrets },
+    environment: { ...secrets, ...(redisUrl === undefined ? {} : { REDIS_URL: redisUrl }) },
     logFile,
   }
   return startChild(program, stopped)
+}
+
+/** The APIs that flows call. */
+export type ApiName = 'notes'
+
+const API_NAMES: Readonly<Record<ApiName, string>> = { notes: 'notes API' }
+
+/** What people call it. */
+export function nameApi(api: ApiName): string {
+  return API_NAMES[api]
+}
+
+/** Starts an API for a flow: on a free port, in memory, and exact about times. */
+export function startApi(
+  api: ApiName,
+  { issuer }: { readonly issuer: string },
+  stopped: AbortSignal,
+): Promise<Child> {
+  switch (api) {
+    case 'notes':
+      return startNotesApi({ issuer, port: 0, clockToleranceSeconds: 0 }, stopped)
+  }
 }
 
 export interface NotesApiOptions {
@@ -51,7 +77,7 @@ export function startNotesApi(
   stopped: AbortSignal,
 ): Promise<Child> {
   const program = {
-    name: 'the notes API',
+    name: nameApi('notes'),
     file: 'resource-server/demo/notes.ts',
     args: [
       ['--issuer', issuer],
@@ -81,7 +107,7 @@ export function startWebDemo(
   stopped: AbortSignal,
 ): Promise<Child> {
   const program = {
-    name: 'the web demo',
+    name: 'web demo',
     file: 'client-demo/web/main.ts',
     args: [
       ['--issuer', issuer],

@@ -1,10 +1,14 @@
 import type { Json } from './value.ts'
 
 /**
- * What a run tells: the shape of `--json`, one JSON document a line. First a `StartReport`, then a
- * `StepReport` for each step, last an `EndReport`.
+ * What a run tells: the shape of `--json`, one JSON document a line. For each flow a `StartReport`, a
+ * `StepReport` for each step and an `EndReport`; last of all a `SummaryReport`. The schema of a line is
+ * docs/transcript.schema.json.
+ *
+ * Lines rather than one document: a program can follow a run while it lasts, `grep` and `jq` work on
+ * any part of it, and what a run has said is whole even where the run was cut off.
  */
-export type RunReport = StartReport | StepReport | EndReport
+export type RunReport = StartReport | StepReport | EndReport | SummaryReport
 
 export interface StartReport {
   readonly type: 'start'
@@ -12,11 +16,19 @@ export interface StartReport {
   readonly summary: string
   readonly issuer: string
   readonly api: string
-  readonly processes: readonly { readonly name: string; readonly pid: number }[]
+  readonly processes: readonly ProcessReport[]
+}
+
+/** A program that the flow stands on. */
+export interface ProcessReport {
+  readonly name: string
+  readonly pid: number
+  readonly url: string
 }
 
 export interface StepReport {
   readonly type: 'step'
+  readonly flow: string
   readonly number: number
   readonly title: string
   /** Why this step is there, and why it ends as it does. */
@@ -62,6 +74,7 @@ export interface Check {
 
 export interface EndReport {
   readonly type: 'end'
+  readonly flow: string
   readonly ok: boolean
   readonly steps: number
   readonly checks: number
@@ -70,13 +83,30 @@ export interface EndReport {
   readonly durationMs: number
 }
 
+/** What became of all flows. */
+export interface SummaryReport {
+  readonly type: 'summary'
+  /** Every check of every flow held. */
+  readonly ok: boolean
+  readonly flows: readonly EndReport[]
+  /** Flows that did not begin, because a program had ended before. */
+  readonly notRun: readonly string[]
+  readonly durationMs: number
+}
+
+export interface FlowHeading {
+  readonly name: string
+  readonly summary: string
+}
+
 /** Where a run tells what it does. */
 export interface Reporter {
-  /** A flow will start, once its servers have. */
-  prepare(flow: { readonly name: string; readonly summary: string }): void
+  /** Flows will start, once these programs have. */
+  prepare(flows: readonly FlowHeading[], programs: readonly string[]): void
   start(report: StartReport): void
   step(report: StepReport): void
   end(report: EndReport): void
+  summary(report: SummaryReport): void
   /** Something that the person has to do now. */
   ask(text: string, url: string): void
 }

@@ -1,34 +1,61 @@
+import { performance } from 'node:perf_hooks'
 import open from 'open'
 import type { OpenBrowser } from './flow.ts'
 import type { FlowEntry } from './flows/flows.ts'
-import type { Reporter } from './report.ts'
-import { buildWorld } from './world.ts'
+import { AUTH_SERVER, nameApi, type ApiName } from './programs.ts'
+import type { EndReport, Reporter } from './report.ts'
+import { buildWorld, type World } from './world.ts'
 
 export interface RunOptions {
   /** Opens the person's own browser for the sign-in. Default: the flow plays the person. */
   readonly usesBrowser: boolean
+  /** Where sessions are kept. Default: in the server's own database. */
+  readonly redisUrl?: string | undefined
 }
 
-/** Runs flows, each in a world of its own; answers whether all went as they should. */
+/** Runs flows one after the other in one world; answers whether all went as they should. */
 export async function runFlows(
   flows: readonly FlowEntry[],
   reporter: Reporter,
   stopped: AbortSignal,
-  { usesBrowser }: RunOptions,
+  { usesBrowser, redisUrl }: RunOptions,
 ): Promise<boolean> {
-  for (const { name, summary, run } of flows) {
-    reporter.prepare({ name, summary })
-    await using world = await buildWorld(stopped)
-    const { issuer, api, children, wire } = world
-    const processes = children.map(({ name: process, pid }) => ({ name: process, pid }))
-    reporter.start({ type: 'start', flow: name, summary, issuer, api, processes })
-    const deaths = children.map(({ died }) => died)
-    const openBrowser = usesBrowser ? createOpenBrowser(reporter) : undefined
-    const end = await run(world, { wire, reporter, deaths, stopped }, openBrowser)
-    reporter.end(end)
-    if (!end.ok) return false
+  const start = performance.now()
+  const apis = listNeeds(flows)
+  reporter.prepare(flows, [AUTH_SERVER, ...apis.map(nameApi)])
+  await using world = await buildWorld(stopped, { apis, redisUrl })
+  const openBrowser = usesBrowser ? createOpenBrowser(reporter) : undefined
+  const ends: EndReport[] = []
+  for (const flow of flows) {
+    ends.push(await runFlow(flow, world, reporter, stopped, openBrowser))
+    // The others would fail for the same reason.
+    if (world.isBroken()) break
   }
-  return true
+  const ok = ends.length === flows.length && ends.every((end) => end.ok)
+  const notRun = flows.slice(ends.length).map(({ name }) => name)
+  const durationMs = Math.round(performance.now() - start)
+  reporter.summary({ type: 'summary', ok, flows: ends, notRun, durationMs })
+  return ok
+}
+
+async function runFlow(
+  { name, summary, run }: FlowEntry,
+  world: World,
+  reporter: Reporter,
+  stopped: AbortSignal,
+  openBrowser: OpenBrowser | undefined,
+): Promise<EndReport> {
+  const { issuer, api, wire, died } = world
+  const processes = world.listProcesses()
+  reporter.start({ type: 'start', flow: name, summary, issuer, api, processes })
+  const collaborators = { flow: name, wire, reporter, deaths: [died], stopped }
+  const end = await run(world, collaborators, openBrowser)
+  reporter.end(end)
+  return end
+}
+
+function listNeeds(flows: readonly FlowEntry[]): readonly ApiName[] {
+  return [...new Set(flows.flatMap(({ needs }) => needs))]
 }
 
 function createOpenBrowser({ ask }: Reporter): OpenBrowser {

@@ -6,6 +6,7 @@ import { createTerminalReporter } from './terminal.ts'
 
 const STEP: StepReport = {
   type: 'step',
+  flow: 'code',
   number: 3,
   title: 'A title that is long enough to be broken where the terminal is a narrow one, or else not',
   why: 'A reason of some length, so that it takes more than one line wherever it is that it stands.',
@@ -43,18 +44,20 @@ const STEP: StepReport = {
 function show(columns: number): string {
   const output = Object.assign(new PassThrough(), { columns })
   const reporter = createTerminalReporter(output)
-  reporter.prepare({ name: 'code', summary: 'what it shows, in a line that may well be too long' })
+  const summary = 'what it shows, in a line that may well be too long'
+  reporter.prepare([{ name: 'code', summary }], ['authorization server', 'notes API'])
   reporter.start({
     type: 'start',
     flow: 'code',
     summary: '',
     issuer: 'http://127.0.0.1:12345',
     api: 'http://127.0.0.1:12346',
-    processes: [],
+    processes: [{ name: 'authorization server', pid: 1, url: 'http://127.0.0.1:12345' }],
   })
   reporter.step(STEP)
   const failed = `3 ${STEP.title}`
-  reporter.end({ type: 'end', ok: false, steps: 1, checks: 2, failed, durationMs: 1234 })
+  const end = { type: 'end', flow: 'code', ok: false, steps: 1, checks: 2, failed } as const
+  reporter.end({ ...end, durationMs: 1234 })
   return String(output.read())
 }
 

@@ -6,9 +6,11 @@ import type {
   Exchange,
   Fact,
   Fields,
+  FlowHeading,
   Reporter,
   StartReport,
   StepReport,
+  SummaryReport,
 } from './report.ts'
 import { createStyle, type Output, type Style } from './style.ts'
 import { showValue, writeValue, type Json } from './value.ts'
@@ -18,42 +20,70 @@ export function createTerminalReporter(output: Output): Reporter {
   const width = chooseWidth(output.columns)
   const style = createStyle(output)
   const steps: StepReport[] = []
+  let flows: readonly FlowHeading[] = []
+  let begun = 0
   const print = (lines: readonly string[]) => void output.write(`${lines.join('\n')}\n`)
   return {
-    prepare: ({ name, summary }) =>
-      print([
-        ...wrap(`Portreeve, the flow “${name}”: ${summary}.`, width).map(style.title),
-        '',
-        ...wrap('Starting an authorization server and a notes API on free ports …', width),
-        '',
-      ]),
+    prepare(coming, programs) {
+      flows = coming
+      print(formatPreparation(flows, programs, width, style))
+    },
     start(report) {
       steps.length = 0
-      print(formatStart(report, width, style))
+      begun += 1
+      if (begun === 1) print(formatPlaces(report, width, style))
+      if (flows.length > 1) print(formatHeading(report, begun, flows.length, width, style))
     },
     step(report) {
       steps.push(report)
       print(formatStep(report, width, style))
     },
     end: (report) => print(formatEnd(report, steps, width, style)),
+    summary(report) {
+      if (flows.length > 1) print(formatSummary(report, width, style))
+      print(formatNext(report, width, style))
+    },
     // An address that is broken into lines is none.
     ask: (text, url) => print(['', ...wrap(text, width).map(style.title), url]),
   }
 }
 
-function formatStart({ issuer, api }: StartReport, width: number, style: Style): string[] {
-  const places = [
-    ['authorization server', issuer],
-    ['notes API', api],
-  ] as const
+function formatPreparation(
+  flows: readonly FlowHeading[],
+  programs: readonly string[],
+  width: number,
+  style: Style,
+): string[] {
+  const [only] = flows
+  const title =
+    only && flows.length === 1
+      ? `Portreeve, the flow “${only.name}”: ${only.summary}.`
+      : `Portreeve, ${flows.length} flows: ${flows.map(({ name }) => name).join(', ')}.`
+  const starting = `Starting on free ports: ${programs.join(', ')} …`
+  return [...wrap(title, width).map(style.title), '', ...wrap(starting, width), '']
+}
+
+function formatPlaces({ processes }: StartReport, width: number, style: Style): string[] {
+  const places = processes.map(({ name, url }) => [name, url] as const)
   return [
     ...formatPairs(places, '  ', width, style.quiet),
     '',
     ...wrap(
-      'Both have a fresh database. Secrets and tokens are shown by their first twelve characters.',
+      'All of it is fresh. Secrets and tokens are shown by their first twelve characters.',
       width,
     ),
   ]
+}
+
+function formatHeading(
+  { flow, summary }: StartReport,
+  number: number,
+  count: number,
+  width: number,
+  style: Style,
+): string[] {
+  const title = `Flow ${number} of ${count}, “${flow}”: ${summary}.`
+  return ['', '', style.quiet('━'.repeat(width)), ...wrap(title, width).map(style.title)]
 }
 
 function formatStep(step: StepReport, width: number, style: Style): string[] {
@@ -195,31 +225,71 @@ function formatEnd(
       ...rest.map((line) => `${' '.repeat(8)}${line}`),
     ]
   })
-  const total = `${(end.durationMs / 1000).toFixed(1)} s`
+  const total = formatSeconds(end.durationMs)
   const verdict =
     end.failed === undefined
       ? style.good(
           `Everything is as it should be: ${end.steps} steps, ${end.checks} checks, ${total}.`,
         )
       : wrap(`Failed at step ${end.failed}`, width).map(style.bad).join('\n')
+  return ['', style.quiet('─'.repeat(width)), ...rows, '', verdict]
+}
+
+/** A row for each flow; those that did not begin as well. */
+function formatSummary(
+  { ok, flows, notRun, durationMs }: SummaryReport,
+  width: number,
+  style: Style,
+): string[] {
+  const names = Math.max(...[...flows.map(({ flow }) => flow), ...notRun].map(measure)) + 2
+  const row = (mark: string, name: string, text: string) => {
+    const indent = ' '.repeat(4 + names)
+    const [first = '', ...rest] = wrap(text, width - indent.length)
+    return [`  ${mark} ${pad(name, names)}${first}`, ...rest.map((line) => indent + line)]
+  }
+  const rows = flows.flatMap((end) => {
+    const counts = `${end.steps} steps, ${end.checks} checks, ${formatSeconds(end.durationMs)}`
+    const mark = end.ok ? style.good('✓') : style.bad('✗')
+    return row(mark, end.flow, end.failed === undefined ? counts : `failed at step ${end.failed}`)
+  })
+  const steps = sum(flows.map((end) => end.steps))
+  const checks = sum(flows.map((end) => end.checks))
+  const total = `${flows.length} flows, ${steps} steps, ${checks} checks, ${formatSeconds(durationMs)}`
+  const failed = flows.filter((end) => !end.ok).length
   return [
     '',
-    style.quiet('─'.repeat(width)),
-    ...rows,
     '',
-    verdict,
-    ...formatNext(end, width, style),
+    style.quiet('━'.repeat(width)),
+    style.title('All flows'),
+    '',
+    ...rows,
+    ...notRun.flatMap((name) => row(style.bad('-'), name, 'not run: a program had ended')),
+    '',
+    ok
+      ? style.good(`Everything is as it should be: ${total}.`)
+      : style.bad(
+          `${failed} failed, ${notRun.length} not run, of ${flows.length + notRun.length}.`,
+        ),
   ]
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
+}
+
+function formatSeconds(durationMs: number): string {
+  return `${(durationMs / 1000).toFixed(1)} s`
 }
 
 const NEXT = [
   ['npm start', 'the same servers with a web client, until you stop them'],
-  ['npm run demo -- --browser', 'the same flow, with the sign-in in your own browser'],
+  ['npm run demo -- --list', 'the other flows; all runs every one of them'],
+  ['npm run demo -- --browser', 'the main flow, with the sign-in in your own browser'],
   ['examples/', 'your own client and your own API, each in under 30 lines'],
   ['docs/configuration.md', 'every setting of the server'],
 ] as const
 
-function formatNext({ ok }: EndReport, width: number, style: Style): string[] {
+function formatNext({ ok }: SummaryReport, width: number, style: Style): string[] {
   if (!ok) return wrap('What was expected and what came stands above; --json has all of it.', width)
   return ['', 'What to do next:', ...formatPairs(NEXT, '  ', width, style.title)]
 }

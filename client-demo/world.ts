@@ -4,44 +4,106 @@ import path from 'node:path'
 import { listenForCallback, type Callback } from './callback.ts'
 import type { Child } from './child.ts'
 import { makeSecrets, type Secrets } from './configuration.ts'
-import { startAuthServer, startNotesApi } from './programs.ts'
+import {
+  nameApi,
+  startApi,
+  startAuthServer,
+  type ApiName,
+  type AuthServerOptions,
+} from './programs.ts'
+import type { ProcessReport } from './report.ts'
 import { createWire, type Wire } from './wire.ts'
 
 /** Servers of our own, on free ports and a fresh database; all of it goes with its scope. */
 export interface World extends AsyncDisposable {
   readonly issuer: string
+  /** Of the notes API. */
   readonly api: string
   readonly secrets: Secrets
   readonly callback: Callback
   readonly wire: Wire
-  readonly children: readonly Child[]
+  /** Where the authorization server keeps everything, or all but its sessions. */
+  readonly databaseFile: string
+  /** Where it keeps its sessions, if not there. */
+  readonly redisUrl: string | undefined
+  /** Resolves, with the reason, if one of the programs ends by itself. */
+  readonly died: Promise<Error>
+  isBroken(): boolean
+  listProcesses(): readonly ProcessReport[]
+  /** Ends the authorization server and starts it again in the same place. */
+  restartAuthServer(): Promise<void>
 }
 
-export async function buildWorld(stopped: AbortSignal): Promise<World> {
-  await using cleanUp = new AsyncDisposableStack()
+export interface WorldOptions {
+  /** Default: the notes API. */
+  readonly apis?: readonly ApiName[]
+  /** Default: sessions are in the database. */
+  readonly redisUrl?: string | undefined
+}
+
+export async function buildWorld(
+  stopped: AbortSignal,
+  { apis = ['notes'], redisUrl }: WorldOptions = {},
+): Promise<World> {
+  await using guard = new AsyncDisposableStack()
+  const owned = guard.use(new AsyncDisposableStack())
   const folder = await mkdtemp(path.join(tmpdir(), 'portreeve-demo-'))
-  cleanUp.defer(() => rm(folder, { recursive: true, force: true }))
-  const callback = cleanUp.use(await listenForCallback())
+  owned.defer(() => rm(folder, { recursive: true, force: true }))
+  const callback = owned.use(await listenForCallback())
   const secrets = makeSecrets()
-  const place = { issuer: 'http://127.0.0.1:0', port: 0 }
-  const authServer = cleanUp.use(await startAuthServer({ folder, place, secrets }, stopped))
-  const { issuer = '' } = authServer.ready
-  const notes = cleanUp.use(
-    await startNotesApi({ issuer, port: 0, clockToleranceSeconds: 0 }, stopped),
-  )
-  const { url: api = '' } = notes.ready
   const wire = createWire()
-  wire.name(issuer, 'authorization server')
-  wire.name(api, 'notes API')
   wire.name(callback.origin, 'client')
-  const kept = cleanUp.move()
+
+  const death = Promise.withResolvers<Error>()
+  let isBroken = false
+  const children = new Map<string, Child>()
+  const watch = async ({ died }: Child): Promise<void> => {
+    const error = await died
+    isBroken = true
+    death.resolve(error)
+  }
+  const keep = (child: Child): Child => {
+    owned.use(child)
+    children.set(child.name, child)
+    wire.name(urlOf(child), child.name)
+    void watch(child)
+    return child
+  }
+  const startServer = (place: AuthServerOptions['place']) =>
+    startAuthServer({ folder, place, secrets, redisUrl }, stopped)
+
+  let authServer = keep(await startServer({ issuer: 'http://127.0.0.1:0', port: 0 }))
+  const issuer = urlOf(authServer)
+  const started = await Promise.allSettled(apis.map((name) => startApi(name, { issuer }, stopped)))
+  // Whatever has started is ours to end, also where another has not.
+  for (const result of started) if (result.status === 'fulfilled') keep(result.value)
+  for (const result of started) if (result.status === 'rejected') throw result.reason
+  const notes = children.get(nameApi('notes'))
+  guard.move()
   return {
     issuer,
-    api,
+    api: notes ? urlOf(notes) : '',
     secrets,
     callback,
     wire,
-    children: [authServer, notes],
-    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+    databaseFile: path.join(folder, 'portreeve.sqlite'),
+    redisUrl,
+    died: death.promise,
+    isBroken: () => isBroken,
+    listProcesses: () =>
+      [...children.values()].map((child) => ({
+        name: child.name,
+        pid: child.pid,
+        url: urlOf(child),
+      })),
+    async restartAuthServer() {
+      await authServer[Symbol.asyncDispose]()
+      authServer = keep(await startServer({ issuer, port: Number(new URL(issuer).port) }))
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
+}
+
+function urlOf({ ready }: Child): string {
+  return ready['issuer'] ?? ready['url'] ?? ''
 }

@@ -6,12 +6,9 @@ import type { GuessThrottle } from '../throttle.ts'
 import type { Account, AccountStore } from './account.ts'
 import type { PasswordHasher } from './password.ts'
 
-/**
- * `credentials` stands for an unknown user, a wrong password and a disabled account alike.
- * `isUnknownUser` is for the one endpoint whose clients are told it, where an operator wants that.
- */
+/** `credentials` stands for an unknown user, a wrong password and a disabled account alike. */
 export type SignInRefusal =
-  | { readonly kind: 'credentials'; readonly isUnknownUser: boolean }
+  | { readonly kind: 'credentials' }
   | { readonly kind: 'throttled'; readonly retryAfterSeconds: number }
   | { readonly kind: 'busy'; readonly retryAfterSeconds: number }
 
@@ -73,7 +70,7 @@ export function createSignIn(collaborators: SignInCollaborators): SignIn {
       return { ok: true, value: { account, at: dateSignIn(at, account) } }
     }
     events.signInRefused({ reason: nameFault(account, right), accountId: account?.id })
-    return { ok: false, reason: { kind: 'credentials', isUnknownUser: account === undefined } }
+    return { ok: false, reason: { kind: 'credentials' } }
   }
 }
 

@@ -334,7 +334,6 @@ function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
     clientId: client?.clientId ?? '',
     accountId: account?.accountId,
     scope,
-    keyId: ctx.state['apiKeyId'] as string | undefined,
   })
 }
 

@@ -198,17 +198,11 @@ function isServiceRequest({ oidc }: KoaContextWithOIDC): boolean {
 }
 
 function describeResource(resource: Resource, granted: readonly string[]): ResourceServer {
-  const { signing } = resource
   return {
     scope: granted.join(' '),
     audience: resource.audience,
     accessTokenTTL: resource.accessTokenTtlSeconds,
     accessTokenFormat: 'jwt',
-    jwt: {
-      sign:
-        signing.kind === 'key'
-          ? { alg: signing.algorithm }
-          : { alg: signing.algorithm, key: signing.key() },
-    },
+    jwt: { sign: { alg: resource.algorithm } },
   }
 }

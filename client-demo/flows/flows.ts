@@ -1,12 +1,19 @@
+import { distance } from 'fastest-levenshtein'
 import { runSteps, type Flow, type OpenBrowser, type RunCollaborators } from '../flow.ts'
+import type { ApiName } from '../programs.ts'
 import type { EndReport } from '../report.ts'
 import type { World } from '../world.ts'
 import { codeFlow } from './code/flow.ts'
+import { logoutFlow } from './logout.ts'
+import { serviceFlow } from './service.ts'
+import { sessionsFlow } from './sessions.ts'
 
 /** A flow whose stage is its own business. */
 export interface FlowEntry {
   readonly name: string
   readonly summary: string
+  readonly needs: readonly ApiName[]
+  readonly takesBrowser: boolean
   readonly run: (
     world: World,
     collaborators: RunCollaborators,
@@ -14,15 +21,36 @@ export interface FlowEntry {
   ) => Promise<EndReport>
 }
 
-/** Every flow, by its name on the command line. */
-export const FLOWS: readonly FlowEntry[] = [enter(codeFlow)]
+/** Every flow, by its name on the command line; `all` runs them in this order. */
+export const FLOWS: readonly FlowEntry[] = [
+  enter(codeFlow),
+  enter(serviceFlow),
+  enter(logoutFlow),
+  enter(sessionsFlow),
+]
 
 export const DEFAULT_FLOW = 'code'
+export const ALL_FLOWS = 'all'
 
-function enter<Stage>({ name, summary, createStage, listSteps }: Flow<Stage>): FlowEntry {
+/** Further than this from a name it is a guess at nothing. */
+const MOST_TYPOS = 3
+
+/** The name that somebody may have meant. */
+export function suggestFlow(typed: string): string | undefined {
+  const [nearest] = [ALL_FLOWS, ...FLOWS.map(({ name }) => name)]
+    .map((name) => ({ name, typos: distance(typed.toLowerCase(), name) }))
+    .filter(({ name, typos }) => typos <= MOST_TYPOS && typos < name.length)
+    .toSorted((one, other) => one.typos - other.typos)
+  return nearest?.name
+}
+
+function enter<Stage>(flow: Flow<Stage>): FlowEntry {
+  const { name, summary, needs, takesBrowser = false, createStage, listSteps } = flow
   return {
     name,
     summary,
+    needs,
+    takesBrowser,
     run(world, collaborators, openBrowser) {
       const stage = createStage(world, collaborators.stopped, openBrowser)
       return runSteps(stage, listSteps(stage), collaborators)

@@ -57,9 +57,9 @@ function createRoutes(verifier: Verifier, clock: Clock, log: Log): Router<ApiSta
       answer(ctx, 400, 'invalid_request', description)
       return
     }
-    const invoice = invoices.add(owner, ctx.state.auth.subject, { cents })
+    const invoice = invoices.add(owner, { cents })
     if (invoice === undefined) {
-      answer(ctx, 409, 'limit_reached', 'There is no room for more of your invoices.')
+      answer(ctx, 409, 'limit_reached', 'There are too many invoices already.')
       return
     }
     ctx.status = 201

@@ -29,11 +29,17 @@ test('the flow goes through a browser of the person’s own', async () => {
     start: () => {},
     step: (report) => void reports.push(report),
     end: () => {},
+    summary: () => {},
     ask: () => {},
   }
-  const deaths = world.children.map(({ died }) => died)
   const stage = codeFlow.createStage(world, stopped, openBrowser)
-  const collaborators = { wire: world.wire, reporter, deaths, stopped }
+  const collaborators = {
+    flow: 'code',
+    wire: world.wire,
+    reporter,
+    deaths: [world.died],
+    stopped,
+  }
   const end = await runSteps(stage, codeFlow.listSteps(stage), collaborators)
   expect(reports.filter(({ ok }) => !ok)).toEqual([])
   expect(end.ok).toBe(true)

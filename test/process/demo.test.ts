@@ -7,6 +7,9 @@ import { createInterface } from 'node:readline'
 import { expect, test } from 'vitest'
 import type { EndReport, RunReport, StartReport, StepReport } from '../../client-demo/report.ts'
 
+/** In the order of `all`. */
+const NAMES = ['code', 'service', 'logout', 'sessions']
+
 const CLI = path.resolve(import.meta.dirname, '../../client-demo/cli.ts')
 
 interface Ended {
@@ -103,6 +106,8 @@ test('shows the whole flow, and leaves nothing behind', async () => {
   expect(start.processes).toHaveLength(2)
   expect(start.processes.filter(({ pid }) => isAlive(pid))).toEqual([])
   expect(left).toEqual([])
+  const last = stdout.split('\n').at(-1) ?? ''
+  expect(JSON.parse(last)).toMatchObject({ type: 'summary', ok: true, flows: [end], notRun: [] })
   console.log(`the demonstration took ${end.durationMs} ms without the start of its servers`)
   expect(end.durationMs).toBeLessThan(30_000)
 })
@@ -177,7 +182,18 @@ test.each([
   [
     'an unknown flow',
     ['run', 'nonsense'],
-    /^error: There is no flow “nonsense”: the flows are code\.\n$/,
+    /^error: There is no flow “nonsense”\. The flows are code, [a-z, -]+; all runs them all\.\n$/,
+  ],
+  [
+    'a flow with a typo',
+    ['run', 'Servise'],
+    /^error: There is no flow “Servise”\. Did you mean “service”\? /,
+  ],
+  ['a typo in all', ['run', 'code', 'al'], /no flow “al”\. Did you mean “all”\?/],
+  [
+    'a browser where a flow plays its people',
+    ['run', 'service', '--browser'],
+    /“service” plays its people/,
   ],
   ['an unknown option', ['run', '--nonsense'], /unknown option '--nonsense'/],
   ['an unknown command', ['nonsense'], /unknown command 'nonsense'/],
@@ -189,10 +205,21 @@ test.each([
   expect(stderr).toMatch(message)
 })
 
-test('lists its flows', async () => {
+test('lists its flows: a name, a sentence and what each needs', async () => {
   const { code, stdout } = await runDemo(['run', '--list', '--json'])
   expect(code).toBe(0)
-  expect(JSON.parse(stdout)).toMatchObject({ flows: [{ name: 'code' }] })
+  const { flows } = JSON.parse(stdout) as {
+    readonly flows: readonly Readonly<Record<'name' | 'summary', string> & { needs: string[] }>[]
+  }
+  expect(flows.map(({ name }) => name)).toEqual(NAMES)
+  for (const { summary, needs } of flows) {
+    expect(summary).toMatch(/^[a-z].*[^.]$/)
+    expect(needs).toContain('authorization server')
+  }
+  const words = await runDemo(['run', '--list'])
+  for (const { name, summary } of flows) {
+    expect(words.stdout.replaceAll(/\s+/g, ' ')).toContain(`${name} ${summary} (`)
+  }
 })
 
 interface Running {

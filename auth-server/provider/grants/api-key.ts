@@ -35,7 +35,6 @@ export function createApiKeyGrant(collaborators: ApiKeyGrantCollaborators): Cust
       if (resource !== key.resource) {
         throw new errors.InvalidTarget('the API key is for another resource')
       }
-      ctx.state['apiKeyId'] = key.id
       await issueToken(collaborators, ctx, {
         account: owner,
         scopes: key.scopes,

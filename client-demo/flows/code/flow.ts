@@ -18,6 +18,8 @@ import { createCodeStage, type CodeStage } from './stage.ts'
 export const codeFlow: Flow<CodeStage> = {
   name: 'code',
   summary: 'a person signs in, a client gets tokens, an API serves what is theirs and no more',
+  needs: ['notes'],
+  takesBrowser: true,
   createStage: createCodeStage,
   listSteps: ({ openBrowser }) => [
     discover,

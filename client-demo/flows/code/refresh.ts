@@ -1,34 +1,15 @@
-import { refreshTokenGrant, ResponseBodyError } from 'openid-client'
-import type { Step, StepNotes } from '../../flow.ts'
-import { readTokens } from './authorize.ts'
-import type { CodeStage, Tokens } from './stage.ts'
+import type { Step } from '../../flow.ts'
+import { checkRefreshRefused, refresh } from '../../oauth.ts'
+import type { CodeStage } from './stage.ts'
 
 type CodeStep = Step<CodeStage>
-
-async function refresh({ client }: CodeStage, { refresh: token }: Tokens): Promise<Tokens> {
-  return readTokens(await refreshTokenGrant(client.get(), token))
-}
-
-export async function checkRefreshRefused(
-  stage: CodeStage,
-  tokens: Tokens,
-  { check }: StepNotes,
-  what: string,
-): Promise<void> {
-  const answer = await refresh(stage, tokens).catch((error: unknown) => error)
-  if (answer instanceof Error && !(answer instanceof ResponseBodyError)) throw answer
-  const [status, error] =
-    answer instanceof ResponseBodyError ? [answer.status, answer.error] : [200, undefined]
-  check(`${what}: status`, 400, status)
-  check(`${what}: error`, 'invalid_grant', error)
-}
 
 export const refreshOnce: CodeStep = {
   title: 'The client refreshes',
   why: 'A new access token without bothering Alice, and a new refresh token: each is used once.',
   async run(stage, { check }) {
     const before = stage.tokens.alice.get()
-    const after = await refresh(stage, before)
+    const after = await refresh(stage.client.get(), before)
     check('the refresh token is another one', true, after.refresh !== before.refresh)
     check('the access token is another one', true, after.access !== before.access)
     stage.refreshed.set(after)
@@ -41,7 +22,7 @@ export const retryRefresh: CodeStep = {
     'A lost answer, or a second tab, is no theft: within 30 seconds the same client gets the same ' +
     'successor once more.',
   async run(stage, { check }) {
-    const again = await refresh(stage, stage.tokens.alice.get())
+    const again = await refresh(stage.client.get(), stage.tokens.alice.get())
     const isSame = again.refresh === stage.refreshed.get().refresh
     check('the refresh token is the same successor', true, isSame)
   },
@@ -53,8 +34,9 @@ export const reuseRefresh: CodeStep = {
     'Two hold tokens of one family, all that descend from one sign-in, and one of them is a thief; ' +
     'nobody can tell which. So the family ends: the newest token, good until now, is dead too.',
   async run(stage, notes) {
-    const newest = await refresh(stage, stage.refreshed.get())
-    await checkRefreshRefused(stage, stage.tokens.alice.get(), notes, 'the old token')
-    await checkRefreshRefused(stage, newest, notes, 'the newest')
+    const newest = await refresh(stage.client.get(), stage.refreshed.get())
+    const client = stage.client.get()
+    await checkRefreshRefused(notes, client, stage.tokens.alice.get(), 'the old token')
+    await checkRefreshRefused(notes, client, newest, 'the newest')
   },
 }

@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { clientCredentialsGrant } from 'openid-client'
 import { BILLING, BRIEF, BRIEF_SECONDS, ROBOT_CLIENT } from '../../configuration.ts'
+import { callApi, checkRefusal, INVALID_TOKEN } from '../../call-api.ts'
 import { decodeJwt } from '../../claims.ts'
 import type { Step } from '../../flow.ts'
-import { callApi, checkRefusal, INVALID_TOKEN } from './api.ts'
 import { createRobot, type CodeStage } from './stage.ts'
 
 type CodeStep = Step<CodeStage>
@@ -24,7 +24,7 @@ export const readAsService: CodeStep = {
   async run(stage, { check }) {
     const token = await obtainToken(stage, { scope: 'notes:read' })
     check('sub', ROBOT_CLIENT, decodeJwt(token).claims['sub'])
-    const { status, body } = await callApi(stage, { token })
+    const { status, body } = await callApi(stage.world, { token })
     check('status', 200, status)
     check('its notes', [], body.notes)
   },
@@ -38,7 +38,7 @@ export const useOtherAudience: CodeStep = {
   async run(stage, notes) {
     const token = await obtainToken(stage, { scope: 'billing:read', resource: BILLING })
     notes.check('aud', BILLING, decodeJwt(token).claims['aud'])
-    checkRefusal(notes, await callApi(stage, { token }), INVALID_TOKEN)
+    checkRefusal(notes, await callApi(stage.world, { token }), INVALID_TOKEN)
   },
 }
 
@@ -49,9 +49,9 @@ export const outliveToken: CodeStep = {
     const token = await obtainToken(stage, { scope: 'notes:read', resource: BRIEF })
     const { iat, exp } = decodeJwt(token).claims
     notes.check('lives for', BRIEF_SECONDS, Number(exp) - Number(iat))
-    const fresh = await callApi(stage, { token })
+    const fresh = await callApi(stage.world, { token })
     notes.check('status while it lives', 200, fresh.status)
     await wait(BRIEF_SECONDS * 1000, undefined, { signal: stage.stopped })
-    checkRefusal(notes, await callApi(stage, { token }), INVALID_TOKEN)
+    checkRefusal(notes, await callApi(stage.world, { token }), INVALID_TOKEN)
   },
 }

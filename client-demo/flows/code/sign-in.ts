@@ -1,10 +1,12 @@
-import { allowInsecureRequests, customFetch, discovery, fetchUserInfo, None } from 'openid-client'
+import { fetchUserInfo } from 'openid-client'
 import { hasForm, readAll } from '../../browser.ts'
 import { DEMO_CLIENT } from '../../configuration.ts'
 import type { Step } from '../../flow.ts'
-import { makeRequest, passwordOf, receiveAnswer, redeem, SCOPES, signIn } from './authorize.ts'
+import { discoverServer, redeem } from '../../oauth.ts'
+import { passwordOf, signIn } from '../../people.ts'
+import { ask, receiveAnswerOf, SCOPES } from './authorize.ts'
 import { LEFT_OUT, noteConsent } from './consent-page.ts'
-import { prepareClient, type CodeStage } from './stage.ts'
+import type { CodeStage } from './stage.ts'
 
 type CodeStep = Step<CodeStage>
 
@@ -18,16 +20,12 @@ export const discover: CodeStep = {
     'A client is configured with one URL, beside its own id and the URI that people come back to; ' +
     'the rest the server says itself.',
   async run({ world, client }, { check }) {
-    const { wire, issuer } = world
-    const config = await discovery(new URL(issuer), DEMO_CLIENT, undefined, None(), {
-      [customFetch]: (url, options) => wire.fetch(url, options),
-      execute: [allowInsecureRequests],
-    })
+    const config = await discoverServer(world, DEMO_CLIENT)
     const server = config.serverMetadata()
-    check('issuer', issuer, server.issuer)
+    check('issuer', world.issuer, server.issuer)
     check('response types', ['code'], server.response_types_supported)
     check('PKCE methods', ['S256'], server.code_challenge_methods_supported)
-    client.set(prepareClient(config, world))
+    client.set(config)
   },
 }
 
@@ -35,7 +33,7 @@ export const request: CodeStep = {
   title: 'It sends Alice’s browser there, with an authorization request',
   why: `The client never sees her password. ${TIES}`,
   async run(stage, { check }) {
-    const made = await makeRequest(stage)
+    const made = await ask(stage)
     const page = await stage.browsers.alice.get(made.url.href)
     check('status', 200, page.status)
     check('the page asks to sign in', true, hasForm(page, '/sign-in'))
@@ -49,7 +47,7 @@ export const signInAlice: CodeStep = {
   why: 'The real form, with its hidden fields and cookies. What follows is the question of consent.',
   async run(stage, notes) {
     const { check } = notes
-    const page = await signIn(stage, stage.page.get(), 'alice')
+    const page = await signIn(stage.world, stage.browsers.alice, stage.page.get(), 'alice')
     check('status', 200, page.status)
     check('the page asks for consent', true, hasForm(page, '/consent'))
     noteConsent(page, notes)
@@ -72,9 +70,9 @@ export const signInYourself: CodeStep = {
   title: 'You sign in as Alice and agree, in your own browser',
   why: `The client never sees the password. ${TIES}`,
   async run(stage, { check }) {
-    const made = await makeRequest(stage)
+    const made = await ask(stage)
     stage.request.set(made)
-    const password = passwordOf(stage, 'alice')
+    const password = passwordOf(stage.world, 'alice')
     await stage.openBrowser?.(
       made.url.href,
       `Sign in as alice with the password ${password}, and agree.`,
@@ -87,7 +85,7 @@ async function takeAnswer(
   stage: CodeStage,
   check: (what: string, expected: unknown, actual: unknown) => void,
 ): Promise<void> {
-  const answer = await receiveAnswer(stage)
+  const answer = await receiveAnswerOf(stage)
   check('it is an answer with', 'code, state, iss', [...answer.searchParams.keys()].join(', '))
   check('state', stage.request.get().state, answer.searchParams.get('state'))
   check('iss', stage.world.issuer, answer.searchParams.get('iss'))
@@ -100,7 +98,7 @@ export const exchange: CodeStep = {
     'This goes from the client to the server directly. The ID token is checked with the server’s ' +
     'keys: signature, issuer, audience, nonce.',
   async run(stage, { check }) {
-    const tokens = await redeem(stage, stage.request.get(), stage.answer.get())
+    const tokens = await redeem(stage.client.get(), stage.request.get(), stage.answer.get())
     check('granted scope', SCOPES, tokens.scope)
     check('there is a refresh token', true, tokens.refresh !== '')
     stage.tokens.alice.set(tokens)

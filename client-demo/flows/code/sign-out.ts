@@ -1,8 +1,8 @@
 import { AuthorizationResponseError, buildEndSessionUrl, randomState } from 'openid-client'
 import { hasForm } from '../../browser.ts'
 import type { Step } from '../../flow.ts'
-import { askAgain, receiveAnswer, redeem } from './authorize.ts'
-import { checkRefreshRefused } from './refresh.ts'
+import { checkRefreshRefused, redeem } from '../../oauth.ts'
+import { askAgain, receiveAnswerOf } from './authorize.ts'
 import type { CodeStage } from './stage.ts'
 
 type CodeStep = Step<CodeStage>
@@ -15,7 +15,7 @@ export const comeAgain: CodeStep = {
   async run(stage, { check }) {
     const { request, answer, asked } = await askAgain(stage)
     if (!stage.openBrowser) check('she is asked for', 'consent', asked.join(', '))
-    stage.tokens.alice.set(await redeem(stage, request, answer))
+    stage.tokens.alice.set(await redeem(stage.client.get(), request, answer))
   },
 }
 
@@ -39,7 +39,7 @@ export const signOut: CodeStep = {
       check('the page asks whether she means it', true, hasForm(page, '/session/end/confirm'))
       await alice.submit(page, '/session/end/confirm', { logout: 'yes' })
     }
-    const answer = await receiveAnswer(stage)
+    const answer = await receiveAnswerOf(stage)
     check('she is back at', '/signed-out', answer.pathname)
     check('state', state, answer.searchParams.get('state'))
   },
@@ -49,9 +49,10 @@ export const afterSignOut: CodeStep = {
   title: 'No token comes from that session any more',
   why: 'Its refresh token is dead, and her browser is nobody’s: without a page, no sign-in.',
   async run(stage, notes) {
-    await checkRefreshRefused(stage, stage.tokens.alice.get(), notes, 'its refresh token')
+    const client = stage.client.get()
+    await checkRefreshRefused(notes, client, stage.tokens.alice.get(), 'its refresh token')
     const { request, answer } = await askAgain(stage, { prompt: 'none' })
-    const refusal = await redeem(stage, request, answer).catch((error: unknown) => error)
+    const refusal = await redeem(client, request, answer).catch((error: unknown) => error)
     const isRefusal = refusal instanceof AuthorizationResponseError
     notes.check('no page: error', 'login_required', isRefusal ? refusal.error : String(refusal))
   },

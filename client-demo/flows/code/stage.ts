@@ -1,14 +1,10 @@
-import {
-  allowInsecureRequests,
-  ClientSecretBasic,
-  Configuration,
-  customFetch,
-  enableNonRepudiationChecks,
-  type IDToken,
-} from 'openid-client'
+import { ClientSecretBasic, Configuration } from 'openid-client'
 import { createBrowser, type Browser, type Page } from '../../browser.ts'
+import type { Note } from '../../call-api.ts'
 import { ROBOT_CLIENT, type Username } from '../../configuration.ts'
 import type { OpenBrowser } from '../../flow.ts'
+import { prepareClient, type AuthorizationRequest, type Tokens } from '../../oauth.ts'
+import { createSlot, type Slot } from '../../slot.ts'
 import type { World } from '../../world.ts'
 
 /** What the steps of the code flow share, and what each leaves for those that follow. */
@@ -29,33 +25,6 @@ export interface CodeStage {
   /** What Alice's tokens were refreshed to. */
   readonly refreshed: Slot<Tokens>
   readonly note: Slot<Note>
-}
-
-/** A value that one step leaves and another needs. */
-export interface Slot<Value> {
-  get(): Value
-  set(value: Value): void
-}
-
-export interface AuthorizationRequest {
-  readonly url: URL
-  readonly verifier: string
-  readonly state: string
-  readonly nonce: string
-}
-
-export interface Tokens {
-  readonly access: string
-  readonly refresh: string
-  readonly id: string
-  readonly claims: IDToken
-  readonly scope: string
-}
-
-export interface Note {
-  readonly id: string
-  readonly owner: string
-  readonly text: string
 }
 
 export function createCodeStage(
@@ -85,27 +54,6 @@ export function createCodeStage(
     refreshed: createSlot('refreshed tokens'),
     note: createSlot('note'),
   }
-}
-
-function createSlot<Value>(what: string): Slot<Value> {
-  let held: { readonly value: Value } | undefined
-  return {
-    get() {
-      if (!held) throw new TypeError(`no step has left a ${what}`)
-      return held.value
-    },
-    set(value) {
-      held = { value }
-    },
-  }
-}
-
-/** How both clients speak: over the recorded wire, and checking signatures even without TLS. */
-export function prepareClient(config: Configuration, { wire }: World): Configuration {
-  config[customFetch] = (url, options) => wire.fetch(url, options)
-  allowInsecureRequests(config)
-  enableNonRepudiationChecks(config)
-  return config
 }
 
 /** A service with a secret, known to the same server. */

@@ -1,0 +1,72 @@
+import type { StepNotes } from './flow.ts'
+import type { World } from './world.ts'
+
+export interface ApiCall {
+  readonly method?: 'GET' | 'POST'
+  readonly path?: string
+  readonly token?: string
+  readonly body?: Readonly<Record<string, string>>
+}
+
+export interface Note {
+  readonly id: string
+  readonly owner: string
+  readonly text: string
+}
+
+export interface ApiAnswer {
+  readonly status: number
+  readonly challenge: string
+  readonly body: Partial<Note> & { readonly notes?: readonly Note[]; readonly error?: string }
+}
+
+/** Asks the notes API, with a token as RFC 6750 §2.1 sends it, or without one. */
+export async function callApi(
+  { wire, api }: World,
+  { method = 'GET', path = '/notes', token, body }: ApiCall,
+): Promise<ApiAnswer> {
+  const response = await wire.fetch(`${api}${path}`, {
+    method,
+    headers: {
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  })
+  return readApiAnswer(response)
+}
+
+async function readApiAnswer(response: Response): Promise<ApiAnswer> {
+  const text = await response.text()
+  return {
+    status: response.status,
+    challenge: response.headers.get('www-authenticate') ?? '',
+    body: text === '' ? {} : (JSON.parse(text) as ApiAnswer['body']),
+  }
+}
+
+/** What an API is to say about a request that it refuses. */
+export interface ApiRefusal {
+  readonly status: number
+  readonly error: string
+}
+
+export const INVALID_TOKEN: ApiRefusal = { status: 401, error: 'invalid_token' }
+export const INSUFFICIENT_SCOPE: ApiRefusal = { status: 403, error: 'insufficient_scope' }
+
+/** Both places of a refusal: the challenge is for libraries, the body for people. */
+export function checkRefusal(
+  { check }: StepNotes,
+  { status, challenge, body }: ApiAnswer,
+  expected: ApiRefusal,
+  what = '',
+): void {
+  check(`${what}status`, expected.status, status)
+  check(`${what}error in WWW-Authenticate`, expected.error, readParameter(challenge, 'error'))
+  check(`${what}error in the body`, expected.error, body.error)
+}
+
+/** A parameter of a challenge (RFC 9110 §11.6.1), as an API of ours writes it. */
+export function readParameter(challenge: string, name: string): string | undefined {
+  return new RegExp(`\\b${name}="([^"]*)"`).exec(challenge)?.[1]
+}

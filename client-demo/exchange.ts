@@ -1,0 +1,106 @@
+import { parse } from 'node-html-parser'
+import { conceal, concealUrl } from './conceal.ts'
+import type { Exchange, Fields } from './report.ts'
+
+/** A request and its answer, as they may be shown. */
+
+export interface SentRequest {
+  readonly method?: string | undefined
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly body?: unknown
+}
+
+const HEADERS_THAT_MATTER = ['location', 'www-authenticate', 'retry-after', 'dpop-nonce']
+/** Of documents with dozens of members. */
+const MEMBERS_THAT_MATTER: Readonly<Record<string, readonly string[]>> = {
+  '/.well-known/openid-configuration': [
+    'issuer',
+    'authorization_endpoint',
+    'token_endpoint',
+    'userinfo_endpoint',
+    'end_session_endpoint',
+    'jwks_uri',
+    'response_types_supported',
+    'code_challenge_methods_supported',
+  ],
+}
+
+export function describeExchange(
+  to: string,
+  url: string,
+  { method = 'GET', headers = {}, body }: SentRequest,
+  response: Response,
+  text: string,
+): Exchange {
+  const { origin, pathname, searchParams } = new URL(url)
+  return {
+    to,
+    method,
+    url: concealUrl(`${origin}${pathname}`),
+    sent: {
+      ...describeSentHeaders(headers),
+      ...concealFields(Object.fromEntries(searchParams)),
+      ...concealFields(readSent(body)),
+    },
+    status: response.status,
+    received: { ...describeHeaders(response.headers), ...describeBody(pathname, response, text) },
+  }
+}
+
+const SENT_HEADERS_THAT_MATTER = ['authorization', 'dpop']
+
+function describeSentHeaders(headers: Readonly<Record<string, string>>): Fields {
+  const present = Object.entries(headers).flatMap(([name, value]) =>
+    SENT_HEADERS_THAT_MATTER.includes(name.toLowerCase())
+      ? [[name.toLowerCase(), value] as const]
+      : [],
+  )
+  return concealFields(Object.fromEntries(present))
+}
+
+function readSent(body: unknown): Readonly<Record<string, unknown>> {
+  if (body instanceof URLSearchParams) return Object.fromEntries(body)
+  if (typeof body !== 'string') return {}
+  if (!body.startsWith('{')) return Object.fromEntries(new URLSearchParams(body))
+  return parseObject(body) ?? {}
+}
+
+function concealFields(fields: Readonly<Record<string, unknown>>): Fields {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [name, conceal(name, value)]),
+  )
+}
+
+function describeHeaders(headers: Headers): Fields {
+  const present = HEADERS_THAT_MATTER.flatMap((name) => {
+    const value = headers.get(name)
+    return value === null ? [] : [[name, value] as const]
+  })
+  return concealFields(Object.fromEntries(present))
+}
+
+function describeBody(pathname: string, response: Response, text: string): Fields {
+  const type = response.headers.get('content-type') ?? ''
+  if (type.includes('html') && response.status < 300) return { page: readTitle(text) }
+  if (!type.includes('json') || text === '') return {}
+  const document = parseObject(text)
+  if (!document) return concealFields({ body: text })
+  const wanted = MEMBERS_THAT_MATTER[pathname]
+  const members = Object.entries(document).filter(([name]) => wanted?.includes(name) ?? true)
+  return concealFields(Object.fromEntries(members))
+}
+
+function readTitle(html: string): string {
+  const page = parse(html)
+  const title = page.querySelector('title')?.text ?? page.querySelector('h1')?.text
+  return title?.trim().replaceAll(/\s+/g, ' ') ?? '(no title)'
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? { ...value } : undefined
+  } catch {
+    return undefined
+  }
+}
