@@ -98,6 +98,31 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
       },
     ],
     [
+      {
+        grantType: 'urn:portreeve:params:oauth:grant-type:api-key',
+        clientId: 'robot',
+        accountId: 'acc_a',
+        scope: 'notes:read',
+        keyId: 'key_1',
+      },
+      {
+        event: 'token_issued',
+        level: 'info',
+        metric:
+          'portreeve_token_issued_total{grant_type="urn:portreeve:params:oauth:grant-type:api-key"} 1',
+        audit: {
+          by: 'client',
+          accountId: 'acc_a',
+          clientId: 'robot',
+          facts: {
+            grantType: 'urn:portreeve:params:oauth:grant-type:api-key',
+            scope: 'notes:read',
+            keyId: 'key_1',
+          },
+        },
+      },
+    ],
+    [
       { grantType: 'urn:somebody:s-own', clientId: 'robot' },
       {
         event: 'token_issued',

@@ -21,6 +21,8 @@ export interface Events {
     clientId: string
     accountId?: string | undefined
     scope?: string | undefined
+    /** The API key that it was issued for. */
+    keyId?: string | undefined
   }): void
   /** `detail` is the engine's reason, which the client does not see. */
   requestRefused(facts: {
@@ -88,6 +90,10 @@ const GRANT_TYPES = [
   'urn:ietf:params:oauth:grant-type:jwt-bearer',
   'urn:ietf:params:oauth:grant-type:token-exchange',
   'urn:portreeve:params:oauth:grant-type:api-key',
+  // Not of OAuth: see `direct-access/issue.ts`.
+  'direct:password',
+  'direct:api_key',
+  'direct:nobody',
 ]
 const ENDPOINTS = [
   'token',
@@ -204,11 +210,11 @@ export const TREATMENTS: Treatments = {
     event: 'token_issued',
     level: 'info',
     labels: { grant_type: ({ grantType }) => oneOf(GRANT_TYPES, grantType) },
-    audit: ({ grantType, clientId, accountId, scope }) => ({
+    audit: ({ grantType, clientId, accountId, scope, keyId }) => ({
       by: 'client',
       accountId,
       clientId,
-      facts: { grantType, scope },
+      facts: { grantType, scope, keyId },
     }),
   },
   requestRefused: {

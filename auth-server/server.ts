@@ -1,5 +1,4 @@
-import { createServer, type Server } from 'node:http'
-import { connect, type AddressInfo } from 'node:net'
+import type { Server } from 'node:http'
 import { createPasswordHasher } from './accounts/password.ts'
 import { createSignIn } from './accounts/sign-in.ts'
 import { reconcile } from './admin/reconcile.ts'
@@ -9,12 +8,22 @@ import { createApiKeyVerifier } from './api-keys/verify.ts'
 import { createSecretVerifier } from './clients/authenticate.ts'
 import { withOwnClient } from './clients/own-client.ts'
 import { systemClock, type Clock } from './clock.ts'
-import type { LoadedConfig } from './config/load.ts'
-import type { Config, SigningAlgorithm } from './config/schema.ts'
-import { PortreeveError } from './errors.ts'
+import { misconfigured, type LoadedConfig } from './config/load.ts'
+import { isSecretAlgorithm, type Config, type SigningAlgorithm } from './config/schema.ts'
+import { readDeclaredSecrets } from './config/secrets.ts'
+import { createDirectAccess, type DirectAccess } from './direct-access/direct-access.ts'
 import { createEvents, type Events } from './events.ts'
 import { createApp } from './http/app.ts'
+import { createDirectApp } from './http/direct-app.ts'
 import { drainOnDisposal } from './http/drain.ts'
+import {
+  createHttpServer,
+  formatHost,
+  listen,
+  refuseTakenPort,
+  type ListenSettings,
+  type Place,
+} from './http/listen.ts'
 import { answerMalformedRequests } from './http/malformed.ts'
 import { refuseWhileBehind } from './http/pressure.ts'
 import { refuseWhileStarting } from './http/starting.ts'
@@ -23,7 +32,7 @@ import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
 import { createCsrf } from './interactions/csrf.ts'
 import { createPages } from './interactions/pages.ts'
 import { createInteractionRoutes } from './interactions/routes.ts'
-import { createKeyRingSource } from './keys/keyring.ts'
+import { createKeyRingSource, type KeyRing } from './keys/keyring.ts'
 import { createMissingKeys } from './keys/rotation.ts'
 import { createRootKey, readRootKey, warnOfReaders } from './keys/root-key.ts'
 import { readSealKey } from './keys/seal-key.ts'
@@ -48,8 +57,18 @@ export interface AuthServer extends AsyncDisposable {
   readonly url: string
   /** Where Prometheus gets the metrics, if they are wanted. */
   readonly metricsUrl: string | undefined
+  /** Where tokens are given without OAuth, if they are. */
+  readonly directUrls: DirectUrls
   /** What an operator should know of what it works with, and the command that mends it. */
   readonly warnings: readonly string[]
+}
+
+/** Each `undefined` where there is none. */
+export interface DirectUrls {
+  /** For passwords and API keys. */
+  readonly secrets: string | undefined
+  /** For nothing. */
+  readonly unauthenticated: string | undefined
 }
 
 /** What a test may replace. */
@@ -58,11 +77,6 @@ export interface AuthServerOverrides {
   readonly log?: Logger
 }
 
-const REQUEST_TIMEOUT_MS = 15_000
-const KEEP_ALIVE_TIMEOUT_MS = 5000
-/** Time-outs are noticed this late; by default it would be half a minute. */
-const TIMEOUT_CHECK_MS = 1000
-const PROBE_TIMEOUT_MS = 1000
 /** ES256 for access tokens and RS256 for ID tokens are always there. */
 const ALWAYS: readonly SigningAlgorithm[] = ['ES256', 'RS256']
 
@@ -116,24 +130,34 @@ export async function createAuthServer(
   // unless the issuer has the port that is found out by it.
   const early = takesPort(config.issuer) ? await listen(server, config.listen) : undefined
   if (!early) await refuseTakenPort(config.listen)
+  for (const { place, settings } of listDirectPlaces(config)) await refuseTakenPort(place, settings)
   const issuer = early ? withPort(config.issuer, early.port) : new URL(config.issuer).origin
   const keys = { rootKey, sealKey }
   const services = { loaded, issuer, keys, stores, audit, events, clock, log }
   const draining = { now: false }
-  const { app, watchKeys } = await compose(services, () => draining.now)
+  const { app, direct, watchKeys } = await compose(services, () => draining.now)
   cleanUp.use(watchKeys())
   cleanUp.use(startPurge([stores.models, stores.revocations, stores.apiKeys], clock, log))
   server.off('request', refuseWhileStarting)
   server.on('request', app)
+  const directUrls: Record<keyof DirectUrls, string | undefined> = {
+    secrets: undefined,
+    unauthenticated: undefined,
+  }
+  for (const wanted of listDirectPlaces(config)) {
+    const opened = cleanUp.use(await openDirectServer(services, wanted, direct, metrics))
+    directUrls[wanted.name] = opened.url
+  }
   const { port } = early ?? (await listen(server, config.listen))
   const url = `http://${formatHost(config.listen.host)}:${port}`
   const metricsUrl = metrics?.url
-  log.info({ event: 'started', issuer, url, metricsUrl })
+  log.info({ event: 'started', issuer, url, metricsUrl, direct: directUrls })
   const running = cleanUp.move()
   return {
     issuer,
     url,
     metricsUrl,
+    directUrls,
     warnings: stores.warnings,
     async [Symbol.asyncDispose]() {
       draining.now = true
@@ -166,10 +190,13 @@ async function compose(services: Services, isDraining: () => boolean) {
     concurrency: config.signIn.hashConcurrency,
     queue: config.signIn.hashQueue,
   })
-  const catalogue = createCatalogue(config)
+  const secrets = await readDeclaredSecrets(config, loaded.readSecret)
+  if (!secrets.ok) throw misconfigured(secrets.reason, loaded.file)
+  const catalogue = createCatalogue(config, secrets.value.resources)
   const assets = loadAssets()
   const pages = createPages(assets)
-  const { host, watchKeys } = await openEngine(services, {
+  const apiKeyThrottle = createGuessThrottle(config.signIn, { what: 'api_key', createLimiter })
+  const { host, signingKeys, watchKeys } = await openEngine(services, {
     clients,
     catalogue,
     pages,
@@ -183,7 +210,7 @@ async function compose(services: Services, isDraining: () => boolean) {
     verifyApiKey: createApiKeyVerifier({
       apiKeys,
       accounts,
-      throttle: createGuessThrottle(config.signIn, { what: 'api_key', createLimiter }),
+      throttle: apiKeyThrottle,
       events,
       clock,
     }),
@@ -191,16 +218,24 @@ async function compose(services: Services, isDraining: () => boolean) {
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
   const csrf = createCsrf(deriveKey(keys.rootKey, 'csrf'))
+  const signIn = createSignIn({
+    accounts,
+    hasher,
+    throttle: createGuessThrottle(config.signIn, { what: 'password', createLimiter }),
+    events,
+    clock,
+  })
+  const parts = { catalogue, accounts, clients, apiKeys, signIn, apiKeyThrottle, signingKeys }
+  const direct =
+    config.directAccess &&
+    (await createDirectAccess({ ...parts, events, clock }, config.directAccess, {
+      issuer,
+      demonstrationKeys: secrets.value.demonstrationKeys,
+    }))
   const interactions = createInteractionRoutes(
     {
       interactions: createInteractions({ host, accounts, clients, catalogue, events }),
-      signIn: createSignIn({
-        accounts,
-        hasher,
-        throttle: createGuessThrottle(config.signIn, { what: 'password', createLimiter }),
-        events,
-        clock,
-      }),
+      signIn,
       pages,
       csrf,
       events,
@@ -224,7 +259,7 @@ async function compose(services: Services, isDraining: () => boolean) {
     },
     { issuer, trustedProxies: config.trustedProxies },
   )
-  return { app: app.callback(), watchKeys }
+  return { app: app.callback(), direct, watchKeys }
 }
 
 type EngineParts = Pick<
@@ -234,6 +269,8 @@ type EngineParts = Pick<
 
 interface Engine {
   readonly host: EngineHost
+  /** What it signs with now. */
+  readonly signingKeys: () => KeyRing['signing']
   /** Keeps the engine's keys as they are in the store. */
   readonly watchKeys: () => AsyncDisposable
 }
@@ -247,9 +284,11 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
   const keyCollaborators = { keys, sealKey, clock, events }
   await createMissingKeys(keyCollaborators, algorithmsOf(config))
   const ring = createKeyRingSource(keys, sealKey, { clock, log })
+  let signing: KeyRing['signing'] = []
   const host = await createEngineHost(() =>
-    ring.load((loadedKeys) =>
-      buildProvider(collaborators, {
+    ring.load((loadedKeys) => {
+      signing = loadedKeys.signing
+      return buildProvider(collaborators, {
         issuer,
         tokens: config.tokens,
         keys: loadedKeys,
@@ -259,8 +298,8 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
           userCode: deriveKey(rootKey, 'user-code'),
           refreshSuccessor: deriveKey(rootKey, 'refresh-successor'),
         },
-      }),
-    ),
+      })
+    }),
   )
   const watchKeys = () =>
     startKeyWatch({
@@ -271,11 +310,67 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
       clock,
       log,
     })
-  return { host, watchKeys }
+  return { host, signingKeys: () => signing, watchKeys }
 }
 
 function algorithmsOf({ resources }: Config): readonly SigningAlgorithm[] {
-  return [...new Set([...ALWAYS, ...resources.map(({ algorithm }) => algorithm)])]
+  const wanted = resources.flatMap(({ algorithm }) =>
+    isSecretAlgorithm(algorithm) ? [] : [algorithm],
+  )
+  return [...new Set([...ALWAYS, ...wanted])]
+}
+
+interface DirectPlace {
+  readonly name: keyof DirectUrls
+  readonly place: Place
+  readonly settings: ListenSettings
+}
+
+function listDirectPlaces({ directAccess }: Config): readonly DirectPlace[] {
+  if (!directAccess) return []
+  const { listen: place, password, apiKey, unauthenticated } = directAccess
+  const path = 'directAccess.listen'
+  const own = 'directAccess.unauthenticated.listen'
+  return [
+    ...(password || apiKey
+      ? [{ name: 'secrets', place, settings: nameSettings(path) } as const]
+      : []),
+    ...(unauthenticated
+      ? [
+          {
+            name: 'unauthenticated',
+            place: unauthenticated.listen,
+            settings: nameSettings(own),
+          } as const,
+        ]
+      : []),
+  ]
+}
+
+function nameSettings(path: string): ListenSettings {
+  return { host: `${path}.host`, port: `${path}.port`, follow: '' }
+}
+
+async function openDirectServer(
+  { loaded, audit, clock, log }: Services,
+  { name, place, settings }: DirectPlace,
+  direct: DirectAccess | undefined,
+  metrics: MetricsServer | undefined,
+): Promise<AsyncDisposable & { readonly url: string }> {
+  const routes = direct?.[name]
+  if (!routes) throw new TypeError(`there is no direct access for ${name}`)
+  const server = createHttpServer()
+  const drain = drainOnDisposal(server)
+  metrics?.measure(server)
+  answerMalformedRequests(server, log)
+  const { trustedProxies } = loaded.config
+  const app = createDirectApp({ routes, isBehind: audit.isBehind, log, clock }, { trustedProxies })
+  server.on('request', app.callback())
+  const { port } = await listen(server, place, settings)
+  return {
+    url: `http://${formatHost(place.host)}:${port}`,
+    [Symbol.asyncDispose]: () => drain[Symbol.asyncDispose](),
+  }
 }
 
 interface MetricsServer extends AsyncDisposable {
@@ -298,95 +393,13 @@ async function openMetrics(
   const metrics = createMetrics()
   const server = createMetricsServer(metrics, log)
   const drain = drainOnDisposal(server)
-  const { port } = await listen(server, place, METRICS_SETTINGS)
+  const { port } = await listen(server, place, nameSettings('metrics'))
   return {
     metrics,
     url: `http://${formatHost(place.host)}:${port}/metrics`,
     measure: (measured) => measureRequests(measured, metrics),
     [Symbol.asyncDispose]: () => drain[Symbol.asyncDispose](),
   }
-}
-
-function createHttpServer(): Server {
-  const server = createServer({
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    headersTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
-  })
-  server.timeout = REQUEST_TIMEOUT_MS
-  return server
-}
-
-/** What an operator changes, in words, if a place to listen cannot be had. */
-interface ListenSettings {
-  readonly host: string
-  readonly port: string
-  /** What has to follow a changed port. */
-  readonly follow: string
-}
-
-const PUBLIC_SETTINGS: ListenSettings = {
-  host: 'listen.host',
-  port: 'PORT or listen.port',
-  follow: ' (and the issuer with ISSUER or issuer)',
-}
-const METRICS_SETTINGS: ListenSettings = { host: 'metrics.host', port: 'metrics.port', follow: '' }
-
-async function listen(
-  server: Server,
-  { host, port }: Config['listen'],
-  settings = PUBLIC_SETTINGS,
-): Promise<AddressInfo> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, () => {
-      server.off('error', reject)
-      resolve()
-    })
-  }).catch((cause: NodeJS.ErrnoException) => {
-    throw describeListenError(cause, { host, port }, settings)
-  })
-  return server.address() as AddressInfo
-}
-
-/** Before anything is changed: listening itself comes when all is ready. */
-async function refuseTakenPort({ host, port }: Config['listen']): Promise<void> {
-  if (port === 0) return
-  const probe = connect({ host, port, timeout: PROBE_TIMEOUT_MS })
-  const isTaken = await new Promise<boolean>((resolve) => {
-    probe.once('connect', () => resolve(true))
-    probe.once('timeout', () => resolve(false))
-    probe.once('error', () => resolve(false))
-  })
-  probe.destroy()
-  if (isTaken) throw describeTakenPort({ host, port }, PUBLIC_SETTINGS)
-}
-
-function describeTakenPort(
-  { host, port }: Config['listen'],
-  settings: ListenSettings,
-  cause?: Error,
-): PortreeveError {
-  const message = `Port ${port} on ${host} is taken by another program. Stop it, or choose another port with ${settings.port}${settings.follow}.`
-  return new PortreeveError('misconfigured', message, { cause })
-}
-
-function describeListenError(
-  cause: NodeJS.ErrnoException,
-  { host, port }: Config['listen'],
-  settings: ListenSettings,
-): Error {
-  if (cause.code === 'EADDRINUSE') return describeTakenPort({ host, port }, settings, cause)
-  if (cause.code === 'EACCES') {
-    const message = `Port ${port} on ${host} may not be used by this user. Choose a port from 1024 up with ${settings.port}.`
-    return new PortreeveError('misconfigured', message, { cause })
-  }
-  if (cause.code === 'EADDRNOTAVAIL' || cause.code === 'ENOTFOUND') {
-    const message = `This machine has no address ${host}. Change ${settings.host}.`
-    return new PortreeveError('misconfigured', message, { cause })
-  }
-  return cause
 }
 
 function takesPort(issuer: string): boolean {
@@ -396,8 +409,4 @@ function takesPort(issuer: string): boolean {
 function withPort(issuer: string, port: number): string {
   const { protocol, hostname } = new URL(issuer)
   return `${protocol}//${hostname}:${port}`
-}
-
-function formatHost(host: string): string {
-  return host.includes(':') ? `[${host}]` : host
 }

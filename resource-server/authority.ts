@@ -1,18 +1,11 @@
 import type { Auth } from './claims.ts'
-import type { AccessTokenClaims } from './claims.ts'
 import type { Trace } from './decision.ts'
 import type { ClaimRefusal, Result } from './errors.ts'
 import type { JsonObject } from './json.ts'
 import type { KeySet } from './key-set.ts'
+import type { Revocations } from './revocations.ts'
 import type { TokenHeader } from './signature.ts'
 import type { TokenCache } from './token-cache.ts'
-
-/** What has been revoked before its expiry. Asked for every use of a token. */
-export interface Revocations {
-  /** From 0, and larger whenever something was added: while it is the same, nothing is looked up. */
-  readonly epoch: number
-  isRevoked(claims: AccessTokenClaims): boolean
-}
 
 /**
  * One issuer whose tokens are accepted, and all that is kept of it. Two issuers share nothing, so that

@@ -1,6 +1,7 @@
 import { hash, X509Certificate } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
+import { isOwnHeaderName, type RequestFacts } from './extractors.ts'
+import { refuseUnknownOptions } from './options.ts'
 import type { ProxyTrust } from './proxy.ts'
 
 /** In which header a proxy hands over the certificate of a client, and how it is written there. */
@@ -20,9 +21,29 @@ export interface CertificateTrust {
   readonly header: CertificateHeader
 }
 
+const FORMATS: readonly unknown[] = [
+  'rfc9440',
+  'escaped-pem',
+] satisfies CertificateHeader['format'][]
 const MAX_HEADER_LENGTH = 16_384
 /** A connection shows one certificate: later requests on it need no hash. */
 const THUMBPRINTS = new WeakMap<TLSSocket, string>()
+
+/** Throws a `TypeError` that names the option for what is no such header. */
+export function requireCertificateHeader(header: CertificateHeader): void {
+  refuseUnknownOptions('sender.certificateHeader', header, ['name', 'format'])
+  const { name, format } = header
+  if (!isOwnHeaderName(name)) {
+    throw new TypeError(
+      `sender.certificateHeader.name: expected a header of its own, not ${JSON.stringify(name)}`,
+    )
+  }
+  if (!FORMATS.includes(format)) {
+    throw new TypeError(
+      `sender.certificateHeader.format: expected ${FORMATS.join(' or ')}, not ${JSON.stringify(format)}`,
+    )
+  }
+}
 
 /**
  * The thumbprint of the certificate that the client has shown (`x5t#S256`: SHA-256 of its DER in
@@ -36,13 +57,13 @@ const THUMBPRINTS = new WeakMap<TLSSocket, string>()
  * **Warning:** a proxy that is trusted must remove the header from what its clients send.
  */
 export function readCertificateThumbprint(
-  req: Pick<IncomingMessage, 'socket'> & { readonly rawHeaders: readonly string[] },
+  req: Pick<RequestFacts, 'socket' | 'rawHeaders'>,
   trust?: CertificateTrust,
 ): string | undefined {
   return trust?.isTrustedProxy(req) ? readFromHeader(req, trust.header) : readFromSocket(req.socket)
 }
 
-function readFromSocket(socket: IncomingMessage['socket']): string | undefined {
+function readFromSocket(socket: RequestFacts['socket']): string | undefined {
   if (!(socket instanceof TLSSocket)) return undefined
   const known = THUMBPRINTS.get(socket)
   if (known !== undefined) return known

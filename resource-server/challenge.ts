@@ -92,6 +92,7 @@ function describeChallenge(refusal: Refusal, context: ChallengeContext): Refusal
     case 'keys_unavailable':
     case 'introspection_unavailable':
     case 'replays_unavailable':
+    case 'revocations_unavailable':
       return {
         status: 503,
         headers: { 'Retry-After': String(refusal.retryAfterSeconds) },

@@ -37,8 +37,11 @@ export interface DpopRequest {
   /** The header `DPoP`; `undefined` where there is none. A request with several is to be refused. */
   readonly proof: string | undefined
   readonly method: string
-  /** As the client knew it: behind a proxy, not what this server was asked for. */
-  readonly url: string
+  /**
+   * As the client knew it: behind a proxy, not what this server was asked for. Several where it cannot
+   * be told by which of them the client came.
+   */
+  readonly url: string | readonly string[]
   readonly accessToken: string
   /** `cnf.jkt` of the access token, whose signature has been checked. */
   readonly thumbprint: string
@@ -89,6 +92,7 @@ export function createDpopVerifier(options: DpopOptions = {}): DpopVerifier {
     algorithms,
     currentNonce: () => nonces?.current(),
     verify(request) {
+      if (!isRequest(request)) return refuse({ part: 'form', expected: 'texts', actual: undefined })
       const signed = checkSignature(request, clients, algorithms)
       if (!signed.ok) return refuse(signed.reason)
       const { client, payload } = signed.value
@@ -101,9 +105,16 @@ export function createDpopVerifier(options: DpopOptions = {}): DpopVerifier {
       }
       const { jti, iat } = claims.value
       const key = hash('sha256', `${request.thumbprint}.${jti}`, 'base64url')
-      return takeOnce(replays, key, (iat + maxAgeSeconds) * 1000, jti)
+      const expiresAt = (iat + maxAgeSeconds) * 1000
+      return takeOnce(replays, { key, expiresAt, holder: request.thumbprint }, jti)
     },
   }
+}
+
+/** What calls this need not be TypeScript, and headers are lists at times. */
+function isRequest({ proof = '', method, url, accessToken, thumbprint }: DpopRequest): boolean {
+  const texts: readonly unknown[] = [proof, method, ...[url].flat(), accessToken, thumbprint]
+  return texts.every((text) => typeof text === 'string')
 }
 
 /** What a proof says, once it is checked. */
@@ -223,7 +234,9 @@ function checkClaims(
     return fault('jti', `1 to ${MAX_JTI_LENGTH} characters`, jti)
   }
   if (htm !== method) return fault('htm', method, htm)
-  if (typeof htu !== 'string' || !isSameUrl(htu, url)) return fault('htu', url, htu)
+  if (typeof htu !== 'string' || ![url].flat().some((one) => isSameUrl(htu, one))) {
+    return fault('htu', url, htu)
+  }
   // Whoever sent the token can make its hash: there is nothing to find out by how long this takes.
   if (ath !== tokenHash) return fault('ath', tokenHash, ath)
   if (typeof iat !== 'number' || !(iat >= earliest && iat <= latest)) {
@@ -267,14 +280,13 @@ function normalizeEscape(escape: string): string {
 
 function takeOnce(
   replays: ReplayStore,
-  key: string,
-  expiresAt: number,
+  { key, expiresAt, holder }: { key: string; expiresAt: number; holder: string },
   jti: string,
 ): Result<void, Refusal> | Promise<Result<void, Refusal>> {
   const judge = (isNew: boolean): Result<void, Refusal> =>
     isNew ? PROVEN : refuse({ part: 'jti', expected: 'one never used', actual: jti })
   try {
-    const answer = replays.take(key, expiresAt)
+    const answer = replays.take(key, expiresAt, holder)
     return typeof answer === 'boolean' ? judge(answer) : answer.then(judge, cannotSay)
   } catch (error) {
     return cannotSay(error)

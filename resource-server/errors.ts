@@ -47,6 +47,7 @@ export type TokenRefusal =
   | ClaimRefusal
   | KeysUnavailable
   | IntrospectionUnavailable
+  | RevocationsUnavailable
 
 export type TokenPart = 'token' | 'header' | 'payload' | 'signature'
 
@@ -81,6 +82,13 @@ export interface KeysUnavailable {
 /** Nothing can be said about the token, because the issuer cannot be asked about it. */
 export interface IntrospectionUnavailable {
   readonly kind: 'introspection_unavailable'
+  readonly retryAfterSeconds: number
+  readonly cause: Error | undefined
+}
+
+/** Whether the token has been revoked cannot be said. */
+export interface RevocationsUnavailable {
+  readonly kind: 'revocations_unavailable'
   readonly retryAfterSeconds: number
   readonly cause: Error | undefined
 }

@@ -14,7 +14,8 @@ export interface RequestFacts {
   /** Names and values in turns, just as they came: `headers` hides that there were several. */
   readonly rawHeaders: readonly string[]
   readonly headers: IncomingHttpHeaders
-  readonly socket: Socket
+  /** Without it there is neither a certificate nor a proxy that could be trusted. */
+  readonly socket?: Socket | undefined
   /** The body, where something has read it. */
   readonly body?: unknown
 }
@@ -31,10 +32,10 @@ export interface TokenExtractor {
   read(facts: RequestFacts, memo?: ConnectionMemo): Result<FoundToken, Refusal>
 }
 
-const TOKEN = /^[\x21-\x7E]+$/
+const TOKEN = /^[\x21-\x2B\x2D-\x7E]+$/
 /** RFC 9110 §5.1. */
 const HEADER_NAME = /^[!#$%&'*+.^_`|~\w-]+$/
-const NOT_TOKENS = ['authorization', 'proxy-authorization', 'cookie', 'dpop']
+const NOT_OWN = ['authorization', 'proxy-authorization', 'cookie', 'dpop']
 const NONE: Result<FoundToken, Refusal> = { ok: false, reason: { kind: 'no_token' } }
 
 /**
@@ -73,20 +74,20 @@ export function fromAuthorization(): TokenExtractor {
  * **Warning:** unlike `Authorization`, such a header is logged by many proxies and kept by caches.
  */
 export function fromHeader(name: string): TokenExtractor {
-  if (!HEADER_NAME.test(name) || NOT_TOKENS.includes(name.toLowerCase())) {
+  if (!isOwnHeaderName(name)) {
     throw new TypeError(`fromHeader: expected a header of its own, not ${JSON.stringify(name)}`)
   }
   const lowerName = name.toLowerCase()
   return {
     place: `header ${name}`,
-    read({ rawHeaders }) {
-      const header = readHeader(rawHeaders, lowerName)
+    read(facts) {
+      const header = readHeader(facts.rawHeaders, lowerName)
       if (header === undefined || header === '') return NONE
       if (typeof header !== 'string') {
         return malformedRequest(`More than one ${name} header was sent.`)
       }
       return isTokenText(header)
-        ? describeFound('Bearer', header)
+        ? describeOnly(header, facts)
         : malformedRequest(`Send one access token in the header ${name}.`)
     },
   }
@@ -99,15 +100,18 @@ export function fromHeader(name: string): TokenExtractor {
  * **Warning:** the body is read before anybody knows who sent it: bound its size.
  */
 export function fromBodyField(name: string): TokenExtractor {
-  if (name === '') throw new TypeError('fromBodyField: expected the name of a member')
+  if (typeof name !== 'string' || name === '') {
+    throw new TypeError('fromBodyField: expected the name of a member')
+  }
   return {
     place: `member ${name} of the body`,
-    read({ body }) {
+    read(facts) {
+      const { body } = facts
       const isObject = typeof body === 'object' && body !== null && Object.hasOwn(body, name)
       const value = isObject ? (body as Readonly<Record<string, unknown>>)[name] : undefined
       if (value === undefined || value === '') return NONE
       return typeof value === 'string' && isTokenText(value)
-        ? describeFound('Bearer', value)
+        ? describeOnly(value, facts)
         : malformedRequest(`Send one access token in the member ${name}.`)
     },
   }
@@ -164,9 +168,23 @@ function describeFound(scheme: Scheme, token: string): Result<FoundToken, Refusa
   return { ok: true, value: { token, scheme } }
 }
 
-/** Visible ASCII, and some of it. */
-export function isTokenText(text: string): boolean {
-  return TOKEN.test(text)
+/** A bearer token that the request sends in no other way as well (RFC 6750 §2). */
+function describeOnly(token: string, facts: RequestFacts): Result<FoundToken, Refusal> {
+  const header = readHeader(facts.rawHeaders, 'authorization')
+  const isOther = [header ?? []].flat().some((value) => /^(?:bearer|dpop)(?: |$)/i.test(value))
+  return isOther || hasTokenInQuery(facts)
+    ? malformedRequest('More than one access token was sent.')
+    : describeFound('Bearer', token)
+}
+
+/** Visible ASCII, and some of it. A comma stands between two of them: no token holds one. */
+export function isTokenText(text: unknown): boolean {
+  return typeof text === 'string' && TOKEN.test(text)
+}
+
+/** Whether a header of this name may hold what is not looked for in any other. */
+export function isOwnHeaderName(name: unknown): boolean {
+  return typeof name === 'string' && HEADER_NAME.test(name) && !NOT_OWN.includes(name.toLowerCase())
 }
 
 /** RFC 6750 §3.1: a request that sends a token in more than one way is malformed. */

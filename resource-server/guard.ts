@@ -1,4 +1,3 @@
-import { Socket } from 'node:net'
 import {
   describeRefusal,
   type ChallengeContext,
@@ -28,6 +27,7 @@ import { describeIssue, type ClaimsSchema } from './schema.ts'
 import { createSenderCheck, type Binding, type SenderCheck, type SenderOptions } from './sender.ts'
 import {
   chain,
+  narrowAudiences,
   type Authenticated,
   type ConnectionMemo,
   type MaybePromise,
@@ -50,10 +50,10 @@ export interface GuardOptions<Context = unknown> {
   readonly counters?: Counters
   /**
    * Says in `error_description` why a request was refused. For development: **warning:** it tells a
-   * stranger what to try next. Refused where `environment` is `production` or is not said.
+   * stranger what to try next. Refused where `environment` is not `development` or `test`.
    */
   readonly exposeReasons?: boolean
-  /** Where this runs, with `exposeReasons`: the value of `NODE_ENV`. */
+  /** Where this runs, with `exposeReasons`: the value of `NODE_ENV`, exactly `development` or `test`. */
   readonly environment?: string | undefined
 }
 
@@ -127,8 +127,10 @@ export function createGuardMaker<Context>(
   options: GuardOptions<Context>,
 ): <Claims>(policy: RoutePolicy<Claims, Context>) => Guard<Claims, Context> {
   refuseUnknownOptions('createGuard', options, GUARD_OPTIONS)
+  requireParts(verifier, options)
   requireDevelopment(options)
-  const { token: extractor = fromAuthorization(), onDecision, counters } = options
+  const { token: extractor = fromAuthorization(), onDecision, counters, resourceMetadata } = options
+  const { exposeReasons = false } = options
   const sender = createSenderCheck(options.sender)
   const memos = memosOf(verifier)
   const isTimed = onDecision !== undefined || counters !== undefined
@@ -138,7 +140,7 @@ export function createGuardMaker<Context>(
     memo: ConnectionMemo,
     trace: Trace,
   ): Result<FoundToken, Refusal> {
-    const read = extractor.read(facts, memo)
+    const read = isReadable(facts) ? extractor.read(facts, memo) : refuse(UNREADABLE)
     // A scheme that is not taken here is no credential.
     const isForUs = !read.ok || read.value.scheme === 'Bearer' || sender.dpop !== undefined
     const found: typeof read = isForUs ? read : refuse({ kind: 'no_token' })
@@ -149,10 +151,12 @@ export function createGuardMaker<Context>(
 
   return <Claims>(policy: RoutePolicy<Claims, Context>) => {
     const wanted = readPolicy(policy)
+    requireSender(wanted, sender)
+    const narrow = createNarrowing(wanted.audiences, verifier)
     const challenge: ChallengeContext = {
       accepted: listSchemes(wanted.sender, sender.dpop !== undefined),
       dpopAlgorithms: sender.dpop?.algorithms,
-      resourceMetadata: options.resourceMetadata,
+      resourceMetadata,
     }
 
     /** What depends on the route or on the request. In this order, every time. */
@@ -162,7 +166,7 @@ export function createGuardMaker<Context>(
       facts: RequestFacts,
       trace: Trace,
     ): MaybePromise<Result<Auth<Claims>, Refusal>> {
-      const wrongAudience = checkAudience(auth.claims, wanted.audiences ?? audiences, trace)
+      const wrongAudience = checkAudience(auth.claims, narrow(audiences), trace)
       if (wrongAudience !== undefined) return refuse(wrongAudience)
       return chain(sender.check(auth, found, facts, wanted.sender, trace), (unproven) => {
         const reason =
@@ -192,7 +196,7 @@ export function createGuardMaker<Context>(
       decide(facts, context) {
         const startedAt = isTimed ? verifier.clock.monotonic() : 0
         const trace: Trace = onDecision === undefined ? undefined : []
-        const memo = recallConnection(memos, facts.socket)
+        const memo = recallConnection(memos, facts?.socket)
         const found = findToken(facts, memo, trace)
         let verified: Authenticated | undefined
         const conclude = (result: Result<Auth<Claims>, Refusal>): GuardDecision<Claims> => {
@@ -205,7 +209,7 @@ export function createGuardMaker<Context>(
           const scheme = found.ok ? found.value.scheme : undefined
           if (result.ok)
             return { ok: true, value: result.value, headers: giveNonce(sender, scheme) }
-          const explanation = options.exposeReasons ? explainRefusal(result.reason) : undefined
+          const explanation = exposeReasons ? explainRefusal(result.reason) : undefined
           const answer = describeRefusal(result.reason, { ...challenge, scheme, explanation })
           return { ok: false, reason: result.reason, answer }
         }
@@ -252,15 +256,90 @@ function refuseToken(
   return refuse(isNone ? { kind: 'malformed_request', why } : reason)
 }
 
-const NO_REQUEST: RequestFacts = { rawHeaders: [], headers: {}, socket: new Socket() }
+const NO_REQUEST: RequestFacts = { rawHeaders: [], headers: {} }
+const UNREADABLE: Refusal = { kind: 'malformed_request', why: 'The request cannot be read.' }
 
-function requireDevelopment({ exposeReasons = false, environment }: GuardOptions<never>): void {
-  if (!exposeReasons) return
-  if (environment === undefined || environment === '' || environment === 'production') {
+/** What calls a guard need not be TypeScript, and what it was given is not what it sends on. */
+function isReadable(facts: RequestFacts | null | undefined): boolean {
+  if (typeof facts !== 'object' || facts === null) return false
+  const { method, url, originalUrl, rawHeaders, headers } = facts
+  return (
+    Array.isArray(rawHeaders) &&
+    typeof headers === 'object' &&
+    headers !== null &&
+    isTextOrNothing(method) &&
+    isTextOrNothing(url) &&
+    isTextOrNothing(originalUrl)
+  )
+}
+
+function isTextOrNothing(value: unknown): boolean {
+  return value === undefined || typeof value === 'string'
+}
+
+/** Throws a `TypeError` for what would throw at each request otherwise, or never be called. */
+function requireParts(verifier: Verifier, options: GuardOptions<never>): void {
+  const { token, onDecision, counters, resourceMetadata, exposeReasons = false } = options
+  if (typeof verifier?.authenticate !== 'function') {
+    throw new TypeError('verifier: expected what createVerifier makes')
+  }
+  if (token !== undefined && typeof token?.read !== 'function') {
+    throw new TypeError('token: expected what fromAuthorization or fromHeader makes')
+  }
+  if (onDecision !== undefined && typeof onDecision !== 'function') {
+    throw new TypeError('onDecision: expected a function')
+  }
+  if (counters !== undefined && typeof counters?.count !== 'function') {
+    throw new TypeError('counters: expected what createCounters makes')
+  }
+  if (resourceMetadata !== undefined && typeof resourceMetadata !== 'string') {
+    throw new TypeError('resourceMetadata: expected a URL')
+  }
+  if (typeof exposeReasons !== 'boolean') {
+    throw new TypeError('exposeReasons: expected true or false')
+  }
+}
+
+/** A token that is bound to a key could never be proven, so nobody would ever be let in. */
+function requireSender(
+  { sender: needed }: Pick<Requirements<never, never>, 'sender'>,
+  { dpop }: SenderCheck,
+): void {
+  if (needed?.includes('dpop') && dpop === undefined) {
+    throw new TypeError('sender: dpop needs the option sender.dpop, with createDpopVerifier()')
+  }
+}
+
+/** Which of an issuer's audiences a route takes. Made once for each issuer. */
+function createNarrowing(
+  wanted: readonly string[] | undefined,
+  { audiences: all }: Verifier,
+): (own: readonly string[]) => readonly string[] {
+  const foreign = wanted?.find((audience) => !all.includes(audience))
+  if (foreign !== undefined) {
     throw new TypeError(
-      `exposeReasons: expected an environment that is said and not production, not ${JSON.stringify(environment)}`,
+      `audience: expected some of the verifier's, ${all.join(', ')}, not ${foreign}`,
     )
   }
+  if (wanted === undefined) return (own) => own
+  const narrowed = new WeakMap<readonly string[], readonly string[]>()
+  return (own) => {
+    const known = narrowed.get(own)
+    if (known !== undefined) return known
+    const made = narrowAudiences(own, wanted)
+    narrowed.set(own, made)
+    return made
+  }
+}
+
+const DEVELOPMENT: readonly unknown[] = ['development', 'test']
+
+/** What is not known for development is production: it has many names. */
+function requireDevelopment({ exposeReasons = false, environment }: GuardOptions<never>): void {
+  if (!exposeReasons || DEVELOPMENT.includes(environment)) return
+  throw new TypeError(
+    `exposeReasons: expected the environment ${DEVELOPMENT.join(' or ')}, not ${JSON.stringify(environment)}`,
+  )
 }
 
 function listSchemes(needed: readonly Binding[] | undefined, hasDpop: boolean): readonly Scheme[] {
@@ -351,12 +430,11 @@ function memosOf(verifier: Verifier): Memos {
   return memos
 }
 
-function recallConnection(memos: Memos, socket: object): ConnectionMemo {
-  let memo = memos.get(socket)
-  if (memo === undefined) {
-    memo = { header: undefined, found: undefined, kept: undefined }
-    memos.set(socket, memo)
-  }
+function recallConnection(memos: Memos, socket: object | null | undefined): ConnectionMemo {
+  const known = socket ? memos.get(socket) : undefined
+  if (known !== undefined) return known
+  const memo = { header: undefined, found: undefined, kept: undefined }
+  if (typeof socket === 'object' && socket !== null) memos.set(socket, memo)
   return memo
 }
 

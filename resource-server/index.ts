@@ -10,7 +10,7 @@ export { createSharedSecretVerifier } from './shared-secret.ts'
 export type { SharedSecretOptions } from './shared-secret.ts'
 export { createIntrospectionVerifier } from './introspection.ts'
 export type { IntrospectionOptions } from './introspection.ts'
-export type { Revocations } from './authority.ts'
+export type { Revocations } from './revocations.ts'
 export type {
   Authenticated,
   AuthenticateOptions,
@@ -59,6 +59,7 @@ export type {
   KeysUnavailable,
   Refusal,
   Result,
+  RevocationsUnavailable,
   SenderRefusal,
   TokenPart,
   TokenRefusal,

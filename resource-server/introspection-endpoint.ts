@@ -2,7 +2,7 @@ import { addAbortListener } from 'node:events'
 import type { Clock } from './clock.ts'
 import { IssuerError, type IntrospectionUnavailable, type Result } from './errors.ts'
 import { withDeadline, type FetchJson, type PostForm } from './fetch-json.ts'
-import { parseJsonObject, type JsonObject } from './json.ts'
+import { parseJsonObject, weighJson, type JsonObject } from './json.ts'
 import { discoverUrl } from './metadata.ts'
 
 /** Questions that are on their way at the same time: more would be a load for the issuer. */
@@ -29,7 +29,7 @@ export interface EndpointSettings {
 /** What an issuer said about one token. */
 export interface IntrospectionAnswer {
   readonly members: JsonObject
-  /** How long it was, in bytes. */
+  /** About how much memory it takes, in bytes. */
   readonly size: number
 }
 
@@ -191,7 +191,7 @@ class RemoteEndpoint implements IntrospectionEndpoint {
     if (typeof active !== 'boolean') {
       throw new IssuerError('bad_answer', `${url} answered no active that is true or false`)
     }
-    return { members: parsed.value, size: answer.bytes.length }
+    return { members: parsed.value, size: weighJson(answer.bytes) }
   }
 
   async #authorize(signal: AbortSignal): Promise<string> {

@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto'
-import type { Revocations } from './authority.ts'
 import { checkTimes, describeAuth, type Auth } from './claims.ts'
 import type { Check, Source, Trace } from './decision.ts'
 import type { Result, TokenRefusal } from './errors.ts'
@@ -9,7 +8,14 @@ import { createIntrospectionEndpoint, type EndpointSettings } from './introspect
 import { isTrustworthy } from './metadata.ts'
 import { readNames, refuseUnknownOptions } from './options.ts'
 import {
+  checkRevocation,
+  NEVER_COMPARED,
+  requireRevocations,
+  type Revocations,
+} from './revocations.ts'
+import {
   decideWithoutRequest,
+  NO_TEXT,
   type Authenticated,
   type AuthenticateOptions,
   type MaybePromise,
@@ -56,7 +62,7 @@ export interface IntrospectionOptions extends Omit<CommonVerifierOptions, 'cache
   /**
    * How many tokens that were found good are kept, and for how long: so long a token may go on that the
    * issuer has ended. Never beyond its `exp`. `false`: the issuer is asked for each request. Default:
-   * 10,000 for 60 seconds, and at most 20 MB of answers.
+   * 10,000 for 60 seconds, and at most 20 MB.
    */
   readonly cache?: false | CacheOptions
 }
@@ -80,14 +86,13 @@ const TOKEN = /^[A-Za-z0-9\-._~+/]+=*$/
 const MAX_ANSWER_BYTES = 2048
 /** How many tokens are remembered about which nothing could be learned just now. */
 const MAX_RESTING = 1000
-const NEVER_COMPARED = -1
 
 /** A token that was found good. */
 interface KnownToken {
   readonly auth: Auth
   /** On the monotonic clock. */
   readonly until: number
-  /** Of the answer, in bytes. */
+  /** About how much memory it takes, in bytes. */
   readonly size: number
   /** How far the revocations had come when it was last compared with them. */
   epoch: number
@@ -121,6 +126,7 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
     ...options,
     cache: cache === false ? false : { maxAgeSeconds: DEFAULT_MAX_AGE_SECONDS, ...cache },
   })
+  requireRevocations(revocations)
   const { clock, clockToleranceSeconds, maxTokens, maxKeptMs } = common
   const { issuer, ...settings } = readEndpoint(options)
   const expected = { issuer, clockToleranceSeconds, mayLack: readMayLack(options.mayLack) }
@@ -202,6 +208,7 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
     token: string,
     { trace, anew = false }: AuthenticateOptions = {},
   ): MaybePromise<Result<Authenticated, TokenRefusal>> {
+    if (typeof token !== 'string') return refuse(NO_TEXT)
     const passed = token.length <= MAX_TOKEN_LENGTH && TOKEN.test(token)
     trace?.push({ check: 'form', passed, expected: 'an opaque token (RFC 6750 §2.1)' })
     if (!passed)
@@ -222,6 +229,7 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
 
   return {
     issuers: [issuer],
+    audiences,
     clock,
     clockToleranceSeconds,
     authenticate,
@@ -272,20 +280,6 @@ function createKnownTokens(maxTokens: number): KnownTokens {
       return tokens.size
     },
   }
-}
-
-function checkRevocation(
-  token: KnownToken,
-  revocations: Revocations | undefined,
-  trace: Trace,
-): TokenRefusal | undefined {
-  if (revocations === undefined) return undefined
-  const { epoch } = revocations
-  const isRevoked = epoch !== token.epoch && revocations.isRevoked(token.auth.claims)
-  trace?.push({ check: 'revocation', passed: !isRevoked })
-  if (isRevoked) return { kind: 'revoked' }
-  token.epoch = epoch
-  return undefined
 }
 
 function readEndpoint(options: IntrospectionOptions): EndpointSettings {

@@ -9,6 +9,8 @@ export interface VerificationKey {
   readonly id: string | undefined
   /** A property of the key, not of the token: a token's `alg` is only compared with it. */
   readonly algorithm: string
+  /** The key itself, however it was written. */
+  readonly material: string
   /** Two keys that are published with the same one are the same key for the same use. */
   readonly fingerprint: string
   /** Whether the key's owner signed these bytes. */
@@ -25,6 +27,7 @@ interface Scheme {
 
 const MIN_RSA_BITS = 2048
 const MAX_RSA_BITS = 8192
+const MAX_RSA_EXPONENT = 2n ** 32n
 
 const ECDSA = { dsaEncoding: 'ieee-p1363' } as const
 const SCHEMES: Readonly<Record<Algorithm, Scheme>> = {
@@ -49,7 +52,21 @@ const ALGORITHM_OF_CURVE: Readonly<Record<string, Algorithm>> = {
   'OKP Ed25519': 'EdDSA',
 }
 
-export const ALGORITHMS: readonly Algorithm[] = Object.keys(SCHEMES) as Algorithm[]
+/** What is `EdDSA` in RFC 8037 is `Ed25519` in RFC 9864, where the key is one: no other is taken here. */
+const NAMES_OF_ED25519 = ['EdDSA', 'Ed25519']
+
+/** What `alg` of a token may be. */
+export const ALGORITHMS: readonly string[] = [...Object.keys(SCHEMES), ...NAMES_OF_ED25519]
+
+/** Of the names of one algorithm, the one that keys have here. */
+export function nameAlgorithm(algorithm: unknown): unknown {
+  return algorithm === 'Ed25519' ? 'EdDSA' : algorithm
+}
+
+/** With an exponent of 1, everybody signs; with an even one, nobody does; a large one costs time. */
+export function isFitExponent(exponent: bigint): boolean {
+  return exponent > 2n && exponent % 2n === 1n && exponent < MAX_RSA_EXPONENT
+}
 
 /**
  * Makes a verification key of a member of a key set, or `undefined` where it is not one that signs
@@ -65,14 +82,17 @@ export async function importVerificationKey(jwk: unknown): Promise<VerificationK
   if (id !== undefined && (typeof id !== 'string' || id === '')) return undefined
   const key = await importPublicKey(members, algorithm)
   if (key === undefined) return undefined
-  const bits = key.asymmetricKeyDetails?.modulusLength
+  const { modulusLength: bits, publicExponent = 3n } = key.asymmetricKeyDetails ?? {}
   if (bits !== undefined && (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)) return undefined
+  if (!isFitExponent(publicExponent)) return undefined
   const { hash, options, signatureBytes = Math.ceil((bits ?? 0) / 8) } = SCHEMES[algorithm]
   const input = options ? { key, ...options } : key
+  const material = key.export({ type: 'spki', format: 'der' }).toString('base64')
   return {
     id,
     algorithm,
-    fingerprint: JSON.stringify([id, algorithm, pickPublicMembers(members)]),
+    material,
+    fingerprint: JSON.stringify([id, algorithm, material]),
     isSigner: (signed, signature) =>
       signature.length === signatureBytes && verify(hash, signed, input, signature),
   }
@@ -86,7 +106,7 @@ function chooseAlgorithm({ kty, crv, alg }: Record<string, unknown>): Algorithm 
         ? 'PS256'
         : 'RS256'
       : ALGORITHM_OF_CURVE[`${String(kty)} ${String(crv)}`]
-  return alg === undefined || alg === own ? own : undefined
+  return alg === undefined || nameAlgorithm(alg) === own ? own : undefined
 }
 
 function isForVerifying({ use, key_ops: operations }: Record<string, unknown>): boolean {

@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto'
 import type { Clock } from './clock.ts'
 import { IssuerError, type KeysUnavailable } from './errors.ts'
 import { withDeadline, type FetchJson } from './fetch-json.ts'
-import { importVerificationKey, type VerificationKey } from './jwk.ts'
+import { importVerificationKey, nameAlgorithm, type VerificationKey } from './jwk.ts'
 import { discoverKeySetUrl } from './metadata.ts'
 
 const MINUTE_MS = 60_000
@@ -182,7 +182,9 @@ class RefreshingKeySet implements KeySet {
   /** A key that is published again stays the same object; one that is not is no longer current. */
   #replaceKeys(fetched: readonly VerificationKey[]): void {
     const known = new Map([...this.#current].map((key) => [key.fingerprint, key]))
-    const keys = fetched.map((key) => known.get(key.fingerprint) ?? key)
+    // One that is in the set twice is one key.
+    const unique = new Map(fetched.map((key) => [key.fingerprint, key]))
+    const keys = [...unique.values()].map((key) => known.get(key.fingerprint) ?? key)
     this.#current = new Set(keys)
     this.#keys = new Map(keys.map(({ id }) => [id, keys.filter((key) => key.id === id)]))
   }
@@ -218,8 +220,10 @@ class RefreshingKeySet implements KeySet {
 
 function select(keys: Keys, keyId: string | undefined, algorithm: string): KeyLookup {
   const named = keyId === undefined ? [...keys.values()].flat() : (keys.get(keyId) ?? [])
-  const [key, ...others] = named.filter((candidate) => candidate.algorithm === algorithm)
-  if (others.length > 0) return { kind: 'ambiguous_key' }
+  const wanted = nameAlgorithm(algorithm)
+  const [key, ...others] = named.filter((candidate) => candidate.algorithm === wanted)
+  // One key under two ids is still one for a token that names none.
+  if (others.some(({ material }) => material !== key?.material)) return { kind: 'ambiguous_key' }
   if (key !== undefined) return { kind: 'found', key }
   const [other] = keyId === undefined ? [] : named
   return other === undefined

@@ -46,8 +46,11 @@ export function createProtect(verifier: Verifier, options: ProtectOptions = {}):
   const { onRefusal, ...guardOptions } = options
   refuseUnknownOptions('createProtect', options, [...GUARD_OPTIONS, 'onRefusal'])
   const createGuard = createGuardMaker<Context>(verifier, guardOptions)
+  if (onRefusal !== undefined && typeof onRefusal !== 'function') {
+    throw new TypeError('onRefusal: expected a function')
+  }
   return <Claims>(policy?: RoutePolicy<Claims, Context>) => {
-    const guard = createGuard(policy ?? {})
+    const guard = createGuard(policy === undefined ? {} : policy)
     const middleware: Middleware<AuthState<Claims>> = async (ctx, next) => {
       const { method, url, rawHeaders, headers, socket } = ctx.req
       const { originalUrl, request } = ctx
@@ -92,16 +95,43 @@ export interface RouterLike {
 /**
  * Throws where a router has a route without a policy, naming each of them: call it when all routes are
  * there, before the server listens. A route has one where `protect(…)` or `publicRoute()` stands in
- * front of its own handlers. One that is there for all routes of an app, by `app.use`, is not seen here,
- * and none is needed then.
+ * front of its own handlers, those of the routers that are nested in it included. One that is there for
+ * all routes of an app, by `app.use`, is not seen here, and none is needed then; nor is one that is
+ * there by `router.use`: put it into each route.
+ *
+ * What answers before the policy is as open as what has none: a function in front of it, there or by
+ * `router.use`, that takes no `next` and so cannot go on; and what `router.param` looks up, which
+ * comes before all that the route itself has. Both are refused.
+ *
+ * **Does not see** whether a function that takes `next` calls it: what stands in front of a policy, such
+ * as a parser of bodies, must not answer for itself. Nor what is added later, what `router.on` answers
+ * where no route fits, and what other middleware of the app does.
  */
 export function assertProtected(router: RouterLike): void {
-  const routes = router.stack.filter(({ methods }) => methods.length > 0)
-  // The last one is what answers: a policy in its place would come too late.
-  const open = routes.filter(({ stack }) => !stack.slice(0, -1).some((one) => DECLARED.has(one)))
+  const open = router.stack.filter(isOpen)
   if (open.length === 0) return
-  const names = open.map(({ methods, path }) => `${methods.join(',')} ${String(path)}`)
+  const names = open.map(({ methods, path }) => `${methods.join(',') || 'use'} ${String(path)}`)
   throw new TypeError(
-    `no policy: ${names.join('; ')}. Put protect(…) or publicRoute() in front of what answers.`,
+    `no policy: ${names.join('; ')}. Put protect(…) or publicRoute() in front of all that answers.`,
   )
+}
+
+/** A layer without methods is what `router.use` has put in front of routes, and needs no policy itself. */
+function isOpen({ methods, stack }: RouterLike['stack'][number]): boolean {
+  const at = stack.findIndex((one) => DECLARED.has(one))
+  const isRoute = methods.length > 0
+  // The last one is what answers: a policy in its place would come too late.
+  if (isRoute && (at === -1 || at === stack.length - 1)) return true
+  if (stack[at] === letEverybodyIn) return false
+  const inFront = at === -1 ? stack : stack.slice(0, at)
+  return inFront.some((one) => isLookUp(one) || !takesNext(one))
+}
+
+/** What `router.param` puts in front of a route has the name of the parameter on it. */
+function isLookUp(middleware: object): boolean {
+  return 'param' in middleware
+}
+
+function takesNext(middleware: object): boolean {
+  return typeof middleware === 'function' && middleware.length >= 2
 }

@@ -1,11 +1,15 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { systemClock, type Clock } from './clock.ts'
+import { refuseUnknownOptions } from './options.ts'
 
 /** Texts that a proof must hold, to show that it was made lately and not long before for this moment. */
 export interface DpopNonces {
   /** For the header `DPoP-Nonce`. */
   current(): string
-  /** Whether it is the current one or the one before. */
+  /**
+   * Whether it is the current one, the one before, or the next: a process whose clock is a little ahead
+   * gives that one out already.
+   */
   isAccepted(nonce: unknown): boolean
 }
 
@@ -15,12 +19,16 @@ export interface DpopNonceOptions {
    * must share it, or each sends the clients of the others back.
    */
   readonly secret?: Uint8Array
-  /** How long a nonce is the current one; it is accepted for as long again. 10 to 3600, 60 by default. */
+  /**
+   * How long a nonce is the current one, 10 to 3600 seconds, 60 by default. It is accepted for as long
+   * before and after, so clocks of processes that share a secret may differ by that much.
+   */
   readonly lifetimeSeconds?: number
   /** For tests. The system's clock by default. */
   readonly clock?: Clock
 }
 
+const OPTIONS = ['secret', 'lifetimeSeconds', 'clock']
 const MIN_SECRET_BYTES = 32
 
 /**
@@ -30,11 +38,13 @@ const MIN_SECRET_BYTES = 32
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc9449.html#section-9 RFC 9449 §9}
  */
-export function createDpopNonces({
-  secret = randomBytes(MIN_SECRET_BYTES),
-  lifetimeSeconds = 60,
-  clock = systemClock,
-}: DpopNonceOptions = {}): DpopNonces {
+export function createDpopNonces(options: DpopNonceOptions = {}): DpopNonces {
+  refuseUnknownOptions('createDpopNonces', options, OPTIONS)
+  const {
+    secret = randomBytes(MIN_SECRET_BYTES),
+    lifetimeSeconds = 60,
+    clock = systemClock,
+  } = options
   if (!(secret instanceof Uint8Array) || secret.length < MIN_SECRET_BYTES) {
     throw new TypeError(`secret: expected at least ${MIN_SECRET_BYTES} bytes`)
   }
@@ -46,18 +56,20 @@ export function createDpopNonces({
   const key = Buffer.from(secret)
   const make = (period: number) =>
     createHmac('sha256', key).update(`dpop-nonce ${period}`).digest('base64url')
-  let pair = { period: Number.NaN, current: '', last: '' }
-  const readPair = () => {
+  let known = { period: Number.NaN, current: '', accepted: [''] }
+  const readNonces = () => {
     const period = Math.floor(clock.now() / 1000 / lifetimeSeconds)
-    if (pair.period !== period) pair = { period, current: make(period), last: make(period - 1) }
-    return pair
+    if (known.period !== period) {
+      const current = make(period)
+      known = { period, current, accepted: [current, make(period - 1), make(period + 1)] }
+    }
+    return known
   }
   return {
-    current: () => readPair().current,
+    current: () => readNonces().current,
     isAccepted(nonce) {
-      const { current, last } = readPair()
       // Everybody is told the nonce: there is nothing to find out by how long this takes.
-      return nonce === current || nonce === last
+      return readNonces().accepted.some((accepted) => nonce === accepted)
     },
   }
 }

@@ -1,16 +1,24 @@
 /**
  * Throws a `TypeError` for an option that does not exist: a misspelt one would be a check that nobody
- * makes.
+ * makes. So would a text, a list or a number in the place of the options, which has none of them.
  */
 export function refuseUnknownOptions(
   where: string,
-  options: object,
+  options: unknown,
   known: readonly string[],
 ): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new TypeError(`${where}: expected an object of options, not ${describeKind(options)}`)
+  }
   const unknown = Object.keys(options).find((option) => !known.includes(option))
   if (unknown !== undefined) {
     throw new TypeError(`${where} has no option ${unknown}; it has ${known.join(', ')}`)
   }
+}
+
+/** What it is, and never what it holds: it may be a secret in a wrong place. */
+function describeKind(value: unknown): string {
+  return value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value
 }
 
 /** One name or several, none empty. Throws a `TypeError` that names the option. */

@@ -12,15 +12,18 @@ export interface RoutePolicy<Claims = AccessTokenClaims, Context = unknown> {
   readonly scope?: string | readonly string[]
   /** Roles of which the token must have one. */
   readonly roles?: string | readonly string[]
-  /** In place of the verifier's audience: the token must be for one of these. */
+  /**
+   * Of the verifier's audiences, those that are meant here: the token must be for one of these, and its
+   * issuer's tokens for that one. A route takes less than its verifier, and never more.
+   */
   readonly audience?: string | readonly string[]
   /** The person must have signed in in one of these ways (the claim `acr`). */
   readonly acr?: string | readonly string[]
   /** How long ago the person may have signed in at most (the claim `auth_time`): 0 to a year. */
   readonly maxAgeSeconds?: number
   /**
-   * The token must be bound to its sender in this way, or in one of these. Not needed for the proof to
-   * be checked: a token that is bound is always to be proven.
+   * The token must be bound to its sender in this way, or in one of these; `dpop` needs the option
+   * `sender.dpop`. Not needed for the proof to be checked: a token that is bound is always to be proven.
    */
   readonly sender?: Binding | readonly Binding[]
   /** What the claims must be. `auth.claims` is what the schema makes of them, and has its type. */
@@ -54,6 +57,9 @@ export function readPolicy<Claims, Context>(
   policy: RoutePolicy<Claims, Context>,
 ): Requirements<Claims, Context> {
   refuseUnknownOptions('protect', policy, OPTIONS)
+  // A name that was misspelt where the value comes from: it would be a check that nobody makes.
+  const empty = Object.entries(policy).find(([, value]) => value === undefined)
+  if (empty !== undefined) throw new TypeError(`${empty[0]}: expected a value, not undefined`)
   const { scope, roles, audience, acr, maxAgeSeconds, sender, claims, owns } = policy
   if (claims !== undefined) requireSchema('claims', claims)
   if (owns !== undefined && typeof owns !== 'function') {

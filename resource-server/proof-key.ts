@@ -10,6 +10,7 @@ import {
 import { decodeCanonical } from './base64url.ts'
 import type { DpopProofPart, Result } from './errors.ts'
 import type { JsonObject } from './json.ts'
+import { isFitExponent } from './jwk.ts'
 
 /** What a proof may be signed with. `Ed25519` is the name that RFC 9864 gives to what EdDSA means here. */
 export type ProofAlgorithm = 'ES256' | 'Ed25519' | 'EdDSA' | 'PS256' | 'RS256'
@@ -78,7 +79,6 @@ const COORDINATE_LENGTH = 43
 const MIN_RSA_BITS = 2048
 /** A longer key makes each request more expensive, and the client is who chooses it. */
 const MAX_RSA_BITS = 4096
-const MAX_RSA_EXPONENT = 2n ** 32n
 
 /**
  * Reads the key out of a proof's header. `typ`, `alg`, `crit` and `jwk` are checked; whatever else the
@@ -164,14 +164,7 @@ function createKey(jwk: JsonWebKey): KeyObject | undefined {
 }
 
 function isFitRsaKey(bits: number, exponent: bigint = 0n): boolean {
-  const isOdd = exponent % 2n === 1n
-  return (
-    bits >= MIN_RSA_BITS &&
-    bits <= MAX_RSA_BITS &&
-    isOdd &&
-    exponent > 2n &&
-    exponent < MAX_RSA_EXPONENT
-  )
+  return bits >= MIN_RSA_BITS && bits <= MAX_RSA_BITS && isFitExponent(exponent)
 }
 
 function refuse(

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer, request, type OutgoingHttpHeaders } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { Socket, type AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createProxyTrust, createRequestUrlReader, type RequestUrlReader } from './proxy.ts'
@@ -12,8 +12,8 @@ const IN_FRONT = ['10.0.0.0/8']
 const URLS = ['https://api.example', 'https://notes.example:8443/api/', 'http://inside.example']
 
 /** Answers every request with the address that the reader of its day finds. */
-let read: RequestUrlReader = () => ''
-const server = createServer((req, res) => void res.end(read(req)))
+let read: RequestUrlReader = () => []
+const server = createServer((req, res) => void res.end(read(req).join(' or ')))
 beforeAll(async () => {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -122,6 +122,30 @@ describe('behind a trusted proxy, the address is', () => {
   })
 })
 
+test.each<readonly [string, readonly string[], OutgoingHttpHeaders, string]>([
+  ['of the first origin', BEHIND_PROXY, {}, 'https://api.example/v1/x or https://api.example/v2/x'],
+  [
+    'of the origin that a proxy names',
+    BEHIND_PROXY,
+    { 'X-Forwarded-Proto': 'http', 'X-Forwarded-Host': 'inside.example' },
+    'http://inside.example/x or http://inside.example/y/x',
+  ],
+  [
+    'and not of what anybody names',
+    IN_FRONT,
+    { 'X-Forwarded-Proto': 'http', 'X-Forwarded-Host': 'inside.example' },
+    'https://api.example/v1/x or https://api.example/v2/x',
+  ],
+])('of several paths it may be each, %s', async (_row, trusted, headers, expected) => {
+  const urls = [
+    'https://api.example/v1',
+    'http://inside.example',
+    'https://api.example/v2/',
+    'http://inside.example/y',
+  ]
+  expect(await find({ trusted, headers, path: '/x' }, urls)).toBe(expected)
+})
+
 test('nothing that somebody else writes counts', async () => {
   const headers = {
     Host: 'inside.example',
@@ -165,9 +189,40 @@ describe('who is trusted', () => {
     [[], false],
     [['127.0.0.2', '127.0.0.128/25', '10.0.0.0/8'], false],
     [['::1', '2001:db8::/32'], false],
+    [['::/0'], false],
+    [['::/95'], false],
+    [['::ffff:0:0/96'], true],
+    [['::FFFF:7f00:0/104'], true],
+    [['::ffff:127.0.0.2/127'], false],
+    [['0.0.0.0/0'], true],
   ])('with %j: %s', async (trusted, isTrusted) => {
     const found = await find({ trusted, headers })
     expect(found.startsWith('http://inside.example/')).toBe(isTrusted)
+  })
+
+  test.each<readonly [string, readonly string[], boolean]>([
+    ['::1', ['::1'], true],
+    ['::1', ['::/0'], true],
+    ['::1', ['0.0.0.0/0'], false],
+    ['fe80::1%eth0', ['fe80::/10'], true],
+    ['fe80::1%eth0', ['fd00::/8'], false],
+    ['::ffff:10.1.2.3', ['10.0.0.0/8'], true],
+    ['::ffff:10.1.2.3', ['::/0'], false],
+    ['10.1.2.3', ['::ffff:10.0.0.0/104'], true],
+    ['10.1.2.3', ['::/0'], false],
+    ['', ['0.0.0.0/0', '::/0'], false],
+    ['/run/api.sock', ['0.0.0.0/0', '::/0'], false],
+  ])('from %j with %j: %s', (remoteAddress, trusted, expected) => {
+    const socket = Object.defineProperty(new Socket(), 'remoteAddress', { value: remoteAddress })
+    expect(createProxyTrust(trusted)({ socket })).toBe(expected)
+  })
+
+  test('without a connection is nobody', () => {
+    expect(createProxyTrust(['0.0.0.0/0', '::/0'])({})).toBe(false)
+  })
+
+  test.each(['10.0.0.0/8', null, { 0: '10.0.0.0/8' }])('cannot be said as %j alone', (trusted) => {
+    expect(() => createProxyTrust(trusted as never)).toThrow(/^trustedProxies: /)
   })
 
   test.each([

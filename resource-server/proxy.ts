@@ -1,9 +1,9 @@
-import type { IncomingMessage } from 'node:http'
-import { BlockList, isIP } from 'node:net'
+import { BlockList, isIP, SocketAddress } from 'node:net'
+import type { RequestFacts } from './extractors.ts'
 import { readNames } from './options.ts'
 
 /** Whether a request was handed over by a proxy whose headers are to be believed. */
-export type ProxyTrust = (req: Pick<IncomingMessage, 'socket'>) => boolean
+export type ProxyTrust = (req: Pick<RequestFacts, 'socket'>) => boolean
 
 /**
  * Trusts the peers with these addresses, each one address or a range such as `10.0.0.0/8`. The peer is
@@ -13,17 +13,26 @@ export type ProxyTrust = (req: Pick<IncomingMessage, 'socket'>) => boolean
  * claim any certificate.
  */
 export function createProxyTrust(trustedProxies: readonly string[]): ProxyTrust {
-  const list = new BlockList()
-  for (const range of trustedProxies) addRange(list, range)
-  return ({ socket: { remoteAddress = '' } }) => {
-    // An IPv4 peer, as a socket for both families shows it.
-    const address = remoteAddress.replace(/^::ffff:(?=\d+\.)/i, '')
+  if (!Array.isArray(trustedProxies)) throw new TypeError('trustedProxies: expected a list')
+  // One for each family: a list answers for an IPv4 address also by its ranges of IPv6, and all of
+  // IPv4 is within `::/0`.
+  const lists = { ipv4: new BlockList(), ipv6: new BlockList() }
+  for (const range of trustedProxies) addRange(lists, range)
+  return ({ socket }) => {
+    const { remoteAddress = '' } = socket ?? {}
+    // An IPv4 peer, as a socket for both families shows it; and without the zone of a local address.
+    const address = remoteAddress.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/s, '')
     const family = isIP(address)
-    return family !== 0 && list.check(address, family === 6 ? 'ipv6' : 'ipv4')
+    if (family === 0) return false
+    return family === 4 ? lists.ipv4.check(address, 'ipv4') : lists.ipv6.check(address, 'ipv6')
   }
 }
 
-function addRange(list: BlockList, range: unknown): void {
+/** The IPv4 addresses as IPv6 writes them. */
+const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/
+const MAPPED_BITS = 96
+
+function addRange(lists: Readonly<Record<'ipv4' | 'ipv6', BlockList>>, range: unknown): void {
   const [, address = '', prefix] = /^([\da-f.:]+)(?:\/(\d{1,3}))?$/i.exec(String(range)) ?? []
   const family = isIP(address)
   const longest = family === 6 ? 128 : 32
@@ -33,11 +42,22 @@ function addRange(list: BlockList, range: unknown): void {
       `trustedProxies: expected an address or a range such as 10.0.0.0/8, not ${JSON.stringify(range)}`,
     )
   }
-  list.addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4')
+  if (family === 4) {
+    lists.ipv4.addSubnet(address, bits, 'ipv4')
+    return
+  }
+  const [, mapped] = MAPPED.exec(new SocketAddress({ address, family: 'ipv6' }).address) ?? []
+  if (mapped !== undefined && bits >= MAPPED_BITS) {
+    lists.ipv4.addSubnet(mapped, bits - MAPPED_BITS, 'ipv4')
+  } else {
+    lists.ipv6.addSubnet(address, bits, 'ipv6')
+  }
 }
 
-/** The address that a client asked for, without the query. */
-export type RequestUrlReader = (req: Pick<IncomingMessage, 'url' | 'headers' | 'socket'>) => string
+/** The address that a client asked for, without the query; several where it may be each of them. */
+export type RequestUrlReader = (
+  req: Pick<RequestFacts, 'url' | 'headers' | 'socket'>,
+) => readonly string[]
 
 /**
  * Finds what a client asked for, to be compared with what its proof says (`htu`).
@@ -47,7 +67,8 @@ export type RequestUrlReader = (req: Pick<IncomingMessage, 'url' | 'headers' | '
  * a proxy that is trusted says which one it was, in `Forwarded` or in `X-Forwarded-Proto` and
  * `X-Forwarded-Host` (the last entries, which it wrote itself); where that is none of them, where the
  * two kinds of headers say different things, or where no trusted proxy says anything, it is the first.
- * A path in a public URL is what the proxy in front takes away.
+ * A path in a public URL is what the proxy in front takes away. Of several with one origin, nothing
+ * says any more which path that was, so it may be each of them.
  *
  * Throws a `TypeError` that names the option.
  */
@@ -56,12 +77,12 @@ export function createRequestUrlReader(
   trust: ProxyTrust,
 ): RequestUrlReader {
   const bases = readNames('publicUrl', publicUrls).map(readBase)
-  const [first = '', ...others] = bases
-  if (others.length === 0) return (req) => first + readPath(req)
+  const byOrigin = Map.groupBy(bases, (base) => new URL(base).origin)
+  const [first = []] = byOrigin.values()
   return (req) => {
-    const origin = trust(req) ? readForwardedOrigin(req) : undefined
-    const named = bases.find((base) => URL.parse(base)?.origin === origin)
-    return (named ?? first) + readPath(req)
+    const origin = byOrigin.size > 1 && trust(req) ? readForwardedOrigin(req) : undefined
+    const path = readPath(req)
+    return (byOrigin.get(origin ?? '') ?? first).map((base) => base + path)
   }
 }
 
@@ -80,7 +101,7 @@ function readBase(url: string): string {
  * A request may also name the whole URL (RFC 9112 §3.2.2): then what stands before the path is passed
  * over. What has no path behind that is kept out of the host: it is a path that no proof names.
  */
-function readPath({ url = '' }: Pick<IncomingMessage, 'url'>): string {
+function readPath({ url = '' }: Pick<RequestFacts, 'url'>): string {
   const [path = ''] = url.replace(/^https?:\/\/[^/?#]*/i, '').split(/[?#]/, 1)
   return path.startsWith('/') ? path : `/${path}`
 }
@@ -89,7 +110,7 @@ function readPath({ url = '' }: Pick<IncomingMessage, 'url'>): string {
  * A proxy that writes one kind of these headers passes on what the client wrote into the other, so two
  * kinds that differ say nothing.
  */
-function readForwardedOrigin({ headers }: Pick<IncomingMessage, 'headers'>): string | undefined {
+function readForwardedOrigin({ headers }: Pick<RequestFacts, 'headers'>): string | undefined {
   const { forwarded, 'x-forwarded-proto': protocol, 'x-forwarded-host': host } = headers
   const standard = readForwarded(lastOf(forwarded) ?? '')
   const customary = { proto: lastOf(protocol), host: lastOf(host) }

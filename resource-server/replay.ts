@@ -1,49 +1,129 @@
 import { systemClock, type Clock } from './clock.ts'
+import { readNumber, refuseUnknownOptions } from './options.ts'
 
 /** Remembers which proofs have been used. */
 export interface ReplayStore {
   /**
    * Takes a proof's key and answers whether nobody has taken it before. Of any number of calls with
    * one key, at the same time or not, one alone is answered `true`, until `expiresAt` (milliseconds
-   * since the epoch) has passed. Throws, or rejects, where it cannot say.
+   * since the epoch) has passed. Throws, or rejects, where it cannot say. `holder` is the thumbprint of
+   * the key that the proof is signed with: a store may use it to keep one client from filling it.
    */
-  take(key: string, expiresAt: number): boolean | Promise<boolean>
+  take(key: string, expiresAt: number, holder: string): boolean | Promise<boolean>
 }
 
 export interface MemoryReplayStoreOptions {
   /**
-   * How many used proofs are kept at most, 200000 by default. While there are as many that have not
-   * expired, no proof is accepted: to forget one would let it be used again.
+   * How many used proofs are kept at most, 200000 by default, which takes up to 40 MB. While there are
+   * as many, no proof is accepted: to forget one would let it be used again. Each is kept for as long
+   * as it is fresh and a minute more, so this many are enough for 1600 requests a second.
    */
   readonly maxEntries?: number
+  /**
+   * How many of these may come from one client's key, a tenth of them by default. A client that has
+   * used as many is not let in until some are forgotten; all others are.
+   */
+  readonly maxEntriesPerKey?: number
   /** For tests. The system's clock by default. */
   readonly clock?: Clock
 }
 
-/** Remembers used proofs in this process: for an API that runs as one process. */
-export function createMemoryReplayStore({
-  maxEntries = 200_000,
-  clock = systemClock,
-}: MemoryReplayStoreOptions = {}): ReplayStore {
-  if (!Number.isSafeInteger(maxEntries) || maxEntries < 1) {
-    throw new TypeError(`maxEntries: expected a whole number from 1, not ${String(maxEntries)}`)
+/**
+ * How much longer than it is fresh a proof is remembered. The clock of another process may be behind,
+ * and this one's may be set back: what is forgotten by then is not fresh again.
+ */
+const CLOCK_MARGIN_MS = 60_000
+
+/** What one client's key has used, and what is still kept of it. */
+interface Holder {
+  readonly thumbprint: string
+  kept: number
+}
+
+/**
+ * Remembers used proofs in this process: for an API that runs as one process. How long it does is
+ * counted by the clock that nobody sets: setting the machine's clock forward forgets nothing, and
+ * setting it back by up to a minute makes nothing fresh again that is forgotten.
+ *
+ * Throws a `TypeError` that names the option for options that cannot be right.
+ */
+export function createMemoryReplayStore(options: MemoryReplayStoreOptions = {}): ReplayStore {
+  refuseUnknownOptions('createMemoryReplayStore', options, MEMORY_OPTIONS)
+  const { clock = systemClock } = options
+  const maxEntries = readCount('maxEntries', options.maxEntries ?? 200_000)
+  const maxEntriesPerKey = readCount(
+    'maxEntriesPerKey',
+    options.maxEntriesPerKey ?? Math.ceil(maxEntries / 10),
+  )
+  const used = new Map<string, Holder>()
+  const holders = new Map<string, Holder>()
+  const due = createDueList<string>()
+
+  function forget(key: string): void {
+    const holder = used.get(key)
+    if (holder === undefined) return
+    used.delete(key)
+    holder.kept -= 1
+    if (holder.kept === 0) holders.delete(holder.thumbprint)
   }
-  const used = new Map<string, number>()
+
   return {
-    take(key, expiresAt) {
-      const now = clock.now()
-      // In the order in which they were used, which is nearly that in which they expire.
-      for (const [oldest, expiry] of used) {
-        if (expiry >= now) break
-        used.delete(oldest)
-      }
+    take(key, expiresAt, thumbprint) {
+      if (!Number.isFinite(expiresAt)) throw new TypeError('expiresAt: expected milliseconds')
+      const now = clock.monotonic()
+      for (const old of due.takeUntil(now)) forget(old)
       if (used.has(key)) return false
-      if (used.size >= maxEntries) throw new Error(`${maxEntries} used proofs have not expired yet`)
-      used.set(key, expiresAt)
+      const holder = holders.get(thumbprint) ?? { thumbprint, kept: 0 }
+      if (used.size >= maxEntries) throw new Error(`${maxEntries} used proofs are kept already`)
+      if (holder.kept >= maxEntriesPerKey) {
+        throw new Error(`${maxEntriesPerKey} used proofs of one key are kept already`)
+      }
+      holder.kept += 1
+      holders.set(thumbprint, holder)
+      used.set(key, holder)
+      due.add(key, now + Math.max(0, expiresAt - clock.now()) + CLOCK_MARGIN_MS)
       return true
     },
   }
 }
+
+const MEMORY_OPTIONS = ['maxEntries', 'maxEntriesPerKey', 'clock']
+
+function readCount(option: string, count: number): number {
+  if (Number.isSafeInteger(count) && count >= 1) return count
+  throw new TypeError(`${option}: expected a whole number from 1, not ${String(count)}`)
+}
+
+interface DueList<T> {
+  add(item: T, at: number): void
+  /** Takes out what has fallen due for at least a second. */
+  takeUntil(now: number): readonly T[]
+}
+
+/** By the second in which each falls due, so that one which is far off keeps no other from its turn. */
+function createDueList<T>(): DueList<T> {
+  const seconds = new Map<number, T[]>()
+  let next = -Infinity
+  return {
+    add(item, at) {
+      const second = Math.floor(at / 1000)
+      const others = seconds.get(second)
+      if (others === undefined) seconds.set(second, [item])
+      else others.push(item)
+    },
+    takeUntil(now) {
+      const current = Math.floor(now / 1000)
+      if (current <= next) return NOTHING
+      next = current
+      const past = [...seconds.keys()].filter((second) => second < current)
+      const items = past.flatMap((second) => seconds.get(second) ?? [])
+      for (const second of past) seconds.delete(second)
+      return items
+    },
+  }
+}
+
+const NOTHING: readonly never[] = []
 
 /** The part of a Redis client that is needed: `createClient()` of the package `redis` has it. */
 export interface RedisClient {
@@ -58,40 +138,51 @@ export interface RedisClient {
 export interface RedisReplayStoreOptions {
   /** Stands before each key, `dpop_` by default. APIs that share a Redis may share it. */
   readonly prefix?: string
-  /** How long a request waits for Redis at most, 1000 milliseconds by default. */
+  /** How long a request waits for Redis at most: 1 to 60000 milliseconds, 1000 by default. */
   readonly timeoutMilliseconds?: number
   /** For tests. The system's clock by default. */
   readonly clock?: Clock
 }
 
-/** Two processes whose clocks differ by less than this refuse each other's used proofs. */
-const CLOCK_MARGIN_MS = 60_000
+/**
+ * Calls that Redis has not answered yet. While it is away, a client keeps what it is told to send and
+ * tries for as long as the process lives: beyond this many, nothing more is given to it.
+ */
+const MAX_WAITING = 1000
 
 /**
  * Remembers used proofs in Redis, for an API that runs as several processes. While Redis does not
- * answer, no proof is accepted. The client is the caller's: to connect it, to listen to its errors, and
- * to close it.
+ * answer, no proof is accepted: a request waits for `timeoutMilliseconds` and is 503 then, and where a
+ * thousand wait already, it is 503 at once. The client is the caller's: to connect it, to listen to its
+ * errors, and to close it.
+ *
+ * Give it a client of its own, made with `disableOfflineQueue: true`: while there is no connection, it
+ * answers at once then, in place of keeping commands that come too late. Where it must be shared, let
+ * `commandsQueueMaxLength` bound what it keeps.
  *
  * **Warning:** a Redis that evicts keys or loses writes forgets used proofs: let it have memory enough
  * and `maxmemory-policy noeviction`.
+ *
+ * Throws a `TypeError` that names the option for options that cannot be right.
  */
 export function createRedisReplayStore(
   client: RedisClient,
-  {
-    prefix = 'dpop_',
-    timeoutMilliseconds = 1000,
-    clock = systemClock,
-  }: RedisReplayStoreOptions = {},
+  options: RedisReplayStoreOptions = {},
 ): ReplayStore {
-  if (!Number.isFinite(timeoutMilliseconds) || timeoutMilliseconds <= 0) {
-    throw new TypeError(
-      `timeoutMilliseconds: expected a number above 0, not ${String(timeoutMilliseconds)}`,
-    )
-  }
+  refuseUnknownOptions('createRedisReplayStore', options, REDIS_OPTIONS)
+  if (typeof client?.set !== 'function') throw new TypeError('client: expected one of Redis')
+  const { prefix = 'dpop_', timeoutMilliseconds = 1000, clock = systemClock } = options
+  if (typeof prefix !== 'string') throw new TypeError('prefix: expected a text')
+  readNumber('timeoutMilliseconds', timeoutMilliseconds, [1, 60_000])
+  let waiting = 0
   return {
     async take(key, expiresAt) {
+      if (waiting >= MAX_WAITING) throw new Error(`Redis owes ${MAX_WAITING} answers already`)
       const PX = Math.max(0, Math.ceil(expiresAt - clock.now())) + CLOCK_MARGIN_MS
-      const asked = client.set(prefix + key, '1', { NX: true, PX })
+      waiting += 1
+      const asked = (async () => client.set(prefix + key, '1', { NX: true, PX }))().finally(() => {
+        waiting -= 1
+      })
       const answer = await withTimeout(asked, timeoutMilliseconds, clock)
       if (answer !== 'OK' && answer !== null) {
         throw new Error(`Redis answered ${typeof answer} to SET with NX, not OK or null`)
@@ -100,6 +191,8 @@ export function createRedisReplayStore(
     },
   }
 }
+
+const REDIS_OPTIONS = ['prefix', 'timeoutMilliseconds', 'clock']
 
 /** What has timed out may still happen: then the proof is used up, though nobody was let in. */
 async function withTimeout<T>(work: Promise<T>, milliseconds: number, clock: Clock): Promise<T> {

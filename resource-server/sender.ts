@@ -1,5 +1,6 @@
 import {
   readCertificateThumbprint,
+  requireCertificateHeader,
   type CertificateHeader,
   type CertificateTrust,
 } from './certificate.ts'
@@ -49,6 +50,10 @@ const BINDINGS: Readonly<Record<string, Binding>> = { jkt: 'dpop', 'x5t#S256': '
 export function createSenderCheck(options: SenderOptions = {}): SenderCheck {
   refuseUnknownOptions('sender', options, OPTIONS)
   const { dpop, publicUrl, trustedProxies = [], certificateHeader: header } = options
+  if (dpop !== undefined && !isDpopVerifier(dpop)) {
+    throw new TypeError('sender.dpop: expected what createDpopVerifier makes')
+  }
+  if (header !== undefined) requireCertificateHeader(header)
   if (dpop !== undefined && publicUrl === undefined) {
     throw new TypeError('sender.publicUrl: expected where clients reach this API, as with dpop')
   }
@@ -78,6 +83,10 @@ export function createSenderCheck(options: SenderOptions = {}): SenderCheck {
       return checkProof(thumbprint, found, facts, { dpop, readUrl }, trace)
     },
   }
+}
+
+function isDpopVerifier(dpop: Partial<DpopVerifier> | null): boolean {
+  return typeof dpop?.verify === 'function' && typeof dpop.currentNonce === 'function'
 }
 
 /** What a token is bound to; `undefined` where that is not all known, or nothing. */

@@ -5,7 +5,7 @@ import {
   timingSafeEqual,
   X509Certificate,
 } from 'node:crypto'
-import { readType, type Authority, type Revocations } from './authority.ts'
+import { readType, type Authority } from './authority.ts'
 import {
   checkClaims,
   freezeClaims,
@@ -18,6 +18,7 @@ import { createGrantPool, type GrantPool } from './grants.ts'
 import type { VerificationKey } from './jwk.ts'
 import type { KeySet } from './key-set.ts'
 import { readNames, refuseUnknownOptions } from './options.ts'
+import { requireRevocations, type Revocations } from './revocations.ts'
 import { createTokenParser } from './signature.ts'
 import { createTokenCache } from './token-cache.ts'
 import { createTokenVerifier, type Verifier } from './token-verifier.ts'
@@ -76,6 +77,7 @@ export function createSharedSecretVerifier(options: SharedSecretOptions): Verifi
   }
   const [name = ''] = readNames('issuer', issuer)
   if (typeof issuer !== 'string') throw new TypeError('issuer: expected one name')
+  requireRevocations(revocations)
   const common = readCommonOptions(options)
   const { clockToleranceSeconds } = common
   const subject = readSubject(options.subject)
@@ -120,6 +122,7 @@ function createKey(algorithm: keyof typeof SCHEMES, secret: Buffer): Verificatio
   return {
     id: undefined,
     algorithm,
+    material: algorithm,
     fingerprint: algorithm,
     isSigner(signed, signature) {
       const expected = createHmac(hash, secretKey).update(signed).digest()

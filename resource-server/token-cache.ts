@@ -8,6 +8,8 @@ export interface KeptToken {
   readonly auth: Auth
   readonly authority: Authority
   readonly key: VerificationKey
+  /** About how much memory it takes, in bytes. */
+  readonly size: number
   /** Until when the result may be used, on the monotonic clock. */
   readonly until: number
   /** How far the revocations had come when it was last compared with them. */
@@ -26,8 +28,8 @@ export interface TokenCache {
 
 /** How much of the end of a token, which is its signature, says where to look for it. */
 const TAIL_LENGTH = 8
-/** Of a token, on the average: where they are longer, fewer are held. */
-const MAX_CHARACTERS = 1024
+/** Of a token, on the average: where they are larger, fewer are held. Usual ones take 1300. */
+const MAX_SIZE = 2048
 
 /**
  * Holds at most `maxTokens`, in two generations: when the young one is full it becomes the old one, and
@@ -42,13 +44,13 @@ export function createTokenCache(maxTokens: number): TokenCache {
   const half = Math.max(1, Math.floor(maxTokens / 2))
   let young = new Map<number, KeptToken>()
   let old = new Map<number, KeptToken>()
-  let characters = 0
+  let bytes = 0
   const keep = (place: number, kept: KeptToken) => {
-    characters += kept.token.length
-    if (young.size >= half || characters > half * MAX_CHARACTERS) {
+    bytes += kept.size
+    if (young.size >= half || bytes > half * MAX_SIZE) {
       old = young
       young = new Map()
-      characters = kept.token.length
+      bytes = kept.size
     }
     young.set(place, kept)
   }

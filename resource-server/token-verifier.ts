@@ -4,8 +4,9 @@ import type { Clock } from './clock.ts'
 import { describeDecision, type Check, type Decision, type Source, type Trace } from './decision.ts'
 import type { Result, TokenRefusal } from './errors.ts'
 import type { FoundToken } from './extractors.ts'
-import { parseJsonObject } from './json.ts'
+import { parseJsonObject, weighJson } from './json.ts'
 import type { KeyLookup, KeySetState } from './key-set.ts'
+import { checkRevocation, NEVER_COMPARED } from './revocations.ts'
 import type { TokenParser, UnverifiedToken } from './signature.ts'
 import type { KeptToken } from './token-cache.ts'
 
@@ -13,14 +14,14 @@ import type { KeptToken } from './token-cache.ts'
 export type MaybePromise<T> = T | Promise<T>
 
 export interface VerifyOptions {
-  /** In place of the verifier's own audiences. */
+  /** Of the verifier's own audiences, those that are meant: an issuer's tokens must be for its own. */
   readonly audiences?: readonly string[]
 }
 
 /** A token whose form, signature, claims, times and revocation have been checked. */
 export interface Authenticated {
   readonly auth: Auth
-  /** Not checked yet: a token must be for one of these, or of those that a route wants. */
+  /** Those of its issuer. Not checked yet: a token must be for one of these. */
   readonly audiences: readonly string[]
   readonly source: Source
 }
@@ -50,11 +51,14 @@ export interface IssuerState extends KeySetState {
 export interface Verifier extends AsyncDisposable {
   /** Whose tokens it accepts. */
   readonly issuers: readonly string[]
+  /** What these may be for: those of all issuers. */
+  readonly audiences: readonly string[]
   readonly clock: Clock
   readonly clockToleranceSeconds: number
   readonly state: readonly IssuerState[]
   /**
-   * Answers whom the token speaks for, or why it is refused; never throws for what a token holds.
+   * Answers whom the token speaks for, or why it is refused; never throws for what a token holds, or
+   * for what is none.
    *
    * Checks form, type, key, signature and claims (RFC 9068 §4), and whether it has been revoked, where
    * the verifier knows of revocations. Does not check scopes. Refuses a token that is bound to its
@@ -83,9 +87,6 @@ export interface TokenVerifierOptions {
   readonly maxKeptMs: number
 }
 
-/** No epoch is negative. */
-const NEVER_COMPARED = -1
-
 /** The verifier of tokens of these authorities. */
 export function createTokenVerifier(
   authorities: readonly [Authority, ...Authority[]],
@@ -111,7 +112,7 @@ export function createTokenVerifier(
     })
     const reason =
       checkTimes(auth.claims, clockToleranceSeconds, clock.now() / 1000, trace) ??
-      checkRevocation(kept, trace)
+      checkRevocation(kept, authority.revocations, trace)
     if (reason !== undefined) return refuse(reason)
     return { ok: true, value: { auth, audiences: authority.audiences, source } }
   }
@@ -177,10 +178,11 @@ export function createTokenVerifier(
       auth: read.value,
       authority,
       key: lookup.key,
+      size: token.length + weighJson(unverified.payload),
       until: Math.ceil(clock.monotonic() + maxKeptMs),
       epoch: NEVER_COMPARED,
     }
-    const revoked = checkRevocation(kept, trace)
+    const revoked = checkRevocation(kept, authority.revocations, trace)
     return revoked ? refuse(revoked) : { ok: true, value: kept }
   }
 
@@ -188,6 +190,7 @@ export function createTokenVerifier(
     token: string,
     { memo, trace, anew = false }: AuthenticateOptions = {},
   ): MaybePromise<Result<Authenticated, TokenRefusal>> {
+    if (typeof token !== 'string') return refuse(NO_TEXT)
     if (anew) return chain(verifyAnew(token, trace), describeAuthenticated)
     const held = memo?.kept
     const isHeld = held?.token === token && authorities.includes(held.authority)
@@ -205,6 +208,7 @@ export function createTokenVerifier(
 
   return {
     issuers,
+    audiences: [...new Set(authorities.flatMap(({ audiences }) => audiences))],
     clock,
     clockToleranceSeconds,
     authenticate,
@@ -231,8 +235,8 @@ export function decideWithoutRequest(
     async verify(token, { audiences } = {}) {
       const outcome = await authenticate(token)
       if (!outcome.ok) return outcome
-      const { auth } = outcome.value
-      const reason = checkWithoutRequest(auth, audiences ?? outcome.value.audiences, undefined)
+      const { auth, audiences: own } = outcome.value
+      const reason = checkWithoutRequest(auth, narrowAudiences(own, audiences), undefined)
       return reason ? refuse(reason) : { ok: true, value: auth }
     },
     async explain(token, { audiences } = {}) {
@@ -241,13 +245,28 @@ export function decideWithoutRequest(
       const verified = await authenticate(token, { anew: true, trace })
       const authenticated = verified.ok ? verified.value : undefined
       const refusal = verified.ok
-        ? checkWithoutRequest(verified.value.auth, audiences ?? verified.value.audiences, trace)
+        ? checkWithoutRequest(
+            verified.value.auth,
+            narrowAudiences(verified.value.audiences, audiences),
+            trace,
+          )
         : verified.reason
       const microseconds = (clock.monotonic() - startedAt) * 1000
       return describeDecision(refusal, trace, microseconds, authenticated)
     },
   }
 }
+
+/** Another issuer's audience would let its tokens in as this one's: so it can only be fewer. */
+export function narrowAudiences(
+  own: readonly string[],
+  wanted: readonly string[] | undefined,
+): readonly string[] {
+  return wanted === undefined ? own : own.filter((audience) => wanted.includes(audience))
+}
+
+/** What calls a verifier need not be TypeScript. */
+export const NO_TEXT: TokenRefusal = { kind: 'malformed', part: 'token', why: 'it is no text' }
 
 /** Goes on at once where there is nothing to wait for. */
 export function chain<T, Next>(
@@ -300,18 +319,6 @@ function checkWithoutRequest(
   const expected = 'a proof that comes with the request'
   trace?.push({ check: 'sender', passed: false, expected })
   return { kind: 'sender_constrained' }
-}
-
-/** Looked up again only when something has been revoked since the last time. */
-function checkRevocation(kept: KeptToken, trace: Trace): TokenRefusal | undefined {
-  const { revocations } = kept.authority
-  if (revocations === undefined) return undefined
-  const { epoch } = revocations
-  const isRevoked = epoch !== kept.epoch && revocations.isRevoked(kept.auth.claims)
-  trace?.push({ check: 'revocation', passed: !isRevoked })
-  if (isRevoked) return { kind: 'revoked' }
-  kept.epoch = epoch
-  return undefined
 }
 
 function describeMiss(

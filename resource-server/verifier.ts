@@ -1,4 +1,4 @@
-import { readType, type Authority, type Revocations } from './authority.ts'
+import { readType, type Authority } from './authority.ts'
 import { checkClaims, describeAuth, REQUIRED_CLAIMS } from './claims.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { createGrantPool } from './grants.ts'
@@ -6,6 +6,7 @@ import { ALGORITHMS } from './jwk.ts'
 import { createKeySet } from './key-set.ts'
 import { isLoopback, isTrustworthy } from './metadata.ts'
 import { readNames, readNumber, refuseUnknownOptions } from './options.ts'
+import { requireRevocations, type Revocations } from './revocations.ts'
 import { createTokenParser } from './signature.ts'
 import { createTokenCache } from './token-cache.ts'
 import { createTokenVerifier, type Verifier } from './token-verifier.ts'
@@ -123,6 +124,7 @@ function createAuthority(
   if (tokenType !== 'at+jwt' && tokenType !== 'JWT') {
     throw new TypeError(`tokenType: expected 'at+jwt' or 'JWT', not ${JSON.stringify(tokenType)}`)
   }
+  requireRevocations(revocations)
   const acceptedTypes = tokenType === 'JWT' ? ['at+jwt', 'JWT'] : ['at+jwt']
   const comparedTypes = acceptedTypes.map(readType)
   const keys = createKeySet(issuer, clock)

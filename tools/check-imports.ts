@@ -38,6 +38,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   'clock.ts': 0,
   'errors.ts': 0,
   'events.ts': 0,
+  'form.ts': 0,
   'log.ts': 0,
   'throttle.ts': 0,
   config: 0,

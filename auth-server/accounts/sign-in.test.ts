@@ -82,10 +82,23 @@ test.each([
   ['an account without a password', 'passkey', ''],
 ])('refuses %s in one and the same way, after one hash', async (_case, username, password) => {
   await using it = await start()
-  expect(await it.try(username, password)).toEqual({ ok: false, reason: { kind: 'credentials' } })
+  expect(await it.try(username, password)).toMatchObject({
+    ok: false,
+    reason: { kind: 'credentials' },
+  })
   expect(it.hashes()).toBe(1)
   expect(it.logged()).not.toContain('stranger')
   expect(it.logged()).not.toContain(PASSWORD)
+})
+
+test('tells the endpoint that has to know whether there is such a user', async () => {
+  await using it = await start()
+  const isUnknown = async (username: string) => {
+    const answer = await it.try(username, 'something else')
+    return answer.ok || answer.reason.kind !== 'credentials' || answer.reason.isUnknownUser
+  }
+  expect(await isUnknown('stranger')).toBe(true)
+  for (const name of ['alice', 'disabled', 'passkey']) expect(await isUnknown(name)).toBe(false)
 })
 
 test('hashes so many at once and no more, and counts nothing against those it turned away', async () => {

@@ -6,9 +6,12 @@ import type { GuessThrottle } from '../throttle.ts'
 import type { Account, AccountStore } from './account.ts'
 import type { PasswordHasher } from './password.ts'
 
-/** `credentials` stands for an unknown user, a wrong password and a disabled account alike. */
+/**
+ * `credentials` stands for an unknown user, a wrong password and a disabled account alike.
+ * `isUnknownUser` is for the one endpoint whose clients are told it, where an operator wants that.
+ */
 export type SignInRefusal =
-  | { readonly kind: 'credentials' }
+  | { readonly kind: 'credentials'; readonly isUnknownUser: boolean }
   | { readonly kind: 'throttled'; readonly retryAfterSeconds: number }
   | { readonly kind: 'busy'; readonly retryAfterSeconds: number }
 
@@ -70,7 +73,7 @@ export function createSignIn(collaborators: SignInCollaborators): SignIn {
       return { ok: true, value: { account, at: dateSignIn(at, account) } }
     }
     events.signInRefused({ reason: nameFault(account, right), accountId: account?.id })
-    return { ok: false, reason: { kind: 'credentials' } }
+    return { ok: false, reason: { kind: 'credentials', isUnknownUser: account === undefined } }
   }
 }
 

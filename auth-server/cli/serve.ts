@@ -38,7 +38,7 @@ interface Start {
 }
 
 function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start): Report {
-  const { issuer, url, metricsUrl } = server
+  const { issuer, url, metricsUrl, directUrls } = server
   const { config, file, warnings } = loaded
   const database = locateDatabase(config)
   return {
@@ -48,6 +48,7 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
       database: nameDatabase(database) ?? null,
       config: file ?? null,
       ...(metricsUrl === undefined ? {} : { metrics: metricsUrl }),
+      ...(loaded.config.directAccess ? { direct: directUrls } : {}),
     },
     warnings: [...warnings, ...server.warnings.map((message) => ({ path: ['redis'], message }))],
     text: (style) =>
@@ -61,6 +62,7 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
             ['database', nameDatabase(database) ?? 'in memory: it ends with the server'],
             ...(config.redis ? [['sessions', nameRedis(config.redis.url)] as const] : []),
             ...(metricsUrl === undefined ? [] : [['metrics', metricsUrl] as const]),
+            ...listDirect(server),
           ],
           style,
         ),
@@ -68,6 +70,14 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
         'Stop it with Ctrl+C.',
       ].join('\n\n'),
   }
+}
+
+function listDirect({ directUrls }: RunningServer): (readonly [string, string])[] {
+  const { secrets, unauthenticated } = directUrls
+  return [
+    ...(secrets === undefined ? [] : [['direct access', secrets] as const]),
+    ...(unauthenticated === undefined ? [] : [['tokens for nothing', unauthenticated] as const]),
+  ]
 }
 
 /** Without who may use it. */

@@ -40,6 +40,8 @@ export interface RunningServer extends AsyncDisposable {
   readonly url: string
   /** Where Prometheus gets the metrics, if they are wanted. */
   readonly metricsUrl: string | undefined
+  /** Where tokens are given without OAuth, if they are. */
+  readonly directUrls: Readonly<Record<'secrets' | 'unauthenticated', string | undefined>>
   /** What an operator should know of what it works with. */
   readonly warnings: readonly string[]
 }

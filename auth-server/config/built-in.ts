@@ -19,3 +19,13 @@ export const OWN_CLIENT_ID = 'portreeve-account'
 
 /** What the id of every account starts with: no client id may. */
 export const ACCOUNT_ID_PREFIX = 'acc_'
+
+/** The `client_id` of tokens that no client asked for. No client's id has a colon. */
+export const DIRECT_ACCESS_CLIENT = 'portreeve:direct-access'
+
+/** Claims that the server itself writes, or that mean something to who checks a token. */
+export const RESERVED_CLAIMS: readonly string[] = [
+  'iss sub aud exp nbf iat jti typ alg kid cnf client_id azp scope sid grant_id',
+  'roles groups entitlements auth_time acr amr nonce at_hash c_hash',
+  'act may_act events authorization_details',
+].flatMap((names) => names.split(' '))

@@ -12,6 +12,9 @@ export type CheckedClient = Omit<ClientConfig, 'secret'> & {
 
 const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
 
+/** Those whose tokens are for APIs and nothing else. */
+const MACHINE_GRANTS: ReadonlySet<string> = new Set(['client_credentials', 'api_key'])
+
 type Report = (rule: RuleId, member: Path, message: string) => void
 
 /**
@@ -139,9 +142,9 @@ function checkScopes(
     const message = `${echo(defaultResource)} is the identifier of no resource`
     report('PR318', ['defaultResource'], message)
   }
-  const isMachine = grants.every((grant) => grant === 'client_credentials')
+  const isMachine = grants.every((grant) => MACHINE_GRANTS.has(grant))
   if (isMachine && client.scopes.every((scope) => OIDC.has(scope))) {
-    const message = 'client_credentials alone needs a scope of a resource, or no token can be had'
+    const message = `${grants.join(' and ')} alone needs a scope of a resource, or no token can be had`
     report('PR319', ['scopes'], message)
   }
 }

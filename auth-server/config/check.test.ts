@@ -45,6 +45,38 @@ function withUsers(...users: Partial<User>[]): ConfigInput {
   }
 }
 
+const SHARED: Partial<Resource> = {
+  algorithm: 'HS256',
+  secret: { env: 'S' },
+  issuer: 'jwtgo.io',
+  audience: 'billing.jwtgo.io',
+}
+
+function withClaims(claims: Resource['claims'], roles: ConfigInput['roles'] = {}): ConfigInput {
+  return { roles, ...withResources({ claims }) }
+}
+
+type Direct = NonNullable<ConfigInput['directAccess']>
+
+/** On loopback, with a shared secret, a client that may have its tokens, and a user. */
+function withDirect(directAccess: Direct, more: ConfigInput = {}): ConfigInput {
+  return {
+    ...withClients({ scopes: ['notes:read'] }),
+    ...withResources(SHARED),
+    ...withUsers({}),
+    directAccess,
+    ...more,
+  }
+}
+
+const password = { resource: notes.identifier }
+const unauthenticated = { resource: notes.identifier, client: 'app' }
+
+function withKey(key: { user?: string } = {}, more: ConfigInput = {}, listen = {}): ConfigInput {
+  const demonstrationKeys = [{ secret: { env: 'K' }, user: 'ann', ...key }]
+  return withDirect({ listen, apiKey: { ...password, demonstrationKeys } }, more)
+}
+
 const native = { applicationType: 'native' } as const
 const firstUri = 'clients.0.redirectUris.0'
 
@@ -164,6 +196,10 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     accepted: [{ redis: { url: 'rediss://redis.example' } }, { redis: { url: 'redis://[::1]' } }],
     refused: [['redis.url', { redis: { url: 'redis://redis.example' } }]],
   },
+  PR120: {
+    accepted: [{ signIn: { shortestPassword: 1 } }, { ...https, signIn: { shortestPassword: 8 } }],
+    refused: [['signIn.shortestPassword', { ...https, signIn: { shortestPassword: 7 } }]],
+  },
   PR201: {
     accepted: [withResources({}, { identifier: 'urn:b' })],
     refused: [['resources.1.identifier', withResources({}, { audience: 'other' })]],
@@ -212,6 +248,47 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     refused: [
       ['resources.0.accessTokenTtlSeconds', withResources({ accessTokenTtlSeconds: 3601 })],
     ],
+  },
+  PR210: {
+    accepted: [withResources({}), withResources(SHARED)],
+    refused: [
+      ['resources.0.secret', withResources({ ...SHARED, secret: undefined })],
+      ['resources.0.issuer', withResources({ ...SHARED, algorithm: 'HS512', issuer: undefined })],
+    ],
+  },
+  PR211: {
+    accepted: [withResources(SHARED)],
+    refused: [
+      ['resources.0.secret', withResources({ secret: { env: 'S' } })],
+      ['resources.0.issuer', withResources({ issuer: 'jwtgo.io' })],
+    ],
+  },
+  PR212: {
+    accepted: [withResources({ ...SHARED, issuer: 'http://localhost:4000' })],
+    refused: [
+      ['resources.0.issuer', withResources({ ...SHARED, issuer: 'http://localhost:3000' })],
+      ['resources.0.issuer', withResources({ ...SHARED, issuer: 'http://localhost:3000/' })],
+      ['resources.0.issuer', { ...https, ...withResources({ ...SHARED, issuer: https.issuer }) }],
+    ],
+  },
+  PR213: {
+    accepted: [withClaims({ username: { from: 'username' }, authorized: { value: true } })],
+    refused: ['sub', 'iss', 'aud', 'exp', 'scope', 'roles', 'client_id', 'cnf', 'act', 'sid'].map(
+      (claim) => [`resources.0.claims.${claim}`, withClaims({ [claim]: { value: 'x' } })],
+    ),
+  },
+  PR214: {
+    accepted: [withClaims({ role: { firstRoleOf: ['admin'] } }, { admin: { scopes: [] } })],
+    refused: [
+      [
+        'resources.0.claims.role.firstRoleOf.1',
+        withClaims({ role: { firstRoleOf: ['admin', 'constructor'] } }, { admin: { scopes: [] } }),
+      ],
+    ],
+  },
+  PR215: {
+    accepted: [withResources({})],
+    refused: [['resources.0.algorithm', withResources(SHARED)]],
   },
   PR301: {
     accepted: [withClients({ id: 'a' }, { id: 'A' })],
@@ -334,6 +411,7 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     refused: [
       ['clients.0.scopes', withClients({ grants: ['client_credentials'], scopes: ['openid'] })],
       ['clients.0.scopes', withClients({ grants: ['client_credentials'] })],
+      ['clients.0.scopes', withClients({ grants: ['api_key'], scopes: ['openid'] })],
     ],
   },
   PR320: {
@@ -387,6 +465,112 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     accepted: [withUsers({})],
     refused: [['users.0', { users: [{ username: 'ann' }] }]],
   },
+  PR501: {
+    accepted: [withDirect({ password, apiKey: password, unauthenticated })],
+    refused: [
+      ['directAccess.password.resource', withDirect({ password: { resource: 'urn:x' } })],
+      ['directAccess.apiKey.resource', withDirect({ apiKey: { resource: 'urn:x' } })],
+      [
+        'directAccess.unauthenticated.resource',
+        withDirect({ unauthenticated: { ...unauthenticated, resource: 'urn:x' } }),
+      ],
+    ],
+  },
+  PR502: {
+    accepted: [
+      withDirect({ listen: { host: '::1' }, password }),
+      withDirect({ listen: { host: '0.0.0.0' }, password }, https),
+      withDirect({ listen: { host: '0.0.0.0' } }),
+    ],
+    refused: [
+      ['directAccess.listen.host', withDirect({ listen: { host: '0.0.0.0' }, password })],
+      ['directAccess.listen.host', withDirect({ listen: { host: '::' }, apiKey: password })],
+    ],
+  },
+  PR503: {
+    accepted: ['127.0.0.1', '::1', 'localhost'].map((host) =>
+      withDirect({ unauthenticated: { ...unauthenticated, listen: { host } } }),
+    ),
+    refused: [
+      ...['0.0.0.0', '::', '192.168.1.2', 'localhost.example'].map(
+        (host): readonly [string, ConfigInput] => [
+          'directAccess.unauthenticated.listen.host',
+          withDirect({ unauthenticated: { ...unauthenticated, listen: { host } } }),
+        ],
+      ),
+      ['directAccess.unauthenticated', withDirect({ unauthenticated }, https)],
+    ],
+  },
+  PR504: {
+    accepted: [withDirect({ unauthenticated }), withDirect({ password }, withResources({}))],
+    refused: [
+      ['directAccess.unauthenticated.resource', withDirect({ unauthenticated }, withResources({}))],
+    ],
+  },
+  PR505: {
+    accepted: [
+      withDirect({ unauthenticated }),
+      withDirect(
+        { unauthenticated },
+        { ...withClients({}), ...withResources({ ...SHARED, scopes: {} }) },
+      ),
+    ],
+    refused: [
+      [
+        'directAccess.unauthenticated.client',
+        withDirect({ unauthenticated: { ...unauthenticated, client: 'other' } }),
+      ],
+      [
+        'directAccess.unauthenticated.client',
+        withDirect({ unauthenticated }, { ...withClients({}), ...withResources(SHARED) }),
+      ],
+    ],
+  },
+  PR506: {
+    accepted: [
+      withDirect({ password, unauthenticated }),
+      withDirect({ listen: { port: 0 }, password }, { listen: { port: 0 } }),
+      withDirect({ listen: { port: 3000 } }),
+    ],
+    refused: [
+      ['directAccess.listen.port', withDirect({ listen: { port: 3000 }, password })],
+      [
+        'directAccess.listen.port',
+        withDirect({ listen: { port: 9464 }, password }, { metrics: {} }),
+      ],
+      [
+        'directAccess.unauthenticated.listen.port',
+        withDirect({
+          password,
+          unauthenticated: { ...unauthenticated, listen: { port: 8000 } },
+        }),
+      ],
+    ],
+  },
+  PR507: {
+    accepted: [withKey(), withDirect({ apiKey: password }, https)],
+    refused: [
+      ['directAccess.apiKey.demonstrationKeys', withKey({}, https)],
+      ['directAccess.apiKey.demonstrationKeys', withKey({}, {}, { host: '0.0.0.0' })],
+    ],
+  },
+  PR508: {
+    accepted: [withKey({ user: 'ANN' })],
+    refused: [['directAccess.apiKey.demonstrationKeys.0.user', withKey({ user: 'bob' })]],
+  },
+  PR550: {
+    accepted: [withDirect({ password })],
+    refused: [
+      [
+        'directAccess.password.revealUnknownUsers',
+        withDirect({ password: { ...password, revealUnknownUsers: true } }),
+      ],
+    ],
+  },
+  PR551: {
+    accepted: [withDirect({ password })],
+    refused: [['directAccess.unauthenticated', withDirect({ unauthenticated })]],
+  },
 }
 
 function check(input: ConfigInput) {
@@ -419,10 +603,13 @@ test('refuses what is unsafe and warns of what is worth a look', () => {
     'PR112',
     'PR206',
     'PR207',
+    'PR215',
     'PR350',
     'PR351',
     'PR352',
     'PR450',
+    'PR550',
+    'PR551',
   ])
 })
 

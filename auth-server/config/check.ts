@@ -1,6 +1,8 @@
 import { isIP } from 'node:net'
 import { EVERYONE, OIDC_SCOPE_NAMES } from './built-in.ts'
 import { checkClient } from './check-client.ts'
+import { checkDirectAccess, type DirectAccessSurroundings } from './check-direct-access.ts'
+import { checkResource, type ResourceSurroundings } from './check-resource.ts'
 import { echo } from './echo.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { Config, ResourceConfig, UserConfig } from './schema.ts'
@@ -10,6 +12,17 @@ import { normalizeUsername } from './username.ts'
 const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
 const LONG_ACCESS_SECONDS = 3600
 const LONG_LIFE_SECONDS = 90 * 86_400
+/** NIST SP 800-63B §3.1.1.2. */
+const SHORT_PASSWORD = 8
+
+const DIRECT_ACCESS_SURROUNDINGS = [
+  'issuer',
+  'listen',
+  'metrics',
+  'resources',
+  'clients',
+  'users',
+] as const
 
 type Report = (rule: RuleId, path: Path, message: string) => void
 
@@ -34,7 +47,19 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
   if (knows('database')) checkDatabase(config.database.url, report)
   if (config.redis && knows('redis')) checkRedis(config.redis.url, report)
   if (knows('tokens')) checkLives(config.tokens, report)
-  if (knows('resources')) checkResources(config.resources, issuer?.origin, report)
+  if (knows('signIn') && issuer) checkPasswords(config, issuer, report)
+  if (knows('resources')) {
+    const roles = knows('roles') ? config.roles : undefined
+    checkResources(config.resources, { issuer: issuer?.origin, roles }, report)
+  }
+  if (config.directAccess && knows('directAccess')) {
+    const known = Object.fromEntries(
+      DIRECT_ACCESS_SURROUNDINGS.map((name) => [name, knows(name) ? config[name] : undefined]),
+    ) as DirectAccessSurroundings
+    for (const { rule, path, message } of checkDirectAccess(config.directAccess, known)) {
+      report(rule, ['directAccess', ...path], message)
+    }
+  }
   if (knows('roles', 'resources')) checkRoles(config, report)
   if (knows('clients')) checkClients(config, knows('resources'), report)
   if (knows('users')) checkUsers(config.users, knows('roles') ? config.roles : undefined, report)
@@ -172,14 +197,23 @@ function checkLives(tokens: Config['tokens'], report: Report): void {
   }
 }
 
+function checkPasswords({ signIn }: Config, issuer: URL, report: Report): void {
+  if (signIn.shortestPassword >= SHORT_PASSWORD || isLoopback(issuer.hostname)) return
+  const message = `${signIn.shortestPassword} characters are too easily guessed: expected at least ${SHORT_PASSWORD}`
+  report('PR120', ['signIn', 'shortestPassword'], message)
+}
+
 function checkResources(
   resources: readonly ResourceConfig[],
-  issuer: string | undefined,
+  known: ResourceSurroundings,
   report: Report,
 ): void {
   const owners = new Map<string, number>()
   for (const [index, resource] of resources.entries()) {
-    checkNames(resources, index, issuer, report)
+    checkNames(resources, index, known.issuer, report)
+    for (const { rule, path, message } of checkResource(resource, known)) {
+      report(rule, ['resources', index, ...path], message)
+    }
     for (const scope of Object.keys(resource.scopes)) {
       const path = ['resources', index, 'scopes', scope]
       const owner = owners.get(scope)

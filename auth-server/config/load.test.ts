@@ -310,6 +310,85 @@ test('reports the secrets that cannot be had only to who needs them', async () =
   ])
 })
 
+test('reports secrets of resources that are too short, not secret, or shared by two', async () => {
+  const resource = (name: string, algorithm: string, secret: string) => ({
+    identifier: `https://${name}.example/`,
+    name,
+    scopes: {},
+    issuer: 'a',
+    algorithm,
+    secret: { env: secret },
+  })
+  const config = {
+    resources: [
+      resource('a', 'HS256', 'GOOD'),
+      resource('b', 'HS256', 'GOOD'),
+      resource('c', 'HS256', 'SHORT'),
+      resource('d', 'HS512', 'MEDIUM'),
+      resource('e', 'HS512', 'LONG'),
+      resource('f', 'HS256', 'PUBLIC'),
+      resource('g', 'HS256', 'NONE'),
+    ],
+  }
+  const environment = {
+    GOOD: 'g'.repeat(32),
+    SHORT: 's'.repeat(31),
+    MEDIUM: 'm'.repeat(63),
+    LONG: 'é'.repeat(32),
+    PUBLIC: `-----BEGIN PUBLIC KEY-----\n${'A'.repeat(200)}`,
+  }
+  await using place = await makeFolder({ 'portreeve.config.json': JSON.stringify(config) })
+  const mistakes = await mistakesOf(place.load({ environment, checkSecrets: true }))
+  expect(mistakes).toEqual([
+    'resources[1].secret: the variable GOOD: another resource has the same: who may make tokens for one could make them for the other',
+    'resources[2].secret: the variable SHORT: a secret for HS256 has at least 32 random bytes',
+    'resources[3].secret: the variable MEDIUM: a secret for HS512 has at least 64 random bytes',
+    'resources[5].secret: the variable PUBLIC: expected a secret, not a key or a certificate',
+    'resources[6].secret: the variable NONE is not set',
+  ])
+  for (const secret of Object.values(environment)) {
+    expect(mistakes.join()).not.toContain(secret)
+  }
+})
+
+test('never shows the secret of a resource, or a key, that stands where its source should', async () => {
+  const mistakes = await mistakesIn({
+    resources: [{ identifier: 'urn:a', name: 'A', scopes: {}, secret: 'hunter2' }],
+    directAccess: {
+      apiKey: { resource: 'urn:a', demonstrationKeys: [{ secret: 'hunter2', user: 'ann' }] },
+    },
+  })
+  expect(mistakes).toHaveLength(2)
+  expect(mistakes.join()).not.toContain('hunter2')
+})
+
+test('takes a shorter password where the configuration says so, and keys that people type', async () => {
+  const config = {
+    signIn: { shortestPassword: 6 },
+    resources: [{ identifier: 'urn:a', name: 'A', scopes: {} }],
+    users: [
+      { username: 'naren', password: { env: 'NAREN' } },
+      { username: 'ann', password: { env: 'ANN' } },
+    ],
+    directAccess: {
+      apiKey: {
+        resource: 'urn:a',
+        demonstrationKeys: [
+          { secret: { file: 'key' }, user: 'ann' },
+          { secret: { env: 'SPACED' }, user: 'ann' },
+        ],
+      },
+    },
+  }
+  const files = { 'portreeve.config.json': JSON.stringify(config), key: 'ABCDE\n' }
+  await using place = await makeFolder(files)
+  const environment = { NAREN: 'passme', ANN: 'short', SPACED: 'A B' }
+  expect(await mistakesOf(place.load({ environment, checkSecrets: true }))).toEqual([
+    'users[1].password: the variable ANN: a password has at least 6 characters',
+    'directAccess.apiKey.demonstrationKeys[1].secret: the variable SPACED: a demonstration key is 1 to 256 printable characters without spaces',
+  ])
+})
+
 test('hands warnings over beside the configuration', async () => {
   const config = { tokens: { sessionTtlSeconds: 31_536_000 } }
   await using place = await makeFolder({ 'portreeve.config.json': JSON.stringify(config) })

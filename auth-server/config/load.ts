@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { PortreeveError } from '../errors.ts'
 import { escapeCharacter, formatPath } from './echo.ts'
 import type { Finding } from './rules.ts'
-import type { Config, ConfigInput, SecretSource } from './schema.ts'
+import type { Config, ConfigInput, DirectAccessConfig, SecretSource } from './schema.ts'
 import {
   createSecretReader,
   readDeclaredSecrets,
@@ -271,7 +271,24 @@ function makeAbsolute(config: Config, folder: string): Config {
     users: config.users.map((user) =>
       user.password ? { ...user, password: resolve(user.password) } : user,
     ),
+    resources: config.resources.map((resource) =>
+      resource.secret ? { ...resource, secret: resolve(resource.secret) } : resource,
+    ),
+    directAccess: config.directAccess && resolveDirectAccess(config.directAccess, resolve),
   }
+}
+
+function resolveDirectAccess(
+  direct: DirectAccessConfig,
+  resolve: (source: SecretSource) => SecretSource,
+): DirectAccessConfig {
+  const { apiKey } = direct
+  if (!apiKey) return direct
+  const demonstrationKeys = apiKey.demonstrationKeys.map((key) => ({
+    ...key,
+    secret: resolve(key.secret),
+  }))
+  return { ...direct, apiKey: { ...apiKey, demonstrationKeys } }
 }
 
 export type DatabasePlace =

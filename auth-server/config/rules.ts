@@ -24,6 +24,8 @@ export const RULES = {
   PR111: refused('Redis is redis:// or rediss://, with a host.'),
   PR112: warning('A Redis on another machine is reached by TLS (rediss:).'),
 
+  PR120: refused('Passwords of fewer than 8 characters are for a server on loopback.'),
+
   PR201: refused('No two resources have one identifier.'),
   PR202: refused('No two resources have one audience, nor one the identifier of the other.'),
   PR203: refused('The issuer is not the identifier or audience of a resource.'),
@@ -33,6 +35,12 @@ export const RULES = {
   PR207: warning(
     'Access tokens of more than an hour outlive most changes of what a person may do.',
   ),
+  PR210: refused('A resource with HS256 or HS512 has a secret and an issuer name of its own.'),
+  PR211: refused('Only a resource with HS256 or HS512 has a secret or an issuer name.'),
+  PR212: refused("The issuer name of a resource with a secret is not this server's issuer."),
+  PR213: refused("A resource's own claims are none that the server writes."),
+  PR214: refused('The roles that a claim is made of are among the roles.'),
+  PR215: warning('Whoever holds the secret of a resource can make its tokens: prefer keys.'),
 
   PR301: refused('No two clients have one id.'),
   PR302: refused('A client id does not start like an account id (acc_).'),
@@ -52,7 +60,7 @@ export const RULES = {
   PR316: refused("A client's scopes are OpenID Connect's or some resource's."),
   PR317: refused('The default scopes of a client are among its scopes.'),
   PR318: refused('The default resource of a client is one of the resources.'),
-  PR319: refused('A client with client_credentials alone has a scope of a resource.'),
+  PR319: refused('A client with client_credentials or api_key alone has a scope of a resource.'),
   PR320: refused('An origin is exact: https (or http on loopback), a host, nothing after it.'),
   PR329: refused('A client id is not the one that this server has as a client of itself.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
@@ -66,6 +74,17 @@ export const RULES = {
   PR403: refused('The role "everyone" is not given: each person has it.'),
   PR404: refused('A verified e-mail address is there.'),
   PR450: warning('A user without a password cannot sign in by password.'),
+
+  PR501: refused('Direct access is given for a resource that there is.'),
+  PR502: refused('Passwords and API keys are taken on loopback, unless the issuer is https.'),
+  PR503: refused('Tokens for nothing are given on loopback, with a loopback issuer.'),
+  PR504: refused('Tokens for nothing are for a resource with a secret.'),
+  PR505: refused('Tokens for nothing are for a client that there is, and that may have them.'),
+  PR506: refused('Whatever listens has a port of its own.'),
+  PR507: refused('A demonstration key is for a server on loopback.'),
+  PR508: refused('A demonstration key belongs to a user that there is.'),
+  PR550: warning('Who is told that a user is unknown learns who is known.'),
+  PR551: warning('Every program on the machine can have the tokens that are given for nothing.'),
 } as const satisfies Record<string, Rule>
 
 export type RuleId = keyof typeof RULES

@@ -4,6 +4,9 @@ import { GRANT_TYPES, type GrantType } from './built-in.ts'
 /** No access token and no ID token lives longer, whatever is configured. */
 export const LONGEST_TOKEN_SECONDS = 86_400
 
+/** What is signed with a secret that an API shares, in place of a key of this server. */
+export const SECRET_ALGORITHMS = ['HS256', 'HS512'] as const
+
 const SECRET_HELP = '{ env: "NAME" } or { file: "path" }, never the secret itself'
 
 /** Where a secret comes from. The secret itself never stands in the configuration. */
@@ -40,6 +43,28 @@ const absoluteUri = z
   .refine((uri) => /^[\x21\x22\x24-\x7E]{1,2048}$/.test(uri) && URL.canParse(uri), URI_HELP)
   .meta({ title: URI_HELP })
 const seconds = z.number().int()
+const username = text(
+  /^[^\s\p{C}]{1,100}$/u,
+  'a username of 1 to 100 visible characters without spaces',
+)
+const clientId = text(
+  /^[A-Za-z0-9._~-]{1,128}$/,
+  'a client id of 1 to 128 characters: a-z A-Z 0-9 . _ ~ -',
+)
+
+const CLAIM_HELP =
+  '{ value: a text, number or boolean }, { from: "username", "client_id" or "client_name" } or { firstRoleOf: a list of roles }'
+/** What a claim says that an API wants beyond those of RFC 9068. */
+const ownClaim = z
+  .union(
+    [
+      z.strictObject({ value: z.union([z.string().max(1000), z.number(), z.boolean()]) }),
+      z.strictObject({ from: z.enum(['username', 'client_id', 'client_name']) }),
+      z.strictObject({ firstRoleOf: z.array(roleName).min(1) }),
+    ],
+    { error: CLAIM_HELP },
+  )
+  .meta({ title: CLAIM_HELP })
 
 const resource = z.strictObject({
   identifier: absoluteUri.describe(
@@ -64,9 +89,19 @@ const resource = z.strictObject({
     .default(600)
     .describe('How long its access tokens live.'),
   algorithm: z
-    .enum(['ES256', 'RS256', 'PS256', 'EdDSA'])
+    .enum(['ES256', 'RS256', 'PS256', 'EdDSA', ...SECRET_ALGORITHMS])
     .default('ES256')
-    .describe('What its access tokens are signed with.'),
+    .describe(
+      'What its access tokens are signed with. HS256 and HS512 are for an API that checks nothing else: whoever holds its secret can make its tokens.',
+    ),
+  secret: secretSource
+    .optional()
+    .describe(
+      'Where the secret comes from that an API with HS256 (32 bytes at least) or HS512 (64) shares with this server.',
+    ),
+  issuer: text(/^[\x21-\x7E]{1,2048}$/, 'a name of 1 to 2048 printable characters without spaces')
+    .optional()
+    .describe('The `iss` of its tokens where it has a secret: a name, which need be no URL.'),
   tokenType: z
     .enum(['at+jwt', 'JWT'])
     .default('at+jwt')
@@ -77,13 +112,22 @@ const resource = z.strictObject({
     .boolean()
     .default(false)
     .describe("Whether its access tokens carry the person's roles as `roles`."),
+  claims: z
+    .record(
+      text(
+        /^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$/,
+        'the name of a claim: 1 to 128 of a-z A-Z 0-9 _ . : / -',
+      ),
+      ownClaim,
+    )
+    .default({})
+    .describe(
+      'Claims of its own, by name. `{ value }` is the same for all; `{ from }` says who the token is about or for; `{ firstRoleOf }` is the first of these roles that the person has. Whoever holds a token reads them.',
+    ),
 })
 
 export const clientSchema = z.strictObject({
-  id: text(
-    /^[A-Za-z0-9._~-]{1,128}$/,
-    'a client id of 1 to 128 characters: a-z A-Z 0-9 . _ ~ -',
-  ).describe('The `client_id`. Public.'),
+  id: clientId.describe('The `client_id`. Public.'),
   name: name.optional().describe('What people read on the consent page. The id where absent.'),
   applicationType: z
     .enum(['web', 'native'])
@@ -164,10 +208,7 @@ const profile = z.strictObject({
 })
 
 export const userSchema = z.strictObject({
-  username: text(
-    /^[^\s\p{C}]{1,100}$/u,
-    'a username of 1 to 100 visible characters without spaces',
-  ).describe('What the person types. Upper and lower case are the same.'),
+  username: username.describe('What the person types. Upper and lower case are the same.'),
   password: secretSource
     .optional()
     .describe('Where the password comes from. Without one the person cannot sign in by password.'),
@@ -179,6 +220,69 @@ export const userSchema = z.strictObject({
 const limit = z.strictObject({
   attempts: z.number().int().min(1).describe('How many wrong guesses.'),
   windowSeconds: seconds.min(1).describe('Within how long.'),
+})
+
+/** Another place to listen. */
+function place(port: number) {
+  return z
+    .strictObject({
+      host: text(/^[^\s\p{C}]{1,255}$/u, 'an address or a host name')
+        .default('127.0.0.1')
+        .describe('The address to listen on.'),
+      port: z
+        .number()
+        .int()
+        .min(0)
+        .max(65_535)
+        .default(port)
+        .describe('The port there. 0 takes a free one.'),
+    })
+    .prefault({})
+}
+
+const directAccess = z.strictObject({
+  listen: place(8000).describe('Where passwords and API keys are taken.'),
+  password: z
+    .strictObject({
+      resource: absoluteUri.describe(
+        'The identifier of the resource that `POST /getToken` gives tokens for, to who sends `username` and `password`.',
+      ),
+      revealUnknownUsers: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Answers 404 for a username that nobody has, in place of 401: strangers learn who exists.',
+        ),
+    })
+    .optional()
+    .describe('A token for a password.'),
+  apiKey: z
+    .strictObject({
+      resource: absoluteUri.describe(
+        'The identifier of the resource that `/api/v3/auth` gives tokens for, to who sends an `api-key`.',
+      ),
+      demonstrationKeys: z
+        .array(
+          z.strictObject({
+            secret: secretSource.describe('Where the key comes from: it may be short.'),
+            user: username.describe('Whose key it is.'),
+          }),
+        )
+        .default([])
+        .describe('Keys that anyone could guess, for a server on loopback.'),
+    })
+    .optional()
+    .describe('A token for an API key.'),
+  unauthenticated: z
+    .strictObject({
+      listen: place(8080).describe('Where. On loopback.'),
+      resource: absoluteUri.describe(
+        'The identifier of the resource with a secret that `GET /` gives tokens for, to any program on this machine.',
+      ),
+      client: clientId.describe('The id of the client that these tokens are for.'),
+    })
+    .optional()
+    .describe('A token for nothing.'),
 })
 
 /** The one schema of the configuration. Unknown members are mistakes. */
@@ -318,6 +422,15 @@ export const configSchema = z.strictObject({
       overall: limit
         .default({ attempts: 1000, windowSeconds: 60 })
         .describe('Wrong guesses at the whole server.'),
+      shortestPassword: z
+        .number()
+        .int()
+        .min(1)
+        .max(64)
+        .default(8)
+        .describe(
+          'How many characters the password of a declared user has at least. Fewer than 8 only on loopback.',
+        ),
       hashConcurrency: z
         .number()
         .int()
@@ -335,6 +448,11 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe('How often one may guess wrong before waiting.'),
+  directAccess: directAccess
+    .optional()
+    .describe(
+      'Tokens without OAuth, for programs of old that know nothing else. Absent, there are none.',
+    ),
   log: z
     .strictObject({
       level: z
@@ -371,9 +489,18 @@ export type SecretSource = z.output<typeof secretSource>
 export type ClientConfig = Config['clients'][number]
 export type UserConfig = Config['users'][number]
 export type ResourceConfig = Config['resources'][number]
-export type SigningAlgorithm = ResourceConfig['algorithm']
+export type DirectAccessConfig = NonNullable<Config['directAccess']>
+export type SecretAlgorithm = (typeof SECRET_ALGORITHMS)[number]
+/** What the server has a key of its own for. */
+export type SigningAlgorithm = Exclude<ResourceConfig['algorithm'], SecretAlgorithm>
 /** Who declared an object: the configuration file (read-only to the CLI) or an operator. */
 export type Owner = 'file' | 'operator'
+
+export function isSecretAlgorithm(
+  algorithm: ResourceConfig['algorithm'],
+): algorithm is SecretAlgorithm {
+  return SECRET_ALGORITHMS.some((known) => known === algorithm)
+}
 
 /** Gives an editor completion and type checks in `portreeve.config.ts`. */
 export function defineConfig(config: ConfigInput): ConfigInput {

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { Result } from '../errors.ts'
 import type { Path } from './rules.ts'
-import type { Config, SecretSource } from './schema.ts'
+import type { Config, SecretAlgorithm, SecretSource } from './schema.ts'
 import type { Mistake } from './validate.ts'
 
 /** Variables of the environment by name. */
@@ -16,10 +16,15 @@ const TOO_LONG = `holds more than ${LONGEST_SECRET} characters`
 /** Reads the secret of `source`; `at` is where the source stands, for the mistake. */
 export type ReadSecret = (source: SecretSource, at: Path) => Promise<Result<string, Mistake>>
 
-/** Every secret of the clients and users, by client id and by username as written. */
+/** Every secret that the configuration points at, by the name of what it belongs to, as written. */
 export interface DeclaredSecrets {
+  /** By client id. */
   readonly clients: ReadonlyMap<string, string>
+  /** By username. */
   readonly users: ReadonlyMap<string, string>
+  /** By identifier. */
+  readonly resources: ReadonlyMap<string, string>
+  readonly demonstrationKeys: readonly { readonly key: string; readonly user: string }[]
 }
 
 export function createSecretReader(environment: Environment): ReadSecret {
@@ -80,9 +85,9 @@ function explainReadError(error: unknown): string {
 }
 
 /** What is wrong with a password that somebody chose, or `undefined`. NIST SP 800-63B §3.1.1.2. */
-export function judgePassword(password: string): string | undefined {
+export function judgePassword(password: string, shortest = 8): string | undefined {
   const { length } = password
-  if (length < 8) return 'a password has at least 8 characters'
+  if (length < shortest) return `a password has at least ${shortest} characters`
   return length > 256 ? 'a password has at most 256 characters' : undefined
 }
 
@@ -97,19 +102,35 @@ export function judgeClientSecret(secret: string): string | undefined {
   return secret.length > 256 ? 'a client secret has at most 256 characters' : undefined
 }
 
+/** RFC 7518 §3.2: as many bytes as the hash has. */
+const LEAST_BYTES: Readonly<Record<SecretAlgorithm, number>> = { HS256: 32, HS512: 64 }
+
+/**
+ * What is wrong with a secret that an API shares with this server, or `undefined`. Whoever has a token
+ * can guess at its secret without asking anybody, so it has to be random; what others know, such as a
+ * certificate, is none.
+ */
+function judgeSharedSecret(secret: string, algorithm: SecretAlgorithm): string | undefined {
+  const least = LEAST_BYTES[algorithm]
+  if (Buffer.byteLength(secret) < least) {
+    return `a secret for ${algorithm} has at least ${least} random bytes`
+  }
+  return /-----BEGIN|^\s*[{[]/.test(secret)
+    ? 'expected a secret, not a key or a certificate'
+    : undefined
+}
+
 /** Every secret that the configuration points at, or every one that cannot be had. */
 export async function readDeclaredSecrets(
-  { clients, users }: Pick<Config, 'clients' | 'users'>,
+  config: Pick<Config, 'clients' | 'users' | 'resources' | 'directAccess' | 'signIn'>,
   readSecret: ReadSecret,
 ): Promise<Result<DeclaredSecrets, readonly Mistake[]>> {
   const mistakes: Mistake[] = []
-  const found = { clients: new Map<string, string>(), users: new Map<string, string>() }
   const take = async (
-    into: Map<string, string>,
-    name: string,
     source: SecretSource | undefined,
     at: Path,
     judge: (secret: string) => string | undefined,
+    keep: (secret: string) => void,
   ) => {
     if (!source) return
     const secret = await readSecret(source, at)
@@ -117,13 +138,41 @@ export async function readDeclaredSecrets(
     if (!secret.ok) mistakes.push(secret.reason)
     else if (fault !== undefined)
       mistakes.push({ path: at, message: `${nameSource(source)}: ${fault}` })
-    else into.set(name, secret.value)
+    else keep(secret.value)
   }
-  for (const [index, { id, secret }] of clients.entries()) {
-    await take(found.clients, id, secret, ['clients', index, 'secret'], judgeClientSecret)
+  const clients = new Map<string, string>()
+  for (const [index, { id, secret }] of config.clients.entries()) {
+    const at = ['clients', index, 'secret']
+    await take(secret, at, judgeClientSecret, (text) => clients.set(id, text))
   }
-  for (const [index, { username, password }] of users.entries()) {
-    await take(found.users, username, password, ['users', index, 'password'], judgePassword)
+  const users = new Map<string, string>()
+  const judge = (password: string) => judgePassword(password, config.signIn.shortestPassword)
+  for (const [index, { username, password }] of config.users.entries()) {
+    const at = ['users', index, 'password']
+    await take(password, at, judge, (text) => users.set(username, text))
   }
-  return mistakes.length === 0 ? { ok: true, value: found } : { ok: false, reason: mistakes }
+  const resources = new Map<string, string>()
+  for (const [index, { identifier, algorithm, secret }] of config.resources.entries()) {
+    const judgeShared = (text: string) =>
+      [...resources.values()].includes(text)
+        ? 'another resource has the same: who may make tokens for one could make them for the other'
+        : judgeSharedSecret(text, algorithm as SecretAlgorithm)
+    const at = ['resources', index, 'secret']
+    await take(secret, at, judgeShared, (text) => resources.set(identifier, text))
+  }
+  const demonstrationKeys: { key: string; user: string }[] = []
+  const declared = config.directAccess?.apiKey?.demonstrationKeys ?? []
+  for (const [index, { secret, user }] of declared.entries()) {
+    const at = ['directAccess', 'apiKey', 'demonstrationKeys', index, 'secret']
+    await take(secret, at, judgeDemonstrationKey, (key) => demonstrationKeys.push({ key, user }))
+  }
+  return mistakes.length === 0
+    ? { ok: true, value: { clients, users, resources, demonstrationKeys } }
+    : { ok: false, reason: mistakes }
+}
+
+function judgeDemonstrationKey(key: string): string | undefined {
+  return /^[\x21-\x7E]{1,256}$/.test(key)
+    ? undefined
+    : 'a demonstration key is 1 to 256 printable characters without spaces'
 }

@@ -120,3 +120,11 @@ export function requireIssuerOrigin(
     await next()
   }
 }
+
+/** Notes where a request comes from, whatever it calls this server. */
+export function noteAddress(isTrusted: (address: string) => boolean): Middleware {
+  return async (ctx, next) => {
+    ctx.state['address'] = readOrigin(ctx.req, isTrusted).address
+    await next()
+  }
+}

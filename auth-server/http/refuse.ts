@@ -17,16 +17,26 @@ const MACHINE_PATHS = /^\/(?:token|userinfo|jwks|livez|readyz|\.well-known\/.*)$
 
 /** The one way in which the HTTP layer refuses: a page for a browser, JSON for a program. */
 export function createRefuse(renderError: EnginePages['error']): Refuse {
-  return (ctx, { status, error, description }) => {
-    const requestId = currentRequest.getStore()?.requestId ?? ''
-    ctx.status = status
-    ctx.set('Cache-Control', 'no-store')
+  return (ctx, refusal) => {
     ctx.vary('Accept')
-    if (!MACHINE_PATHS.test(ctx.path) && ctx.accepts('json', 'html') === 'html') {
-      ctx.type = 'html'
-      ctx.body = renderError({ status, error, description, requestId })
+    if (MACHINE_PATHS.test(ctx.path) || ctx.accepts('json', 'html') !== 'html') {
+      refuseInJson(ctx, refusal)
       return
     }
-    ctx.body = { error, error_description: description, request_id: requestId }
+    ctx.status = refusal.status
+    ctx.set('Cache-Control', 'no-store')
+    ctx.type = 'html'
+    ctx.body = renderError({ ...refusal, requestId: requestId() })
   }
+}
+
+/** Where nobody comes with a browser. */
+export const refuseInJson: Refuse = (ctx, { status, error, description }) => {
+  ctx.status = status
+  ctx.set('Cache-Control', 'no-store')
+  ctx.body = { error, error_description: description, request_id: requestId() }
+}
+
+function requestId(): string {
+  return currentRequest.getStore()?.requestId ?? ''
 }

@@ -4,7 +4,7 @@ import type { SignIn } from '../accounts/sign-in.ts'
 import type { Events } from '../events.ts'
 import type { Interactions, PendingInteraction } from '../provider/interaction.ts'
 import { isSentFrom, type Csrf } from './csrf.ts'
-import { readForm, type Form } from './form.ts'
+import { readForm, type Form } from '../form.ts'
 import type { FormTokens, Pages } from './pages.ts'
 import {
   describeRefusal,

@@ -8,6 +8,7 @@ export type RouteClass =
   | 'end_session'
   | 'interaction'
   | 'account'
+  | 'direct_access'
   | 'asset'
   | 'probe'
   | 'other'
@@ -21,6 +22,7 @@ const ROUTES: readonly (readonly [RegExp, RouteClass])[] = [
   [/^\/session\/end(?:\/[^/]+)?$/, 'end_session'],
   [/^\/interaction\//, 'interaction'],
   [/^\/account(?:\/|$)/, 'account'],
+  [/^\/(?:getToken|api\/v3\/auth)$/, 'direct_access'],
   [/^\/assets\//, 'asset'],
   [/^\/(?:livez|readyz)$/, 'probe'],
 ]

@@ -5,7 +5,9 @@ import type {
   KoaContextWithOIDC,
 } from 'oidc-provider'
 import type { Account } from '../accounts/account.ts'
-import { isOidcScope, type Catalogue } from '../scopes/catalogue.ts'
+import { isOidcScope, type Catalogue, type Resource } from '../scopes/catalogue.ts'
+import { fillOwnClaims } from '../scopes/own-claims.ts'
+import { recordOf } from './clients.ts'
 import type { Identifiers } from './identifiers.ts'
 import { requestedScopes } from './resources.ts'
 
@@ -37,27 +39,39 @@ export function createAccessTokenShaper(
   collaborators: AccessTokenCollaborators,
 ): AccessTokenShaper {
   const { catalogue, identifiers, findAccount, userinfoAudience } = collaborators
+  const findResource = ({ resourceServer }: Token) =>
+    catalogue.resources.get(resourceServer?.identifier() ?? '')
   return {
     async extraClaims(ctx, token) {
-      if (token.kind !== 'AccessToken') return carried.get(token)
+      const resource = findResource(token)
+      if (token.kind !== 'AccessToken') {
+        return { ...ownClaims(ctx, resource, undefined), ...carried.get(token) }
+      }
       const { grantId, accountId } = token
       const source = ctx.oidc.entities.AuthorizationCode ?? ctx.oidc.entities.RefreshToken
-      const resource = catalogue.resources.get(token.resourceServer?.identifier() ?? '')
-      const account = resource?.rolesClaim ? await findAccount(ctx, accountId) : undefined
+      const tellsWho =
+        resource?.rolesClaim === true || Object.keys(resource?.claims ?? {}).length > 0
+      const account = tellsWho ? await findAccount(ctx, accountId) : undefined
       return {
+        ...ownClaims(ctx, resource, account),
         grant_id: grantId === undefined ? undefined : identifiers.grantId(grantId),
         // A token of an offline grant outlives the session: signing out does not end it.
         sid: token.expiresWithSession ? token.sid : undefined,
         auth_time: source?.authTime,
         acr: source?.acr,
         amr: source?.amr,
-        ...(account ? { roles: account.roles } : {}),
+        ...(account && resource?.rolesClaim ? { roles: account.roles } : {}),
         ...carried.get(token),
       }
     },
     customize(ctx, token, jwt) {
-      const resource = catalogue.resources.get(token.resourceServer?.identifier() ?? '')
+      const resource = findResource(token)
       if (resource?.tokenType === 'JWT') jwt.header = { ...jwt.header, typ: 'JWT' }
+      if (resource?.signing.kind === 'secret') {
+        jwt.payload['iss'] = resource.signing.issuer
+        // Its API could make one for itself that says the same: nothing here may believe it.
+        return
+      }
       if (token.kind !== 'AccessToken' || !servesUserinfo(ctx)) return
       const scopes = [...grantedOidcScopes(ctx), ...token.scopes]
       // The engine answers the token's scope to the client, so both say the same.
@@ -66,6 +80,16 @@ export function createAccessTokenShaper(
       jwt.payload['aud'] = [jwt.payload['aud'], userinfoAudience]
     },
   }
+}
+
+function ownClaims(
+  ctx: KoaContextWithOIDC,
+  resource: Resource | undefined,
+  account: Account | undefined,
+): Readonly<Record<string, unknown>> {
+  const { client } = ctx.oidc
+  if (!resource || !client) return {}
+  return fillOwnClaims(resource.claims, { account, client: recordOf(client) })
 }
 
 /**

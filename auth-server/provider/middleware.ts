@@ -334,6 +334,7 @@ function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
     clientId: client?.clientId ?? '',
     accountId: account?.accountId,
     scope,
+    keyId: ctx.state['apiKeyId'] as string | undefined,
   })
 }
 

@@ -198,11 +198,17 @@ function isServiceRequest({ oidc }: KoaContextWithOIDC): boolean {
 }
 
 function describeResource(resource: Resource, granted: readonly string[]): ResourceServer {
+  const { signing } = resource
   return {
     scope: granted.join(' '),
     audience: resource.audience,
     accessTokenTTL: resource.accessTokenTtlSeconds,
     accessTokenFormat: 'jwt',
-    jwt: { sign: { alg: resource.algorithm } },
+    jwt: {
+      sign:
+        signing.kind === 'key'
+          ? { alg: signing.algorithm }
+          : { alg: signing.algorithm, key: signing.key() },
+    },
   }
 }

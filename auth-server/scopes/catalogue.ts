@@ -1,5 +1,13 @@
+import { createSecretKey, type KeyObject } from 'node:crypto'
 import { EVERYONE, type OidcScope } from '../config/built-in.ts'
-import type { Config, SigningAlgorithm } from '../config/schema.ts'
+import {
+  isSecretAlgorithm,
+  type Config,
+  type ResourceConfig,
+  type SecretAlgorithm,
+  type SigningAlgorithm,
+} from '../config/schema.ts'
+import type { OwnClaims } from './own-claims.ts'
 
 /** The scopes of OpenID Connect that this server knows, with the words people read. */
 export const OIDC_SCOPES: Readonly<Record<OidcScope, string>> = {
@@ -20,12 +28,27 @@ export interface Resource {
   readonly name: string
   readonly scopes: ReadonlyMap<string, ResourceScope>
   readonly accessTokenTtlSeconds: number
-  readonly algorithm: SigningAlgorithm
+  readonly signing: Signing
   /** `JWT` for a decoder that refuses RFC 9068's `at+jwt`. */
   readonly tokenType: 'at+jwt' | 'JWT'
   /** Whether its tokens carry a `roles` claim. */
   readonly rolesClaim: boolean
+  readonly claims: OwnClaims
 }
+
+/** What the tokens of a resource are signed with. */
+export type Signing =
+  /** A key of this server, which everybody can check. */
+  | { readonly kind: 'key'; readonly algorithm: SigningAlgorithm }
+  /** A secret that the API has, too: it could make such a token itself. */
+  | {
+      readonly kind: 'secret'
+      readonly algorithm: SecretAlgorithm
+      /** The `iss` of its tokens, never this server's own. */
+      readonly issuer: string
+      /** Prints as nothing, wherever it might be logged. Throws where only the scopes were wanted. */
+      readonly key: () => KeyObject
+    }
 
 export interface ResourceScope {
   /** What people read on the consent page. */
@@ -52,18 +75,49 @@ export function scopesOfRoles(catalogue: Catalogue, roles: readonly string[]): R
   return carried
 }
 
-/** The catalogue of a configuration that was found right. */
-export function createCatalogue({
-  resources,
-  roles,
-}: Pick<Config, 'resources' | 'roles'>): Catalogue {
-  const known = resources.map((resource): Resource => ({
-    ...resource,
-    audience: resource.audience ?? resource.identifier,
-    scopes: new Map(Object.entries(resource.scopes)),
-  }))
+/**
+ * The catalogue of a configuration that was found right. `secrets`: those of the resources that share
+ * one, by identifier. Only who signs needs them.
+ */
+export function createCatalogue(
+  { resources, roles }: Pick<Config, 'resources' | 'roles'>,
+  secrets: ReadonlyMap<string, string> = new Map(),
+): Catalogue {
+  const known = resources.map((resource): Resource => {
+    const { identifier, audience, name, scopes, claims } = resource
+    const { accessTokenTtlSeconds, tokenType, rolesClaim } = resource
+    return {
+      identifier,
+      audience: audience ?? identifier,
+      name,
+      scopes: new Map(Object.entries(scopes)),
+      accessTokenTtlSeconds,
+      signing: describeSigning(resource, secrets.get(identifier)),
+      tokenType,
+      rolesClaim,
+      claims,
+    }
+  })
   return {
     resources: new Map(known.map((resource) => [resource.identifier, resource])),
     roles: new Map(Object.entries(roles).map(([role, { scopes }]) => [role, new Set(scopes)])),
+  }
+}
+
+function describeSigning(
+  { identifier, algorithm, issuer }: ResourceConfig,
+  secret: string | undefined,
+): Signing {
+  if (!isSecretAlgorithm(algorithm)) return { kind: 'key', algorithm }
+  if (issuer === undefined) throw new TypeError(`${identifier} has no issuer name`)
+  const key = secret === undefined ? undefined : createSecretKey(secret, 'utf8')
+  return {
+    kind: 'secret',
+    algorithm,
+    issuer,
+    key() {
+      if (key) return key
+      throw new TypeError(`the secret of ${identifier} has not been read`)
+    },
   }
 }

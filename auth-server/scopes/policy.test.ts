@@ -119,6 +119,7 @@ function makeResource(identifier: string, ...scopes: string[]) {
     algorithm: 'ES256' as const,
     tokenType: 'at+jwt' as const,
     rolesClaim: false,
+    claims: {},
   }
 }
 

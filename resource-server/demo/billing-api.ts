@@ -57,9 +57,9 @@ function createRoutes(verifier: Verifier, clock: Clock, log: Log): Router<ApiSta
       answer(ctx, 400, 'invalid_request', description)
       return
     }
-    const invoice = invoices.add(owner, { cents })
+    const invoice = invoices.add(owner, ctx.state.auth.subject, { cents })
     if (invoice === undefined) {
-      answer(ctx, 409, 'limit_reached', 'There are too many invoices already.')
+      answer(ctx, 409, 'limit_reached', 'There is no room for more of your invoices.')
       return
     }
     ctx.status = 201

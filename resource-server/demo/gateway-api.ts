@@ -3,15 +3,25 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock } from '../clock.ts'
 import {
   createGuard,
+  type Auth,
   type Guard,
   type GuardDecision,
   type Refusal,
   type TokenExtractor,
   type Verifier,
 } from '../index.ts'
-import { isLoop, passRequestHeaders, passResponseHeaders, valuesOf } from './gateway-headers.ts'
+import {
+  createHideServices,
+  hasOneHost,
+  isLoop,
+  passRequestHeaders,
+  passResponseHeaders,
+  valuesOf,
+} from './gateway-headers.ts'
+import { createPlaces, type NoPlace } from './gateway-places.ts'
 import { createRelay, hasBody, type RelayFailure, type RelayLimits } from './gateway-relay.ts'
 import { chooseTarget, type Route, type TargetRefusal } from './gateway-target.ts'
+import { createTurns } from './gateway-turns.ts'
 import type { Log } from './serve.ts'
 import { isAuthorized } from './token-settings.ts'
 
@@ -24,6 +34,10 @@ export interface GatewayOptions extends RelayLimits {
    * tells a stranger what to try next. Without it, refusals are answered as RFC 6750 says.
    */
   readonly namesChecks: boolean
+  /** Names of headers, in lower case, that services are told besides those that they always are. */
+  readonly passedHeaders: ReadonlySet<string>
+  /** How many requests may be under way at each service. Nobody gets more than half of them. */
+  readonly maxUnderWay: number
 }
 
 /** Lets requests with a good token through to the services behind it. */
@@ -48,9 +62,12 @@ export function createGateway(
   clock: Clock,
   log: Log,
 ): Gateway {
-  const { routes, token: extractor, namesChecks, maxBodyBytes } = options
+  const { routes, token: extractor, namesChecks, maxBodyBytes, passedHeaders } = options
   const guard: Guard = createGuard(verifier, { owns: isAuthorized }, { token: extractor })
   const relay = createRelay(options, clock)
+  const places = createPlaces(options.maxUnderWay)
+  const mayStart = createTurns()
+  const hideServices = createHideServices(routes.map(({ origin }) => origin))
   // Unlike a name, no other gateway has it.
   const pseudonym = `gateway-${randomBytes(8).toString('hex')}`
 
@@ -91,18 +108,25 @@ export function createGateway(
       upstreamHost: origin.host,
       pseudonym,
       token: await chooseToken(request, extractor),
+      alsoPassed: passedHeaders,
     })
     if (response.destroyed) return undefined
+    const place = places.take(origin.origin, nameHolder(decision.value))
+    if (!place.ok) return refuse('refused', BUSY[place.reason], { refusal: { kind: place.reason } })
+    using held = new DisposableStack()
+    held.use(place.value)
     // Not before now: a client that waits for it sends no body to be refused.
-    if (request.headers.expect !== undefined) response.writeContinue()
+    if (expectsContinue(request)) response.writeContinue()
     const failure = await relay.pass({
       request,
       response,
       origin,
       path: target.path,
       headers,
-      passBack: (status, raw) =>
-        passResponseHeaders(raw, { status, requestId, origin: origin.origin }),
+      passBack: (status, raw) => {
+        const isTokenApart = request.headers.authorization === undefined
+        return passResponseHeaders(raw, { status, requestId, isTokenApart, hideServices })
+      },
     })
     if (failure === undefined) return undefined
     const service = { service: prefix, failure }
@@ -114,6 +138,7 @@ export function createGateway(
 
   return {
     handle(request, response) {
+      if (!mayStart(request, response)) return
       handle(request, response).catch((error: unknown) => {
         log({ event: 'server_error', error })
         if (response.headersSent) response.destroy()
@@ -141,6 +166,8 @@ function send(
   requestId: string | undefined,
 ): void {
   if (response.destroyed) return
+  // Nobody reads the body of a request that is refused.
+  if (hasBody(request)) response.shouldKeepAlive = false
   const isText = typeof body === 'string'
   const bytes = Buffer.from(isText ? body : JSON.stringify(body))
   response.writeHead(status, {
@@ -150,15 +177,23 @@ function send(
     'X-Content-Type-Options': 'nosniff',
     'Cache-Control': 'no-store',
     ...(requestId === undefined ? {} : { 'X-Request-Id': requestId }),
-    // Nobody reads the body of a request that is refused.
-    ...(hasBody(request) ? { Connection: 'close' } : {}),
   })
   response.end(bytes)
 }
 
+/** A client of HTTP/1.0 would take 100 for the answer (RFC 9110 §10.1.1). */
+function expectsContinue({ headers, httpVersionMinor }: IncomingMessage): boolean {
+  return headers.expect !== undefined && httpVersionMinor > 0
+}
+
+/** Who answers for a request: by what the issuer says, not by anything that its sender can choose. */
+function nameHolder({ issuer, subject }: Auth): string {
+  return JSON.stringify([issuer, subject])
+}
+
 /** What is wrong with a request whoever sent it. */
 function findMistake(request: IncomingMessage, pseudonym: string): Answer | undefined {
-  const { method = '', rawHeaders } = request
+  const { method = '', rawHeaders, httpVersionMinor } = request
   if (!METHODS.includes(method)) {
     return {
       ...describe(405, 'This method is not passed on.'),
@@ -168,9 +203,14 @@ function findMistake(request: IncomingMessage, pseudonym: string): Answer | unde
   if (rawHeaders.length / 2 > MAX_HEADERS) {
     return describe(431, `A request has at most ${MAX_HEADERS} headers.`)
   }
+  if (!hasOneHost(rawHeaders)) return describe(400, 'A request names one host.')
   const codings = valuesOf(rawHeaders, 'transfer-encoding')
-  if (codings.some((coding) => coding.trim().toLowerCase() !== 'chunked')) {
-    return describe(501, 'The only transfer coding is chunked.')
+  if (codings.length > 1 || codings.some((coding) => coding.trim().toLowerCase() !== 'chunked')) {
+    return describe(501, 'The only transfer coding is chunked, once.')
+  }
+  // RFC 9112 §6.1: somebody on the way may not know it, and have seen another end of the request.
+  if (codings.length > 0 && httpVersionMinor === 0) {
+    return describe(400, 'HTTP/1.0 has no transfer codings.')
   }
   return isLoop(rawHeaders, pseudonym)
     ? describe(508, 'The request has been here before.', 'loop_detected')
@@ -189,6 +229,17 @@ function describe(status: number, description: string, error = 'invalid_request'
 const NO_ROUTE = describe(404, 'There is nothing here.', 'not_found')
 const TOO_LARGE = describe(413, 'The body is larger than what is passed on.')
 const SERVER_ERROR = describe(500, 'The request could not be answered.', 'server_error')
+const SOON = { 'Retry-After': '5' }
+const BUSY: Readonly<Record<NoPlace, Answer>> = {
+  all_taken: {
+    ...describe(503, 'The service is busy. Try again.', 'temporarily_unavailable'),
+    headers: SOON,
+  },
+  share_taken: {
+    ...describe(429, 'Too many of your requests are under way.', 'too_many_requests'),
+    headers: SOON,
+  },
+}
 const WRONG_FORM: Readonly<Record<Exclude<TargetRefusal['kind'], 'no_route'>, Answer>> = {
   not_a_path: describe(400, 'The target of a request is a path, with or without a query.'),
   too_long: describe(414, 'The path is too long.'),

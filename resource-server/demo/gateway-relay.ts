@@ -45,7 +45,6 @@ export interface Relay extends Disposable {
   pass(exchange: Exchange): Promise<RelayFailure | undefined>
 }
 
-const MAX_SOCKETS = 256
 const MAX_IDLE_SOCKETS = 32
 /** Less than most servers keep a connection that is idle, or it closes while a request is on its way. */
 const MAX_IDLE_MS = 4000
@@ -53,7 +52,8 @@ const MAX_IDLE_MS = 4000
 export function createRelay(limits: RelayLimits, clock: Clock): Relay {
   const options = {
     keepAlive: true,
-    maxSockets: MAX_SOCKETS,
+    // No bound of sockets: beyond it, requests would wait where neither time-outs nor clients that go
+    // are heard of. How many there are is bounded by whoever passes them on.
     maxFreeSockets: MAX_IDLE_SOCKETS,
     timeout: MAX_IDLE_MS,
   }
@@ -77,7 +77,7 @@ export function createRelay(limits: RelayLimits, clock: Clock): Relay {
     const isBodiless = sendBody(exchange, first, limits.maxBodyBytes, ending)
     boundWaiting(first, limits, clock, ending)
     try {
-      return await untilAnswered(first)
+      return await untilAnswered(first, ending.signal)
     } catch (error) {
       // The service had closed the connection when it was used: nothing was done (RFC 9110 §9.2.2).
       const wasIdle = first.reusedSocket && (error as NodeJS.ErrnoException).code === 'ECONNRESET'
@@ -88,7 +88,7 @@ export function createRelay(limits: RelayLimits, clock: Clock): Relay {
     ending.defer(() => second.destroy())
     second.end()
     boundWaiting(second, limits, clock, ending)
-    return untilAnswered(second)
+    return untilAnswered(second, ending.signal)
   }
 
   return {
@@ -202,7 +202,6 @@ function boundWaiting(
   clock: Clock,
   ending: Ending,
 ): void {
-  // From now on, because a request may have to wait for a socket as well.
   const connected = ending.after(connectTimeoutMs, clock, { kind: 'timed_out', phase: 'connect' })
   upstream.once('socket', (socket: Socket & { readonly secureConnecting?: boolean }) => {
     const isReady = !socket.connecting && socket.secureConnecting !== true
@@ -219,8 +218,10 @@ function boundWaiting(
   upstream.once('response', () => upstream.off('finish', expectAnswer))
 }
 
-function untilAnswered(upstream: ClientRequest): Promise<IncomingMessage> {
+function untilAnswered(upstream: ClientRequest, signal: AbortSignal): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
+    // Said by itself, because a request that has no socket yet tells nobody that it was ended.
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
     upstream.once('response', resolve)
     upstream.once('error', reject)
     // Without an error where the service wants another protocol.

@@ -19,6 +19,8 @@ describe('the settings of the gateway', () => {
       wholeTimeoutMs: 60_000,
       maxBodyBytes: 100 * 2 ** 20,
       namesChecks: true,
+      maxUnderWay: 256,
+      passedHeaders: new Set(),
     })
     const routes = settings?.gateway.routes.map(({ prefix, origin }) => [prefix, origin.href])
     expect(routes).toEqual([
@@ -37,6 +39,11 @@ describe('the settings of the gateway', () => {
 
   test('are none where help is asked for', () => {
     expect(readSettings(['--help'], {})).toBeUndefined()
+  })
+
+  test('name the headers that are passed as well', () => {
+    const settings = read('--pass-header', 'X-Tenant', '--pass-header', 'b3')
+    expect(settings?.gateway.passedHeaders).toEqual(new Set(['x-tenant', 'b3']))
   })
 
   test.each([
@@ -64,6 +71,12 @@ describe('the settings of the gateway', () => {
     [['--connect-timeout', '-1'], /--connect-timeout/],
     [['--headers-timeout', '1e3'], /^--headers-timeout: expected 0 to 3600/],
     [['--max-body', 'x'], /^--max-body: expected 0 to/],
+    [['--pass-header', 'Cookie'], /^--pass-header: expected a name/],
+    [['--pass-header', 'authorization'], /^--pass-header: expected a name/],
+    [['--pass-header', 'X-Request-Id'], /^--pass-header: expected a name/],
+    [['--pass-header', 'Transfer-Encoding'], /^--pass-header: expected a name/],
+    [['--pass-header', 'X_User'], /^--pass-header: expected a name/],
+    [['--pass-header', 'X-A: b'], /^--pass-header: expected a name/],
     [['--port', '65536'], /^--port: expected 0 to 65535/],
     [['--issuer', 'https://as.example'], /^--audience is missing/],
     [['--issuer', 'https://as.example', '--issuer-name', 'x'], /^--issuer-name does not go with/],

@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 import { fromAuthorization, fromHeader, fromOneOf } from '../index.ts'
 import { readEnvironment, type Environment } from './environment.ts'
 import type { GatewayOptions } from './gateway-api.ts'
+import { isPassable } from './gateway-headers.ts'
 import type { Route } from './gateway-target.ts'
 import type { ServeSettings } from './serve.ts'
 import {
@@ -32,6 +33,8 @@ ${TOKEN_USAGE}
   --headers-timeout SECONDS  from there to the headers of its answer (default 15)
   --timeout SECONDS          for all of an exchange (default 60)
   --max-body MIB             the largest body of a request (default 100)
+  --pass-header NAME         a header that services are told as well; may be repeated. Never one by
+                             which a service knows who is asking: any client may write it
 ${describeServeOptions(DEFAULT_PORT)}`
 const OPTIONS = {
   ...SERVE_OPTIONS,
@@ -41,9 +44,11 @@ const OPTIONS = {
   'headers-timeout': { type: 'string' },
   timeout: { type: 'string' },
   'max-body': { type: 'string' },
+  'pass-header': { type: 'string', multiple: true },
 } as const
 const MAX_SECONDS = 3600
 const MAX_MIB = 100_000
+const MAX_UNDER_WAY = 256
 /** Segments of RFC 3986 §3.3 that mean what they say. */
 const PREFIX = /^\/$|^(\/[\w-][\w.~-]*)+$/
 
@@ -67,15 +72,25 @@ export function readSettings(
     maxBodyBytes: readWhole('--max-body', values['max-body'], 100, MAX_MIB) * 2 ** 20,
   }
   const routes = readRoutes(values.route ?? DEFAULT_ROUTES)
+  const passedHeaders = new Set((values['pass-header'] ?? []).map(readPassedHeader))
   const settings = readServeSettings(values, DEFAULT_PORT)
   const tokens = readTokenSettings(values, environment)
   const { isShared } = tokens
   const token = isShared ? fromOneOf(fromAuthorization(), fromHeader('Token')) : fromAuthorization()
-  return { ...settings, ...tokens, gateway: { ...limits, routes, token, namesChecks: isShared } }
+  const gateway = { ...limits, routes, token, namesChecks: isShared, passedHeaders }
+  return { ...settings, ...tokens, gateway: { ...gateway, maxUnderWay: MAX_UNDER_WAY } }
 }
 
 function refuseZero(option: string): never {
   throw new TypeError(`${option}: expected 1 to ${MAX_SECONDS}, not 0`)
+}
+
+function readPassedHeader(text: string): string {
+  const name = text.toLowerCase()
+  if (isPassable(name)) return name
+  throw new TypeError(
+    `--pass-header: expected a name of letters, digits and dashes that is no credential and not the gateway's own to write, not ${JSON.stringify(text)}`,
+  )
 }
 
 function readRoutes(texts: readonly string[]): readonly Route[] {

@@ -10,10 +10,9 @@ async function serve({ verifier, gateway: options, ...settings }: GatewaySetting
   await using cleanUp = new AsyncDisposableStack()
   cleanUp.use(verifier)
   const gateway = cleanUp.use(createGateway(verifier, options, systemClock, log))
-  const server = createBoundedServer({
+  // A body may take as long as the whole exchange.
+  const server = createBoundedServer(options.wholeTimeoutMs + 1000, {
     maxHeaderSize: MAX_HEADER_BYTES,
-    // A body may take as long as the whole exchange.
-    requestTimeout: options.wholeTimeoutMs + 1000,
   })
   server.maxConnections = MAX_CONNECTIONS
   // Node would drop what is above a number in silence; the gateway refuses it.

@@ -56,9 +56,10 @@ function createRoutes(verifier: Verifier, clock: Clock, log: Log): Router<ApiSta
       answer(ctx, 400, 'invalid_request', description)
       return
     }
-    const order = orders.add(ctx.state.auth.subject, { item })
+    const { subject } = ctx.state.auth
+    const order = orders.add(subject, subject, { item })
     if (order === undefined) {
-      answer(ctx, 409, 'limit_reached', 'There are too many orders already.')
+      answer(ctx, 409, 'limit_reached', 'There is no room for more of your orders.')
       return
     }
     ctx.status = 201

@@ -17,14 +17,18 @@ export interface OwnedThings<Content> {
   /** The oldest first. */
   list(whose: Whose): readonly (Owned & Content)[]
   find(id: string, whose: Whose): (Owned & Content) | undefined
-  /** Answers `undefined` where there are too many already. */
-  add(owner: string, content: Content): (Owned & Content) | undefined
+  /**
+   * `author`: who makes it, and takes the room for it. Answers `undefined` where they have made as many
+   * as there is room left for: so nobody, alone or with others, leaves none to who comes new.
+   */
+  add(owner: string, author: string, content: Content): (Owned & Content) | undefined
 }
 
 const MAX_THINGS = 1000
 
 export function createOwnedThings<Content>(clock: Clock): OwnedThings<Content> {
   const things = new Map<string, Owned & Content>()
+  const countByAuthor = new Map<string, number>()
   const isVisible = ({ owner }: Owned, whose: Whose) =>
     whose === 'everyone' || whose.owner === owner
   return {
@@ -33,8 +37,10 @@ export function createOwnedThings<Content>(clock: Clock): OwnedThings<Content> {
       const thing = things.get(id)
       return thing !== undefined && isVisible(thing, whose) ? thing : undefined
     },
-    add(owner, content) {
-      if (things.size >= MAX_THINGS) return undefined
+    add(owner, author, content) {
+      const count = countByAuthor.get(author) ?? 0
+      if (count >= MAX_THINGS - things.size) return undefined
+      countByAuthor.set(author, count + 1)
       const id = randomUUID()
       const thing = { ...content, id, owner, createdAt: formatTime(clock.now()) }
       things.set(id, thing)

@@ -4,7 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { formatTime, systemClock } from '../clock.ts'
 
 const HOST = '127.0.0.1'
-const REQUEST_TIMEOUT_MS = 15_000
+const HEADERS_TIMEOUT_MS = 15_000
 const DRAIN_TIMEOUT_MS = 10_000
 const FAILED = 1
 const WRONG_USAGE = 2
@@ -73,15 +73,16 @@ export async function runProgram<Settings>(
 
 /** A server whose reading and writing take at most 15 seconds each. */
 export function createApiServer(): Server {
-  const server = createBoundedServer({ requestTimeout: REQUEST_TIMEOUT_MS })
-  server.timeout = REQUEST_TIMEOUT_MS
+  const server = createBoundedServer(0)
+  server.timeout = HEADERS_TIMEOUT_MS
   return server
 }
 
-/** A server whose headers arrive within 15 seconds. */
-export function createBoundedServer(options: ServerOptions): Server {
+/** A server whose headers arrive within 15 seconds, and bodies within so many milliseconds more. */
+export function createBoundedServer(bodyTimeoutMs: number, options: ServerOptions = {}): Server {
   return createServer({
-    headersTimeout: REQUEST_TIMEOUT_MS,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: HEADERS_TIMEOUT_MS + bodyTimeoutMs,
     // How late a time-out may be noticed; Node looks twice a minute if not told otherwise.
     connectionsCheckingInterval: 1000,
     ...options,

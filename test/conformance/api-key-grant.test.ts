@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Account } from '../../auth-server/accounts/account.ts'
 import {
@@ -15,7 +17,7 @@ import { BILLING, NOTES, SERVICE_SECRET, startServer, type TestServer } from '..
 const GRANT = 'urn:portreeve:params:oauth:grant-type:api-key'
 const DAY_MS = 86_400_000
 
-/** The service of every test may redeem keys, and more than its own scopes ask for. */
+/** A gateway that may have whatever its keys may, one that may read alone, and a public client. */
 function withGrant(config: ConfigInput): ConfigInput {
   return {
     ...config,
@@ -367,8 +369,11 @@ describe('API keys: what is written down', () => {
     await redeem(world, wrong)
     await redeem(world, `${key.text}x`)
     const logged = world.server.logged()
-    for (const text of [key.text, wrong]) expect(logged).not.toContain(text)
-    expect(logged).toContain('"event":"token_issued"')
+    const files = readdirSync(world.server.folder).filter((name) => name.includes('.sqlite'))
+    const bytes = files.map((name) => readFileSync(path.join(world.server.folder, name), 'latin1'))
+    expect(bytes.join('')).toContain(key.id)
+    for (const text of [key.text, wrong]) expect(logged + bytes.join('')).not.toContain(text)
+    expect(logged).toMatch(new RegExp(`"event":"token_issued",.*"keyId":"${key.id}"`))
     expect(logged).toContain('"event":"api_key_refused","reason":"unknown","clientId":"gateway"')
     expect(logged).toContain('"event":"api_key_refused","reason":"mistyped"')
   })

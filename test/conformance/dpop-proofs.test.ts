@@ -453,6 +453,21 @@ describe('a proof is good once', () => {
     expect(await world.dpop.verify(request)).toMatchObject({ reason: { part: 'iat' } })
   })
 
+  test('also when the clock was ahead meanwhile, by more than it is fresh', async () => {
+    const clock = createTurnableClock()
+    let wrong = 0
+    const settable = { ...clock, now: () => clock.now() + wrong }
+    const dpop = createDpopVerifier({ clock: settable })
+    const prove = () => makeProof(client, REQUEST, settable)
+    const ask = (proof: string) => dpop.verify({ ...REQUEST, proof, thumbprint: client.thumbprint })
+    const proof = prove()
+    expect(await ask(proof)).toMatchObject({ ok: true })
+    wrong = 120_000
+    expect(await ask(prove())).toMatchObject({ ok: true })
+    wrong = 0
+    expect(await ask(proof)).toMatchObject(replayed)
+  })
+
   test('also when the clock is set back meanwhile', async () => {
     const world = start()
     const request = world.request()
@@ -466,9 +481,9 @@ describe('a proof is good once', () => {
   test('when fifty send it at once, and the store is far away', async () => {
     const near = createMemoryReplayStore({ clock: createTurnableClock() })
     const replays = {
-      async take(key: string, expiresAt: number) {
+      async take(key: string, expiresAt: number, holder: string) {
         await new Promise(setImmediate)
-        return near.take(key, expiresAt)
+        return near.take(key, expiresAt, holder)
       },
     }
     const world = start({ replays })
@@ -482,9 +497,50 @@ describe('a proof is good once', () => {
   })
 })
 
+test('one client that sends many proofs keeps no other from being let in', async () => {
+  const clock = createTurnableClock()
+  const replays = createMemoryReplayStore({ clock, maxEntries: 20 })
+  const world = start({ replays })
+  for (let count = 0; count < 20; count += 1) await world.verify()
+  expect(await world.verify()).toMatchObject({ reason: { kind: 'replays_unavailable' } })
+  const proof = world.proof({}, other)
+  expect(await world.verify({ proof, thumbprint: other.thumbprint })).toMatchObject({ ok: true })
+})
+
+describe('a request of what is no text', () => {
+  test.each<[string, Record<string, unknown>]>([
+    ['a list of proofs', { proof: ['a.b.c'] }],
+    ['an object as its proof', { proof: {} }],
+    ['null as its proof', { proof: null }],
+    ['no method', { method: undefined }],
+    ['no address', { url: undefined }],
+    ['a number as its address', { url: [1] }],
+    ['no token', { accessToken: undefined }],
+    ['no thumbprint', { thumbprint: undefined }],
+  ])('is refused and no more: %s', async (_case, change) => {
+    const outcome = await start().verify(change)
+    expect(outcome).toMatchObject({ reason: { kind: 'invalid_dpop_proof', part: 'form' } })
+  })
+})
+
+test('of several addresses that a request may have had, the proof is for one', async () => {
+  const world = start()
+  const urls = ['https://api.example/v1/notes', 'https://api.example/v2/notes']
+  const ask = async (htu: string) => {
+    const outcome = await world.verify({ url: urls, proof: claims({ htu })(world) })
+    return outcome.ok
+  }
+  expect(await ask('https://api.example/v1/notes')).toBe(true)
+  expect(await ask('https://api.example/v2/notes')).toBe(true)
+  expect(await ask('https://api.example/notes')).toBe(false)
+  expect(await ask('https://api.example/v1/notes,https://api.example/v2/notes')).toBe(false)
+  const { ok } = await world.verify({ url: [] })
+  expect(ok).toBe(false)
+})
+
 describe('a store that cannot say whether a proof is new', () => {
   const full = createMemoryReplayStore({ maxEntries: 1, clock: createTurnableClock() })
-  void full.take('x', Number.MAX_SAFE_INTEGER)
+  void full.take('x', Number.MAX_SAFE_INTEGER, 'y')
   test.each([
     ['is full', full],
     ['throws', { take: () => fail('away') }],
@@ -532,6 +588,24 @@ describe('where a nonce is asked for', () => {
       expect(world.nonce()).toMatch(/^[\w-]{43}$/)
     },
   )
+
+  test('a proof with the next one is accepted, which a clock that is ahead gives out', async () => {
+    const world = startWithNonces()
+    const ahead = (milliseconds: number) => {
+      const clock = { ...world.clock, now: () => world.clock.now() + milliseconds }
+      return createDpopNonces({ clock, secret: Buffer.alloc(32, 1), lifetimeSeconds: 60 }).current()
+    }
+    const outcomes = await Promise.all(
+      [60_000, 120_000].map((milliseconds) =>
+        world.verify({ proof: claims({ nonce: ahead(milliseconds) })(world) }),
+      ),
+    )
+    expect(outcomes.map(({ ok }) => ok)).toEqual([true, false])
+    // And is the one that is given out when its time has come.
+    const next = ahead(60_000)
+    await world.clock.advance(60_000)
+    expect(world.nonce()).toBe(next)
+  })
 
   test('a proof with it is accepted until the one after the next has come', async () => {
     const world = startWithNonces()
@@ -640,6 +714,7 @@ describe('an option that cannot be right is refused:', () => {
     ['no option nonce', () => createDpopVerifier({ nonce: true } as DpopOptions)],
     ['secret', () => createDpopNonces({ secret: Buffer.alloc(31) })],
     ['lifetimeSeconds', () => createDpopNonces({ lifetimeSeconds: 9 })],
+    ['no option lifetime', () => createDpopNonces({ lifetime: 9 } as never)],
     ['maxEntries', () => createMemoryReplayStore({ maxEntries: 0 })],
   ])('%s', (message, make) => {
     expect(make).toThrow(TypeError)

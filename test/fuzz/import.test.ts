@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { isBearableHash } from '../../auth-server/accounts/phc.ts'
@@ -97,6 +98,10 @@ const member = fc.constantFrom(
   'redirectUris',
   'scopes',
   'createdAt',
+  'expiresAt',
+  'user',
+  'resource',
+  'hash',
   '__proto__',
   'constructor',
   'toString',
@@ -117,14 +122,30 @@ const client = fc
   .stringMatching(/^[a-z]{1,8}$/)
   .chain((id) => spoil({ id, authMethod: 'none', redirectUris: ['https://app.example/'] }))
 
+const apiKey = fc.stringMatching(/^[A-Z][a-z]{20}A$/).chain((name) =>
+  spoil({
+    id: `key_${name}`,
+    user: 'victim',
+    name,
+    resource: 'https://notes.example/',
+    scopes: ['notes:read'],
+    hash: createHash('sha256').update(name).digest('base64url'),
+    createdAt: '2026-01-01T00:00:00Z',
+  }),
+)
+
 const document = fc.oneof(
   {
     weight: 6,
     arbitrary: fc
-      .tuple(fc.array(user, { maxLength: 3 }), fc.array(client, { maxLength: 3 }))
+      .tuple(
+        fc.array(user, { maxLength: 3 }),
+        fc.array(client, { maxLength: 3 }),
+        fc.array(apiKey, { maxLength: 2 }),
+      )
       .map(
-        ([users, clients]) =>
-          `{"version":1,"users":[${users.join()}],"clients":[${clients.join()}]}`,
+        ([users, clients, apiKeys]) =>
+          `{"version":1,"users":[${users.join()}],"clients":[${clients.join()}],"apiKeys":[${apiKeys.join()}]}`,
       ),
   },
   {
@@ -136,7 +157,11 @@ const document = fc.oneof(
 )
 
 const snapshot = async () =>
-  JSON.stringify([await stores.accounts.list(), await stores.clients.list()])
+  JSON.stringify([
+    await stores.accounts.list(),
+    await stores.clients.list(),
+    await stores.apiKeys.list(),
+  ])
 
 test(
   'no document becomes somebody else, or leaves what could not be',
@@ -164,6 +189,16 @@ test(
         for (const { id, owner } of clients) {
           expect(id).not.toMatch(/^acc_|^notes$|^https:/)
           expect(owner).toBe('operator')
+        }
+        const known = new Set(accounts.map(({ id }) => id))
+        for (const key of await stores.apiKeys.list()) {
+          expect(key.id).toMatch(/^key_[\w-]{22}$/)
+          expect(known).toContain(key.accountId)
+          expect([key.resource, key.scopes.filter((scope) => scope !== 'notes:read')]).toEqual([
+            'https://notes.example/',
+            [],
+          ])
+          expect(key.hash).toMatch(/^[\w-]{43}$/)
         }
         expect(({} as Record<string, unknown>)['polluted']).toBeUndefined()
       }),

@@ -431,3 +431,56 @@ describe('this server as a client of itself', () => {
     await expect(declared).rejects.toThrow('PR329')
   })
 })
+
+describe('behind https', () => {
+  const ORIGIN = 'https://id.example'
+  const FORWARDED = { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'id.example' }
+
+  /** A browser that the proxy is in front of: it follows whatever leads to `ORIGIN`. */
+  function createProxiedBrowser(url: string) {
+    const jar = new Map<string, string>()
+    const ask = async (address: string, form?: Record<string, string>): Promise<Page> => {
+      const target = new URL(address, ORIGIN)
+      const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ')
+      const response = await fetch(`${url}${target.pathname}${target.search}`, {
+        redirect: 'manual',
+        headers: { ...FORWARDED, accept: 'text/html', cookie },
+        ...(form ? { method: 'POST', body: new URLSearchParams(form) } : {}),
+      })
+      for (const line of response.headers.getSetCookie()) {
+        const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
+        if (value === '') jar.delete(name)
+        else jar.set(name, value)
+      }
+      const location = response.headers.get('location')
+      if (location !== null) return ask(new URL(location, target).href)
+      const { status, headers } = response
+      return { url: target.href, status, headers, text: await response.text(), location: undefined }
+    }
+    return { ask, jar }
+  }
+
+  test('the session of this host alone counts', async () => {
+    await using other = await startServer((config) => ({
+      ...withGateway(config),
+      issuer: ORIGIN,
+      trustedProxies: ['127.0.0.1'],
+    }))
+    const { ask, jar } = createProxiedBrowser(other.url)
+    const start = await ask('/account/api-keys/new')
+    const form = readForm(start.text, '/sign-in')
+    const typed = { ...form.hidden, username: 'alice', password: PASSWORDS.alice }
+    const page = await ask(form.action, typed)
+    expect(page.url).toBe(`${ORIGIN}/account/api-keys/new`)
+    const made = await ask('/account/api-keys', {
+      ...readForm(page.text, '/account/api-keys').hidden,
+      ...BACKUP,
+    })
+    expect(readKey(made)).not.toBe('')
+    expect([...jar.keys()]).toContain('__Host-session')
+    const planted = createProxiedBrowser(other.url)
+    planted.jar.set('session', jar.get('__Host-session') ?? '')
+    planted.jar.set('session.sig', jar.get('__Host-session.sig') ?? '')
+    expect((await planted.ask('/account')).text).toContain('name="password"')
+  })
+})

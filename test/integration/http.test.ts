@@ -263,7 +263,12 @@ describe('the public documents', () => {
       claims_supported: expect.arrayContaining(['sub', 'iss', 'name', 'email', 'groups', 'sid']),
       claim_types_supported: ['normal'],
       code_challenge_methods_supported: ['S256'],
-      grant_types_supported: ['authorization_code', 'refresh_token', 'client_credentials'],
+      grant_types_supported: [
+        'authorization_code',
+        'refresh_token',
+        'client_credentials',
+        'urn:portreeve:params:oauth:grant-type:api-key',
+      ],
       id_token_signing_alg_values_supported: expect.arrayContaining(['RS256', 'ES256']),
       request_uri_parameter_supported: false,
       response_modes_supported: ['form_post', 'fragment', 'query'],

@@ -1,6 +1,7 @@
 import { Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import {
+  createDpopVerifier,
   createGuard,
   createVerifier,
   type AccessTokenClaims,
@@ -67,7 +68,9 @@ async function start(
     token: (change) => signToken(key, issuer.claims(change)),
     async ask(token, connection = new Socket(), policy = {}) {
       const seen: Decision[] = []
+      const dpop = createDpopVerifier({ clock })
       const guard = createGuard(verifier, policy, {
+        sender: { dpop, publicUrl: 'https://api.example' },
         onDecision: (decision) => void seen.push(decision),
       })
       await guard.decide(sendOn(connection, token), undefined)
@@ -160,6 +163,18 @@ describe('a token that was found good', () => {
     const keptTokens = world.verifier.state[0]?.keptTokens
     expect(keptTokens).toBeGreaterThan(5)
     expect(keptTokens).toBeLessThan(30)
+  })
+
+  test('takes the room of several where it says much in few letters', async () => {
+    await using world = await start({ cache: { maxTokens: 100 } })
+    const lists = Array.from({ length: 1000 }, () => [])
+    for (let count = 0; count < 20; count += 1) await world.ask(world.token({ lists }))
+    expect(world.verifier.state[0]?.keptTokens).toBeLessThan(5)
+    const scope = Array.from({ length: 1000 }, (_, count) => count).join(' ')
+    for (let count = 0; count < 20; count += 1) await world.ask(world.token({ scope }))
+    expect(world.verifier.state[0]?.keptTokens).toBeLessThan(5)
+    for (let count = 0; count < 100; count += 1) await world.ask(world.token())
+    expect(world.verifier.state[0]?.keptTokens).toBeGreaterThan(50)
   })
 
   test('cannot be changed by a handler for others', async () => {
@@ -307,8 +322,88 @@ describe('what may change is looked at for each use of a kept token', () => {
   })
 })
 
+describe('revocations that cannot say', () => {
+  const EPOCHS: readonly unknown[] = [-1, undefined, null, 1.5, Number.NaN, Infinity, '0', 2 ** 53]
+  const GONE: [string, () => unknown][] = [
+    ['an answer that is none', () => undefined],
+    ['a promise', async () => false],
+    ['a number', () => 0],
+    [
+      'an error',
+      () => {
+        throw new Error('redis://user:password@host')
+      },
+    ],
+  ]
+
+  test.each(EPOCHS)('with the epoch %s are refused when a verifier is made', (epoch) => {
+    const revocations = { epoch, isRevoked: () => false } as Revocations
+    const make = () => createVerifier({ issuer: 'https://as.example', audience: API, revocations })
+    expect(make).toThrow(TypeError)
+    expect(make).toThrow(/^revocations: /)
+  })
+
+  test.each([null, {}, { epoch: 0 }, { isRevoked: () => false }, 'none'])(
+    'as %j are none',
+    (revocations) => {
+      const options = { issuer: 'https://as.example', audience: API, revocations }
+      expect(() => createVerifier(options as VerifierOptions)).toThrow(/^revocations: /)
+    },
+  )
+
+  test.each(EPOCHS)('later on, with the epoch %s, let nobody in', async (epoch) => {
+    const source = { epoch: 0, isRevoked: () => false }
+    await using world = await start({ revocations: source })
+    const token = world.token()
+    const connection = new Socket()
+    expect((await world.ask(token, connection))[0]).toBe('allowed')
+    source.epoch = epoch as number
+    for (let count = 0; count < 2; count += 1) {
+      expect((await world.ask(token, connection))[0]).toBe('revocations_unavailable')
+      expect((await world.ask(token))[0]).toBe('revocations_unavailable')
+      expect((await world.ask(world.token()))[0]).toBe('revocations_unavailable')
+    }
+    source.epoch = 1
+    expect((await world.ask(token, connection))[0]).toBe('allowed')
+  })
+
+  test.each(GONE)('by %s let nobody in, and it is 503', async (_case, isRevoked) => {
+    const source = { epoch: 0, isRevoked: (): unknown => false }
+    await using world = await start({ revocations: source as Revocations })
+    const token = world.token()
+    expect((await world.ask(token))[0]).toBe('allowed')
+    source.isRevoked = isRevoked
+    source.epoch = 1
+    for (let count = 0; count < 2; count += 1) {
+      expect((await world.ask(token))[0]).toBe('revocations_unavailable')
+    }
+    const guard = createGuard(world.verifier)
+    const decision = await guard.decide(sendOn(new Socket(), token), undefined)
+    if (decision.ok) throw new Error('allowed')
+    expect(decision.answer.status).toBe(503)
+    expect(decision.answer.headers).toEqual({ 'Retry-After': '5', 'Cache-Control': 'no-store' })
+    expect(JSON.stringify(decision.answer)).not.toContain('password')
+  })
+
+  test('by an epoch that cannot be read let nobody in', async () => {
+    let isAway = false
+    const revocations: Revocations = {
+      get epoch() {
+        if (isAway) throw new Error('away')
+        return 0
+      },
+      isRevoked: () => false,
+    }
+    await using world = await start({ revocations })
+    const token = world.token()
+    expect((await world.ask(token))[0]).toBe('allowed')
+    isAway = true
+    expect((await world.ask(token))[0]).toBe('revocations_unavailable')
+  })
+})
+
 test('what a route wants is never kept: a token that one let in is refused by others', async () => {
-  await using world = await start()
+  await using world = await start({ audience: [API, 'https://b.example/'] })
   const connection = new Socket()
   const token = world.token({ scope: 'notes:read', roles: ['reader'], acr: '1', auth_time: 1 })
   const policies: readonly (readonly [RoutePolicy, string])[] = [

@@ -1,13 +1,13 @@
 import { once } from 'node:events'
 import { connect, createServer as createPlainServer, type Socket } from 'node:net'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { describe, expect, test, vi } from 'vitest'
 import { createGateway, type GatewayOptions } from '../../resource-server/demo/gateway-api.ts'
-import { createVerifier, fromAuthorization } from '../../resource-server/index.ts'
+import { createVerifier, fromAuthorization, fromHeader } from '../../resource-server/index.ts'
 import { listen, startUpstream, type Upstream } from '../support/demo.ts'
 import { API, createKey, signToken, startIssuer } from '../support/issuer.ts'
-import { sendRaw, type RawAnswer } from '../support/raw.ts'
+import { sendBytes, sendRaw, type RawAnswer } from '../support/raw.ts'
 import { createTurnableClock, type TurnableClock } from '../support/turnable-clock.ts'
 
 const key = await createKey('ES256')
@@ -16,8 +16,11 @@ const MAX_BODY = 1000
 
 interface World extends AsyncDisposable {
   readonly url: string
+  readonly server: Server
   readonly clock: TurnableClock
   readonly token: string
+  /** Another good token. */
+  readonly signFor: (change: Readonly<Record<string, unknown>>) => string
   readonly logged: () => string
   /** Sends a request with a good token as it stands; the first line is `GET / HTTP/1.1` and the like. */
   readonly send: (lines: readonly string[], body?: string) => Promise<RawAnswer>
@@ -33,10 +36,12 @@ async function start(
   const issuer = cleanUp.use(await startIssuer(clock, key))
   const verifier = cleanUp.use(createVerifier({ issuer: issuer.url, audience: API, clock }))
   const lines: unknown[] = []
-  const options = {
+  const options: GatewayOptions = {
     routes: Object.entries(services).map(([prefix, url]) => ({ prefix, origin: new URL(url) })),
     token: fromAuthorization(),
     namesChecks: false,
+    passedHeaders: new Set(['x-custom']),
+    maxUnderWay: 256,
     connectTimeoutMs: 5000,
     headersTimeoutMs: 10_000,
     wholeTimeoutMs: 60_000,
@@ -57,8 +62,10 @@ async function start(
   const running = cleanUp.move()
   return {
     url,
+    server,
     clock,
     token,
+    signFor: (claims) => signToken(key, issuer.claims({ ...claims })),
     logged: () => JSON.stringify(lines),
     send: ([first = '', ...headers], body) =>
       sendRaw(url, [first, `Authorization: Bearer ${token}`, ...headers], body),
@@ -206,11 +213,27 @@ describe('what a service is told', () => {
     expect([headers['traceparent'], headers['tracestate']]).toEqual([undefined, undefined])
   })
 
-  test('no host that is not one', async () => {
+  test('no host where the client named none', async () => {
     await using upstream = await startUpstream(tellAll)
     await using world = await start({ '/': upstream.url })
-    const { headers } = readTold(await world.send(['GET / HTTP/1.1', 'Host: a";by="evil']))
+    const { headers } = readTold(await world.send(['GET / HTTP/1.1', 'Host:']))
     expect(headers['forwarded']).toBe('for="127.0.0.1";proto=http')
+  })
+
+  test('how the answer is to be, what it is about, and no header that is not known', async () => {
+    await using upstream = await startUpstream(tellAll)
+    await using world = await start({ '/': upstream.url })
+    const known = ['Accept', 'If-None-Match', 'Range', 'Content-Type', 'Idempotency-Key', 'baggage']
+    const unknown = `Proxy Impersonate-User X-Hasura-Role Tailscale-User-Login iv-user SM-User
+      X-Pomerium-Jwt-Assertion X-Vouch-User X-Okta-User OIDC-claim-sub Shib-User eppn
+      X-AppEngine-User-Email X-Azure-ClientIP X-Originating-IP Fly-Client-IP X-Vercel-Ip From
+      X-Nobody-Has-Heard-Of.This X-Anything X-Custom2 X_Custom`.split(/\s+/)
+    const lines = [...known, ...unknown, 'X-CUSTOM'].map((name) => `${name}: admin`)
+    const { headers } = readTold(await world.send(['GET / HTTP/1.1', ...lines]))
+    const own = ['authorization', 'connection', 'forwarded', 'host', 'via', 'x-custom']
+    expect(Object.keys(headers).toSorted()).toEqual(
+      [...own, 'x-request-id', ...known.map((name) => name.toLowerCase())].toSorted(),
+    )
   })
 
   test.each([
@@ -310,6 +333,10 @@ describe('where a request goes', () => {
     ['a length with a sign', 400, ['POST / HTTP/1.1', 'Content-Length: +5']],
     ['a body that is too large', 413, ['POST / HTTP/1.1', `Content-Length: ${MAX_BODY + 1}`]],
     ['two tokens', 400, ['GET / HTTP/1.1', 'Authorization: Bearer x']],
+    ['two hosts', 400, ['GET / HTTP/1.1', 'Host: a.example', 'Host: b.example']],
+    ['a host that is none', 400, ['GET / HTTP/1.1', 'Host: a";by="evil']],
+    ['chunked twice', 400, ['POST / HTTP/1.1', ...Array(2).fill('Transfer-Encoding: chunked')]],
+    ['chunks of HTTP/1.0', 400, ['POST / HTTP/1.0', 'Transfer-Encoding: chunked']],
     ['another expectation', 417, ['POST / HTTP/1.1', 'Expect: 200-ok', 'Content-Length: 0']],
   ])('nowhere with %s', async (_case, expected, lines) => {
     await using upstream = await startUpstream(tellAll)
@@ -361,6 +388,129 @@ describe('where a request goes', () => {
     expect(good.body).toMatch(/^HTTP\/1\.1 200 OK.*none/s)
     const { status, headers } = await sendRaw(world.url, lines)
     expect([status, headers['connection']]).toEqual([401, 'close'])
+  })
+
+  test('a client of HTTP/1.0 is not told to go on, which it would take for the answer', async () => {
+    await using upstream = await startUpstream((request, response) => {
+      request.resume().on('end', () => response.end('done'))
+    })
+    await using world = await start({ '/': upstream.url })
+    const lines = ['POST / HTTP/1.0', 'Expect: 100-continue', 'Content-Length: 5']
+    const { status, headers } = await world.send(lines, 'hello')
+    expect([status, headers['connection']]).toEqual([200, 'close'])
+  })
+})
+
+describe('requests on one connection', () => {
+  const post = (path: string, ...more: readonly string[]) =>
+    [`POST ${path} HTTP/1.1`, 'Host: x', ...more, 'Content-Length: 2', '', 'ab'].join('\r\n')
+
+  test('one behind another that is refused, with the end of the connection, is not carried out', async () => {
+    await using upstream = await startUpstream(tellAll)
+    await using world = await start({ '/': upstream.url })
+    // Now nothing has to be waited for: no keys, no connection.
+    await world.send(['GET /before HTTP/1.1'])
+    const good = `Authorization: Bearer ${world.token}`
+    const bytes = Buffer.from(post('/refused') + post('/behind', good))
+    const { status, headers, body } = await sendBytes(world.url, bytes)
+    expect([status, headers['connection']]).toEqual([401, 'close'])
+    expect(body).not.toContain('HTTP/1.1')
+    expect((await world.send(['GET /after HTTP/1.1'])).status).toBe(200)
+    expect(upstream.requests.map(({ url }) => url)).toEqual(['/before', '/after'])
+  })
+
+  test.each([
+    ['has not begun', false],
+    ['has begun', true],
+  ])(
+    'one before whose turn it is, while an answer %s, ends the connection',
+    async (_case, begun) => {
+      let finish = (): void => {}
+      await using upstream = await startUpstream((_request, response) => {
+        if (begun) response.write('first')
+        finish = () => void response.end('last')
+      })
+      await using world = await start({ '/': upstream.url })
+      const good = `Authorization: Bearer ${world.token}`
+      const { hostname, port } = new URL(world.url)
+      const socket = connect(Number(port), hostname)
+      const closed = once(socket, 'close')
+      let received = ''
+      socket.on('data', (chunk: Buffer) => (received += chunk.toString()))
+      socket.write(post('/one', good))
+      await waitUntil(() => upstream.requests.length === 1 && received.includes('first') === begun)
+      socket.write(post('/two', good))
+      await once(world.server, 'request')
+      finish()
+      await closed
+      expect(received.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200'])
+      expect(upstream.requests.map(({ url }) => url)).toEqual(['/one'])
+    },
+  )
+
+  test('one that keeps sending is cut off', async () => {
+    await using upstream = await startUpstream(() => {})
+    await using world = await start({ '/': upstream.url })
+    const good = `Authorization: Bearer ${world.token}`
+    const bytes = Buffer.from(post('/one', good) + post('/more').repeat(17))
+    expect((await sendBytes(world.url, bytes)).status).toBe(0)
+  })
+
+  test('the next one is carried out when it is its turn', async () => {
+    await using upstream = await startUpstream(tellAll)
+    await using world = await start({ '/': upstream.url })
+    const { hostname, port } = new URL(world.url)
+    const socket = connect(Number(port), hostname)
+    for (const path of ['/one', '/two']) {
+      socket.write(post(path, `Authorization: Bearer ${world.token}`))
+      const [answer] = (await once(socket, 'data')) as [Buffer]
+      expect(answer.toString()).toMatch(/^HTTP\/1\.1 200 /)
+    }
+    socket.destroy()
+    expect(upstream.requests.map(({ url }) => url)).toEqual(['/one', '/two'])
+  })
+})
+
+describe('one who is greedy', () => {
+  const openSlow = (world: World, count: number) =>
+    Array.from({ length: count }, () => {
+      const { hostname, port } = new URL(world.url)
+      const socket = connect(Number(port), hostname).on('error', () => {})
+      const head = ['POST / HTTP/1.1', 'Host: x', `Authorization: Bearer ${world.token}`]
+      socket.write(`${[...head, 'Content-Length: 100'].join('\r\n')}\r\n\r\nx`)
+      return socket
+    })
+
+  test('gets half of what a service has, and leaves the other half to others', async () => {
+    await using upstream = await startUpstream((request, response) => {
+      request.resume().on('end', () => response.end('ok'))
+    })
+    await using world = await start({ '/': upstream.url }, { maxUnderWay: 8 })
+    const slow = openSlow(world, 4)
+    await waitUntil(() => upstream.requests.length === 4)
+    const { status, headers, body } = await world.send(['GET / HTTP/1.1'])
+    expect([status, headers['retry-after']]).toEqual([429, '5'])
+    expect(JSON.parse(body)).toMatchObject({ error: 'too_many_requests' })
+    const bob = world.signFor({ sub: 'acc_bob' })
+    const ask = (token: string) =>
+      sendRaw(world.url, ['GET / HTTP/1.1', `Authorization: Bearer ${token}`])
+    expect((await ask(bob)).status).toBe(200)
+    // Another token of the same person is no other person.
+    expect((await ask(world.signFor({ client_id: 'another' }))).status).toBe(429)
+    for (const socket of slow) socket.destroy()
+    await waitUntil(() => world.logged().split('client_gone').length === 5)
+    expect((await world.send(['GET / HTTP/1.1'])).status).toBe(200)
+  })
+
+  test('503 where a service has no place at all, at once and not when one is free', async () => {
+    await using upstream = await startUpstream(() => {})
+    await using world = await start({ '/': upstream.url }, { maxUnderWay: 1 })
+    const [slow] = openSlow(world, 1)
+    await waitUntil(() => upstream.requests.length === 1)
+    const { status, headers, body } = await world.send(['GET / HTTP/1.1'])
+    expect([status, headers['retry-after']]).toEqual([503, '5'])
+    expect(JSON.parse(body)).toMatchObject({ error: 'temporarily_unavailable' })
+    slow?.destroy()
   })
 })
 
@@ -426,6 +576,88 @@ describe('what a client is answered', () => {
     )
     const { headers } = await world.send(['GET / HTTP/1.1'])
     expect(headers['cache-control']).toBe('private, max-age=60')
+  })
+
+  test('the same where the service names Cache-Control in Connection', async () => {
+    await using world = await behind((response) =>
+      response
+        .writeHead(200, { Connection: 'cache-control', 'Cache-Control': 'max-age=60' })
+        .end('private'),
+    )
+    const { headers } = await world.send(['GET / HTTP/1.1'])
+    expect(headers['cache-control']).toBe('no-store')
+  })
+
+  test('nothing for shared caches where they cannot know that there was a token', async () => {
+    await using upstream = await startUpstream((_request, response) =>
+      response.setHeader('Cache-Control', 'max-age=60').end(),
+    )
+    await using world = await start({ '/': upstream.url }, { token: fromHeader('Token') })
+    const answer = await fetch(world.url, { headers: { Token: world.token } })
+    expect(answer.headers.get('cache-control')).toBe('max-age=60, private')
+  })
+
+  test.each([
+    ['ORIGIN', '/'],
+    ['ORIGIN/', '/'],
+    ['ORIGIN/a?b#c', '/a?b#c'],
+    ['ORIGIN?x', '/?x'],
+    ['//HOST/a', '/a'],
+    ['http:\\\\HOST\\a', '/a'],
+    ['http:HOST/a', '/a'],
+    ['http://user:secret@HOST/a', '/a'],
+    ['ORIGIN//evil.example/', '/.//evil.example/'],
+    ['ORIGIN/\\evil.example/', '/.//evil.example/'],
+    ['ORIGIN/\t/evil.example/', '/.//evil.example/'],
+    ['ORIGIN/.//evil.example/', '/.//evil.example/'],
+    ['?x', '?x'],
+    ['made/1', 'made/1'],
+    ['/made/1', '/made/1'],
+    ['https://other.example/a', 'https://other.example/a'],
+    ['https://HOST/a', undefined],
+    ['https://other.example/?next=ORIGIN/a', undefined],
+  ])('the location %s without where the service is: %s', async (location, expected) => {
+    await using world = await behind((response) => {
+      const { origin, host } = new URL(world.upstream.url)
+      const shown = location.replace('ORIGIN', origin).replace('HOST', host)
+      response.writeHead(302, { Location: shown, 'Content-Location': shown }).end()
+    })
+    const { headers } = await world.send(['GET /here HTTP/1.1'])
+    expect([headers['location'], headers['content-location']]).toEqual([expected, expected])
+    // A browser does not read another host in it.
+    const isElsewhere = expected === undefined || expected.startsWith('https:')
+    const read = isElsewhere
+      ? 'gateway.example'
+      : new URL(expected, 'https://gateway.example/').host
+    expect(read).toBe('gateway.example')
+  })
+
+  test('no other header that says where the service is, and none for its whole host', async () => {
+    await using world = await behind((response) => {
+      const { origin, host } = new URL(world.upstream.url)
+      response.writeHead(204, {
+        Link: `<${origin}/a?2>; rel=next, <https://b.example/>; rel=x`,
+        Refresh: `0;url=${origin}/a`,
+        'X-Served-By': host,
+        'Alt-Svc': 'h2=":443"',
+        'Clear-Site-Data': '"*"',
+        'Strict-Transport-Security': 'max-age=9',
+        'X-Accel-Redirect': '/internal',
+        Server: 'Old/1.0',
+        'Content-Length': '5',
+        'X-Total': '7',
+      })
+      response.end()
+    })
+    const { headers } = await world.send(['GET / HTTP/1.1'])
+    expect(headers).toEqual({
+      link: '</a?2>; rel=next, <https://b.example/>; rel=x',
+      'x-total': '7',
+      'cache-control': 'no-store',
+      'x-request-id': expect.any(String) as string,
+      date: expect.any(String) as string,
+      connection: 'close',
+    })
   })
 
   test.each([401, 407])('502 where the service answers %i, and no challenge', async (status) => {

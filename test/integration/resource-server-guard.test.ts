@@ -311,6 +311,11 @@ describe('a token comes from where the API says', () => {
       (t) => ({ headers: { access_token: t } }),
     ],
     ['a header Token', fromHeader('Token'), (t) => ({ headers: { token: t } })],
+    [
+      'a header Token, beside what is no token',
+      fromHeader('Token'),
+      (t) => ({ headers: { token: t, authorization: 'Basic YTpi' } }),
+    ],
     ['a member of a JSON body', fromBodyField('token'), (t) => json({ token: t })],
     [
       'a member of a form',
@@ -368,6 +373,55 @@ describe('a token comes from where the API says', () => {
     const headers = { authorization: `Bearer ${token}`, token }
     const answer = await world.request({ headers })
     expect([answer.status, answer.body['error']]).toEqual([400, 'invalid_request'])
+  })
+
+  test.each<[string, TokenExtractor, (token: string) => RequestInit, string]>([
+    [
+      'in a header, and in Authorization',
+      fromHeader('Token'),
+      (t) => ({ headers: { token: t, authorization: `Bearer ${t}` } }),
+      '/',
+    ],
+    [
+      'in a header, and after DPoP',
+      fromHeader('Token'),
+      (t) => ({ headers: { token: t, authorization: 'dpop x' } }),
+      '/',
+    ],
+    [
+      'in a header, and in the query',
+      fromHeader('Token'),
+      (t) => ({ headers: { token: t } }),
+      '/?a=b&access_token=x',
+    ],
+    ['twice in a header', fromHeader('Token'), (t) => ({ headers: { token: `${t},${t}` } }), '/'],
+    [
+      'in the body, and in Authorization',
+      fromBodyField('token'),
+      (t) => ({
+        method: 'POST',
+        body: new URLSearchParams({ token: t }),
+        headers: { authorization: `Bearer ${t}` },
+      }),
+      '/',
+    ],
+    [
+      'twice in Authorization',
+      fromAuthorization(),
+      (t) => ({ headers: { authorization: `Bearer ${t},${t}` } }),
+      '/',
+    ],
+    [
+      'twice in Authorization, each after its scheme',
+      fromAuthorization(),
+      (t) => ({ headers: { authorization: `Bearer ${t}, Bearer ${t}` } }),
+      '/',
+    ],
+  ])('and from there alone: a request that has one %s is malformed', async (...row) => {
+    const [, extractor, make, path] = row
+    await using world = await start({}, { token: extractor })
+    const { status, body } = await world.request(make(world.token()), path)
+    expect([status, body['error']]).toEqual([400, 'invalid_request'])
   })
 
   test.each(['Authorization', 'cookie', 'DPoP', 'a b', '', 'a:'])('but not from "%s"', (name) => {
@@ -479,6 +533,43 @@ describe('a token that is bound to a DPoP key', () => {
       /trustedProxies: /,
     )
     expect(make({ proxies: [] } as SenderOptions)).toThrow(/no option proxies/)
+  })
+
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    ['an empty header', { certificateHeader: {} }, /^sender\.certificateHeader\.name: /],
+    ['a name alone', { certificateHeader: { name: 'x' } }, /^sender\.certificateHeader\.format: /],
+    ['a text', { certificateHeader: 'Client-Cert' }, /^sender\.certificateHeader: .*string/],
+    ['null', { certificateHeader: null }, /^sender\.certificateHeader: .*null/],
+    [
+      'an unknown format',
+      { certificateHeader: { name: 'Client-Cert', format: 'RFC9440' } },
+      /^sender\.certificateHeader\.format: expected rfc9440 or escaped-pem, not "RFC9440"/,
+    ],
+    [
+      'a name that is none',
+      { certificateHeader: { name: 'Client Cert', format: 'rfc9440' } },
+      /^sender\.certificateHeader\.name: /,
+    ],
+    [
+      'the header of tokens',
+      { certificateHeader: { name: 'Authorization', format: 'rfc9440' } },
+      /^sender\.certificateHeader\.name: /,
+    ],
+    [
+      'more than that',
+      { certificateHeader: { name: 'x', format: 'rfc9440', trust: true } },
+      /certificateHeader has no option trust/,
+    ],
+    ['one proxy that is no list', { trustedProxies: '10.0.0.0/8' }, /^trustedProxies: /],
+    ['a verifier that was not made', { dpop: createDpopVerifier }, /^sender\.dpop: /],
+    ['true for a verifier', { dpop: true }, /^sender\.dpop: /],
+    ['null for a verifier', { dpop: null }, /^sender\.dpop: /],
+  ])('is not proven with %s', async (_case, sender, message) => {
+    await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
+    const all = { publicUrl: 'https://api.example', trustedProxies: ['10.0.0.0/8'], ...sender }
+    const make = () => createProtect(verifier, { sender: all })
+    expect(make).toThrow(TypeError)
+    expect(make).toThrow(message)
   })
 })
 
@@ -595,14 +686,33 @@ describe('why a request was refused', () => {
     expect(JSON.stringify(answer.body)).not.toContain('b.example')
   })
 
-  test.each(['production', '', undefined])(
-    'is never said where the environment is %s',
-    async (environment) => {
-      await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
-      const make = () => createProtect(verifier, { exposeReasons: true, environment })
-      expect(make).toThrow(/^exposeReasons: /)
-    },
-  )
+  test.each([
+    'production',
+    'Production',
+    'PRODUCTION',
+    'prod',
+    'live',
+    'staging',
+    ' development',
+    'Development',
+    'dev',
+    '',
+    undefined,
+    ['development'],
+  ])('is never said where the environment is %j', async (environment) => {
+    await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
+    const options = { exposeReasons: true, environment: environment as string }
+    expect(() => createProtect(verifier, options)).toThrow(TypeError)
+    expect(() => createProtect(verifier, options)).toThrow(/^exposeReasons: /)
+  })
+
+  test('is said only by who was told so when it was made', async () => {
+    const options = { exposeReasons: false, environment: 'production' }
+    await using world = await start({}, options)
+    options.exposeReasons = true
+    const answer = await world.send(world.token({ aud: 'https://b.example/' }))
+    expect(JSON.stringify(answer.body)).not.toContain('b.example')
+  })
 })
 
 test('counters tell Prometheus what was decided, how, and in what time', async () => {
@@ -653,6 +763,64 @@ describe('a router', () => {
     ctx.body = 'ok'
   }
 
+  async function makeProtect() {
+    const verifier = createVerifier({ issuer: 'https://as.example', audience: API })
+    await verifier[Symbol.asyncDispose]()
+    return createProtect(verifier)
+  }
+
+  test('with what answers in front of the policy does not start', async () => {
+    const protect = await makeProtect()
+    const router = new Router()
+      .get('/early', answer, protect(), answer)
+      .get('/earlier', (_ctx, next) => next(), answer, protect(), answer)
+      .get('/right', (_ctx, next) => next(), protect(), answer)
+      .get('/public', answer, publicRoute(), answer)
+    expect(() => assertProtected(router)).toThrow(TypeError)
+    expect(() => assertProtected(router)).toThrow(/\/early; .*\/earlier\./)
+    expect(() => assertProtected(router)).not.toThrow(/\/right|\/public/)
+  })
+
+  test('with what answers for all its routes, in front of them, does not', async () => {
+    const protect = await makeProtect()
+    const router = new Router().use('/in', answer).get('/in/x', protect(), answer)
+    expect(() => assertProtected(router)).toThrow(/^no policy: use \/in\./)
+    const inner = new Router().use(answer).get('/y', protect(), answer)
+    const outer = new Router().use('/deep', inner.routes())
+    expect(() => assertProtected(outer)).toThrow(/^no policy: use /)
+    const wary = new Router().use(protect()).use(publicRoute(), (_ctx, next) => next())
+    expect(() => assertProtected(wary.get('/x', protect(), answer))).not.toThrow()
+  })
+
+  test('with a look-up of parameters, which comes before every policy, does not', async () => {
+    const protect = await makeProtect()
+    const findNote = (_id: string, _ctx: unknown, next: () => Promise<unknown>) => next()
+    const router = new Router().param('id', findNote).get('/notes/:id', protect(), answer)
+    expect(() => assertProtected(router)).toThrow(/^no policy: HEAD,GET \/notes\/:id\./)
+    const late = new Router().get('/notes/:id', protect(), answer).param('id', findNote)
+    expect(() => assertProtected(late)).toThrow(/^no policy: /)
+    const inner = new Router().get('/deep/:id', protect(), answer)
+    const nested = new Router().param('id', findNote).use(inner.routes())
+    expect(() => assertProtected(nested)).toThrow(/^no policy: /)
+    const open = new Router().param('id', findNote).get('/notes/:id', publicRoute(), answer)
+    expect(() => assertProtected(open)).not.toThrow()
+    const other = new Router().param('id', findNote).get('/notes', protect(), answer)
+    expect(() => assertProtected(other)).not.toThrow()
+  })
+
+  test('within a route needs a policy in front of it', async () => {
+    const protect = await makeProtect()
+    const inner = new Router().get('/x', answer)
+    expect(() => assertProtected(new Router().all('/a', inner.routes()))).toThrow(/\/a\./)
+    expect(() => assertProtected(new Router().all('/a', protect(), inner.routes()))).not.toThrow()
+  })
+
+  test('that redirects says that everybody may follow', async () => {
+    const protect = await makeProtect()
+    const router = new Router().redirect('/old', '/new').get('/new', protect(), answer)
+    expect(() => assertProtected(router)).toThrow(/\/old\./)
+  })
+
   test('with a policy in front of each route starts', async () => {
     await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
     const protect = createProtect(verifier)
@@ -702,6 +870,104 @@ describe('a guard is not made', () => {
     await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
     expect(() => createGuard(verifier, policy)).toThrow(TypeError)
     expect(() => createGuard(verifier, policy)).toThrow(message)
+  })
+
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    ['a place for tokens that is none', { token: 'access_token' }, /^token: /],
+    ['a place that was not made', { token: fromAuthorization }, /^token: /],
+    ['a log that is none', { onDecision: true }, /^onDecision: /],
+    ['counters that are none', { counters: {} }, /^counters: /],
+    ['metadata that are no URL', { resourceMetadata: {} }, /^resourceMetadata: /],
+    ['a text that says whether', { exposeReasons: 'false' }, /^exposeReasons: /],
+    ['a list of refusals', { onRefusal: [] }, /^onRefusal: /],
+  ])('with %s', async (_case, options, message) => {
+    await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
+    expect(() => createProtect(verifier, options)).toThrow(TypeError)
+    expect(() => createProtect(verifier, options)).toThrow(message)
+  })
+
+  test.each([undefined, null, {}, 'https://as.example', createVerifier])(
+    'without a verifier: %j',
+    (verifier) => {
+      expect(() => createGuard(verifier as never)).toThrow(TypeError)
+      expect(() => createGuard(verifier as never)).toThrow(/^verifier: /)
+    },
+  )
+})
+
+describe('what is no request, or no token, is refused and crashes nothing', () => {
+  const NO_TOKENS: readonly unknown[] = [undefined, null, 5, {}, ['a.b.c'], Symbol('x'), new Map()]
+
+  test.each<[string, (good: string) => unknown]>([
+    ['nothing', () => undefined],
+    ['null', () => null],
+    ['a text', () => 'GET / HTTP/1.1'],
+    ['no headers', () => ({})],
+    ['no raw headers', () => ({ headers: {} })],
+    ['headers of a browser', () => ({ rawHeaders: new Headers(), headers: new Headers() })],
+    ['no headers beside raw ones', (good) => ({ rawHeaders: ['Authorization', good] })],
+    ['null for headers', (good) => ({ rawHeaders: ['Authorization', good], headers: null })],
+    [
+      'a URL that is an object',
+      (good) => ({
+        rawHeaders: ['Authorization', good],
+        headers: {},
+        url: new URL('https://api.example/'),
+      }),
+    ],
+    [
+      'a method that is a symbol',
+      (good) => ({ rawHeaders: ['Authorization', good], headers: {}, method: Symbol('GET') }),
+    ],
+  ])('%s in place of a request', async (_case, make) => {
+    await using world = await start()
+    const guard = createGuard(world.verifier)
+    const decision = await guard.decide(make(`Bearer ${world.token()}`) as never, undefined)
+    const expected = { ok: false, reason: { kind: 'malformed_request' }, answer: { status: 400 } }
+    expect(decision).toMatchObject(expected)
+  })
+
+  test.each([undefined, null, 'socket', 7])(
+    'but %j in place of a connection is none',
+    async (socket) => {
+      await using world = await start()
+      const trustedProxies = ['0.0.0.0/0', '::/0']
+      const certificateHeader = { name: 'Client-Cert', format: 'rfc9440' } as const
+      const dpop = createDpopVerifier({ clock: world.clock })
+      const publicUrl = ['https://api.example', 'https://b.example']
+      const sender = { dpop, publicUrl, trustedProxies, certificateHeader }
+      const guard = createGuard(world.verifier, {}, { sender })
+      const ask = async (header: string, ...more: string[]) => {
+        const rawHeaders = ['Authorization', header, ...more]
+        const decision = await guard.decide({ rawHeaders, headers: {}, socket } as never, undefined)
+        return decision.ok ? 'allowed' : decision.reason.kind
+      }
+      const good = `Bearer ${world.token()}`
+      expect([await ask(good), await ask(good)]).toEqual(['allowed', 'allowed'])
+      const bound = `Bearer ${world.token({ cnf: { 'x5t#S256': 'x' } })}`
+      expect(await ask(bound)).toBe('sender_constrained')
+      const client = await createProofClient()
+      const token = world.token({ cnf: { jkt: client.thumbprint } })
+      const asked = { method: '', url: 'https://api.example/', accessToken: token }
+      const proof = makeProof(client, asked, world.clock)
+      expect(await ask(`DPoP ${token}`, 'DPoP', proof)).toBe('allowed')
+    },
+  )
+
+  test('and what is no token is none', async () => {
+    await using world = await start()
+    const guard = createGuard(world.verifier)
+    for (const token of NO_TOKENS as string[]) {
+      const expected = { kind: 'malformed', part: 'token', why: 'it is no text' }
+      expect(await world.verifier.verify(token)).toEqual({ ok: false, reason: expected })
+      expect((await world.verifier.explain(token)).refusal).toEqual(expected)
+      expect(await world.verifier.authenticate(token)).toEqual({ ok: false, reason: expected })
+      expect((await guard.explain(token)).refusal).toEqual(expected)
+      const found = { place: 'x', read: () => ({ ok: true, value: { token, scheme: 'Bearer' } }) }
+      const odd = createGuard(world.verifier, {}, { token: found as TokenExtractor })
+      const decision = await odd.decide({ rawHeaders: [], headers: {} }, undefined)
+      expect(decision).toMatchObject({ ok: false })
+    }
   })
 })
 

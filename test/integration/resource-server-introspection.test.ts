@@ -312,6 +312,16 @@ describe('what was found good', () => {
     expect(verifier.state).toMatchObject([{ keptTokens: 2 }])
   })
 
+  test('is bounded by what answers hold, and not by how they are written', async () => {
+    await using issuer = await startOpaqueIssuer()
+    const verifier = issuer.verifier({ cache: { maxTokens: 100 } })
+    for (let count = 0; count < 10; count += 1) {
+      const token = issuer.issue({ lists: Array.from({ length: 1000 }, () => []) })
+      expect(await judge(verifier, token)).toBe('allowed')
+    }
+    expect(verifier.state).toMatchObject([{ keptTokens: 1 }])
+  })
+
   test('is not kept at all where the cache is off', async () => {
     await using issuer = await startOpaqueIssuer()
     const verifier = issuer.verifier({ cache: false })
@@ -334,6 +344,30 @@ describe('what was found good', () => {
     expect(await judge(verifier, token)).toBe('revoked')
     expect(await judge(verifier, issuer.issue())).toBe('revoked')
     expect(await judge(verifier, issuer.issue({ sub: 'acc_bob' }))).toBe('allowed')
+  })
+
+  test('is refused, and it is 503, while nobody can say whether it has been revoked', async () => {
+    await using issuer = await startOpaqueIssuer()
+    const revocations = { epoch: 0, isRevoked: () => false }
+    const verifier = issuer.verifier({ revocations })
+    const token = issuer.issue()
+    expect(await judge(verifier, token)).toBe('allowed')
+    for (const epoch of [-1, undefined, Number.NaN] as number[]) {
+      revocations.epoch = epoch
+      expect(await judge(verifier, token)).toBe('revocations_unavailable')
+      expect(await judge(verifier, issuer.issue())).toBe('revocations_unavailable')
+    }
+    expect(() => issuer.verifier({ revocations })).toThrow(/^revocations: /)
+    revocations.epoch = 1
+    expect(await judge(verifier, token)).toBe('allowed')
+  })
+
+  test.each([undefined, null, 5, {}, ['a']])('is no token as %j', async (token) => {
+    await using issuer = await startOpaqueIssuer()
+    const verifier = issuer.verifier()
+    expect(await judge(verifier, token as string)).toBe('malformed')
+    expect((await verifier.explain(token as string)).refusal).toMatchObject({ kind: 'malformed' })
+    expect(issuer.questions).toHaveLength(0)
   })
 
   test('cannot be changed by a handler', async () => {

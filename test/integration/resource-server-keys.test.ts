@@ -363,6 +363,45 @@ describe('a key set', () => {
     expect(await world.use(rsa, { kid: undefined })).toBe('accepted')
   })
 
+  test('may hold one key twice, which is one key', async () => {
+    await using world = await start()
+    const { alg: _alg, ...unsaid } = first.jwk
+    world.issuer.published.keys = [first.jwk, { ...first.jwk }, unsaid]
+    expect(await world.use(first)).toBe('accepted')
+    expect(await world.use(first, { kid: undefined })).toBe('accepted')
+    expect(world.verifier.state).toMatchObject([{ keys: 1 }])
+    const token = signToken(first, world.issuer.claims())
+    expect(await world.verifier.authenticate(token)).toMatchObject({ ok: true })
+    await world.clock.advance(5 * MINUTE - 1)
+    expect(world.keyFetches()).toBe(2)
+    const again = await world.verifier.authenticate(token)
+    expect(again).toMatchObject({ ok: true, value: { source: 'cache' } })
+  })
+
+  test('may hold one key under two ids, either of which is withdrawn by itself', async () => {
+    await using world = await start()
+    world.issuer.published.keys = [first.jwk, { ...first.jwk, kid: 'other' }]
+    for (const kid of [first.jwk.kid, 'other', undefined]) {
+      expect(await world.use(first, { kid })).toBe('accepted')
+    }
+    world.issuer.published.keys = [first.jwk]
+    await world.clock.advance(5 * MINUTE)
+    expect(await world.use(first, { kid: 'other' })).toBe('unknown_key')
+    expect(await world.use(first)).toBe('accepted')
+  })
+
+  test.each([
+    ['1, with which everybody signs', 'AQ'],
+    ['an even number', 'AQAA'],
+    ['more than 32 bits', 'AQAAAAE'],
+  ])('may hold an RSA key with the exponent %s, which is not used', async (_case, e) => {
+    const rsa = await createKey('RS256')
+    await using world = await start([first, rsa])
+    world.issuer.published.keys = [first.jwk, { ...rsa.jwk, e }]
+    expect(await world.use(rsa)).toBe('unknown_key')
+    expect(await world.use(first)).toBe('accepted')
+  })
+
   test('with two keys of one id and one algorithm serves neither', async () => {
     await using world = await start()
     world.issuer.published.keys = [first.jwk, { ...second.jwk, kid: String(first.jwk.kid) }]

@@ -3,6 +3,7 @@ import { Router } from '@koa/router'
 import Koa from 'koa'
 import { describe, expect, expectTypeOf, test } from 'vitest'
 import {
+  createGuard,
   createProtect,
   createVerifier,
   type Auth,
@@ -21,11 +22,14 @@ interface World extends AsyncDisposable {
   readonly token: (change?: Record<string, unknown>) => string
 }
 
-async function start(policy: RoutePolicy = {}): Promise<World> {
+async function start(
+  policy: RoutePolicy = {},
+  audience: string | readonly string[] = API,
+): Promise<World> {
   await using cleanUp = new AsyncDisposableStack()
   const clock = createTurnableClock()
   const issuer = cleanUp.use(await startIssuer(clock, key))
-  const api = cleanUp.use(await startApi({ issuer: issuer.url, clock }, policy))
+  const api = cleanUp.use(await startApi({ issuer: issuer.url, audience, clock }, policy))
   const running = cleanUp.move()
   return {
     issuer,
@@ -183,10 +187,59 @@ describe('roles', () => {
 })
 
 describe('the audience of a route', () => {
-  test('stands in place of the audience of the verifier', async () => {
-    await using world = await start({ audience: 'https://b.example/' })
+  test('is fewer of those of the verifier', async () => {
+    await using world = await start({ audience: 'https://b.example/' }, [API, 'https://b.example/'])
     expect(await world.api.status(world.token({ aud: 'https://b.example/' }))).toBe(200)
+    expect(await world.api.status(world.token({ aud: [API, 'https://b.example/'] }))).toBe(200)
     expect(await world.api.status(world.token({ aud: API }))).toBe(401)
+    expect(await world.api.status(world.token({ aud: 'https://c.example/' }))).toBe(401)
+  })
+
+  test('is never more than the verifier has', async () => {
+    await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
+    const make = () => createProtect(verifier)({ audience: [API, 'https://b.example/'] })
+    expect(make).toThrow(TypeError)
+    expect(make).toThrow(/^audience: .*https:\/\/api\.example\/, not https:\/\/b\.example\//)
+  })
+
+  test('never lets a token of one issuer in for the audience of another', async () => {
+    const clock = createTurnableClock()
+    await using a = await startIssuer(clock, key)
+    await using b = await startIssuer(clock, key)
+    const [forA, forB] = ['https://api.example/a', 'https://api.example/b']
+    await using verifier = createVerifier({
+      issuers: [
+        { issuer: a.url, audience: [API, forA] },
+        { issuer: b.url, audience: [API, forB] },
+      ],
+      clock,
+    })
+    const ask = async (issuer: TestIssuer, aud: unknown, audience?: string) => {
+      const policy = audience === undefined ? {} : { audience }
+      const guard = createGuard(verifier, policy)
+      const rawHeaders = ['Authorization', `Bearer ${signToken(key, issuer.claims({ aud }))}`]
+      const outcomes: string[] = []
+      for (let count = 0; count < 2; count += 1) {
+        const decision = await guard.decide({ rawHeaders, headers: {} }, undefined)
+        outcomes.push(decision.ok ? 'allowed' : decision.reason.kind)
+      }
+      const [token = ''] = rawHeaders.slice(1).map((value) => value.slice(7))
+      const verified = await verifier.verify(token, audience ? { audiences: [audience] } : {})
+      outcomes.push(verified.ok ? 'allowed' : verified.reason.kind)
+      const { refusal } = await guard.explain(token)
+      outcomes.push(refusal?.kind ?? 'allowed')
+      expect(new Set(outcomes).size).toBe(1)
+      return outcomes[0]
+    }
+    expect(await ask(a, forA, forA)).toBe('allowed')
+    expect(await ask(b, forA, forA)).toBe('wrong_audience')
+    expect(await ask(b, [forA, forB], forA)).toBe('wrong_audience')
+    expect(await ask(b, [API, forA], forA)).toBe('wrong_audience')
+    expect(await ask(b, forB, forB)).toBe('allowed')
+    expect(await ask(a, forB)).toBe('wrong_audience')
+    expect(await ask(a, API, API)).toBe('allowed')
+    expect(await ask(b, API, API)).toBe('allowed')
+    expect(await ask(a, API, forA)).toBe('wrong_audience')
   })
 
   test('is the audience of the verifier where the route has none', async () => {
@@ -234,6 +287,15 @@ describe('protect is not made', () => {
     ['with a scope that is no text', { scope: [1] }, /^scope: /],
     ['with no role in a list', { roles: [] }, /^roles: /],
     ['with no audience in a list', { audience: [] }, /^audience: /],
+    ['with a scope that is not there', { scope: undefined }, /^scope: /],
+    ['with a rule that is not there', { owns: undefined }, /^owns: /],
+    ['with a proof that nothing checks', { sender: 'dpop' }, /^sender: .*sender\.dpop/],
+    ['with one that nothing checks', { sender: ['certificate', 'dpop'] }, /^sender: /],
+    ['with a text in place of a policy', 'notes:read' as never, /^protect: .*string/],
+    ['with a list in place of a policy', [] as never, /^protect: .*list/],
+    ['with a number in place of a policy', 5 as never, /^protect: .*number/],
+    ['with a function in place of a policy', (() => true) as never, /^protect: .*function/],
+    ['with null in place of a policy', null as never, /^protect: .*null/],
   ])('%s', async (_case, policy, message) => {
     await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
     const protect = createProtect(verifier)

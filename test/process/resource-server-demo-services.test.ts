@@ -198,6 +198,24 @@ describe("with an issuer's keys, access is decided by roles", () => {
     expect((await as('acc_dave')('/invoices')).status).toBe(403)
   })
 
+  test('one customer who orders all that there is room for leaves room to others', async () => {
+    const order = (sub: string) =>
+      fetch(`${world.orders.url}/orders`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${signToken(key, issuer.claims({ sub, roles: ['customer'] }))}`,
+          'content-type': 'application/json',
+        },
+        body: '{"item":"x"}',
+      })
+    let last = await order('acc_mallory')
+    for (let count = 1; count < 1000 && last.status === 201; count++) {
+      last = await order('acc_mallory')
+    }
+    expect([last.status, await last.json()]).toMatchObject([409, { error: 'limit_reached' }])
+    expect((await order('acc_carol')).status).toBe(201)
+  })
+
   test.each<[string, string, string, unknown]>([
     ['an order that is no object', '/orders', 'customer', 'milk'],
     ['an order of nothing', '/orders', 'customer', { item: '' }],
@@ -255,6 +273,27 @@ describe('the programs', () => {
         const { code, stderr } = await program.ended
         expect([code, stderr]).toEqual([2, expect.stringMatching(message)])
       }
+    },
+  )
+
+  test.each(['1', '13'])(
+    'the gateway starts with a time of %s seconds for all',
+    async (seconds) => {
+      await using program = await startDemo('gateway.ts', ['--timeout', seconds], { SECRET_KEY })
+      expect((await curl(program.url)).status).toBe(401)
+    },
+  )
+
+  test.each(['billing.ts', 'orders.ts', 'gateway.ts'])(
+    '%s says in a sentence that its port is taken',
+    async (file) => {
+      await using other = await startDemo('orders.ts', [], { SECRET_KEY })
+      const { port } = new URL(other.url)
+      const options = { environment: { SECRET_KEY } }
+      await using program = startProgram(`resource-server/demo/${file}`, ['--port', port], options)
+      const { code, stderr } = await program.ended
+      const expected = `Port ${port} on 127.0.0.1 is taken by another program. Stop it, or choose another port with --port.\n`
+      expect([code, stderr]).toEqual([1, expected])
     },
   )
 

@@ -104,6 +104,9 @@ export interface TestServer extends AsyncDisposable {
   readonly issuer: string
   /** Where it listens: another one than the issuer behind a proxy. */
   readonly url: string
+  /** Where tokens are given without OAuth. Empty where the configuration does not want that. */
+  readonly directUrl: string
+  readonly unauthenticatedUrl: string
   /** Empty where the configuration wants no metrics. */
   readonly metricsUrl: string
   readonly folder: string
@@ -120,10 +123,14 @@ function keep(config: ConfigInput): ConfigInput {
   return config
 }
 
-/** A real server on a free port, with a database and a key file of its own. */
+/**
+ * A real server on a free port, with a database and a key file of its own. `secrets`: variables beside
+ * those that `BASE_CONFIG` needs.
+ */
 export async function startServer(
   change: (config: ConfigInput) => ConfigInput = keep,
   overrides: AuthServerOverrides = {},
+  secrets: Readonly<Record<string, string>> = {},
 ): Promise<TestServer> {
   await using cleanUp = new AsyncDisposableStack()
   const folder = cleanUp.use(makeFolder())
@@ -132,7 +139,7 @@ export async function startServer(
   const start: TestServer['startAnother'] = async (environment = {}, changeAgain = keep) => {
     const loaded = prepareConfig(changeAgain(change(BASE_CONFIG)), {
       folder: folder.path,
-      environment: { ...ENVIRONMENT, ...environment },
+      environment: { ...ENVIRONMENT, ...secrets, ...environment },
     })
     return createAuthServer(loaded, { log, ...overrides })
   }
@@ -142,6 +149,8 @@ export async function startServer(
     issuer: server.issuer,
     url: server.url,
     metricsUrl: server.metricsUrl ?? '',
+    directUrl: server.directUrls.secrets ?? '',
+    unauthenticatedUrl: server.directUrls.unauthenticated ?? '',
     folder: folder.path,
     logged: () => lines.join(''),
     startAnother: start,

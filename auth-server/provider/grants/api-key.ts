@@ -35,6 +35,7 @@ export function createApiKeyGrant(collaborators: ApiKeyGrantCollaborators): Cust
       if (resource !== key.resource) {
         throw new errors.InvalidTarget('the API key is for another resource')
       }
+      ctx.state['apiKeyId'] = key.id
       await issueToken(collaborators, ctx, {
         account: owner,
         scopes: key.scopes,

@@ -1,6 +1,6 @@
 import { bodyParser } from '@koa/bodyparser'
 import type { Context } from 'koa'
-import type { Result } from '../errors.ts'
+import type { Result } from './errors.ts'
 
 export type Form = ReadonlyMap<string, string>
 

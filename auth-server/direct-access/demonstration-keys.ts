@@ -1,0 +1,31 @@
+import type { AccountStore } from '../accounts/account.ts'
+import { hashApiKey, type StoredApiKey } from '../api-keys/api-key.ts'
+import type { DeclaredSecrets } from '../config/secrets.ts'
+import { normalizeUsername } from '../config/username.ts'
+import type { Resource } from '../scopes/catalogue.ts'
+
+/** The keys that the configuration declares, as if somebody had made them for this resource. */
+export async function readDemonstrationKeys(
+  accounts: Pick<AccountStore, 'findByUsername'>,
+  declared: DeclaredSecrets['demonstrationKeys'],
+  resource: Resource,
+): Promise<readonly StoredApiKey[]> {
+  const keys: StoredApiKey[] = []
+  for (const [index, { key, user }] of declared.entries()) {
+    const account = await accounts.findByUsername(normalizeUsername(user))
+    if (!account) continue
+    keys.push({
+      id: `demonstration-${index}`,
+      accountId: account.id,
+      name: 'demonstration',
+      resource: resource.identifier,
+      scopes: [...resource.scopes.keys()],
+      hash: hashApiKey(key),
+      createdAt: account.createdAt,
+      expiresAt: undefined,
+      lastUsedAt: undefined,
+      revokedAt: undefined,
+    })
+  }
+  return keys
+}

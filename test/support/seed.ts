@@ -1,0 +1,96 @@
+import { randomBytes } from 'node:crypto'
+import type { ConfigInput } from '../../auth-server/config/schema.ts'
+import { BASE_CONFIG } from './server.ts'
+
+/** As clients of old know them; each is the identifier of a resource, and what its tokens are for. */
+export const HEALTHCHECK = 'http://127.0.0.1:8000/healthcheck'
+export const API_V3 = 'http://127.0.0.1:8000/api/v3'
+/** The identifier: the audience is `billing.jwtgo.io`. */
+const JWTGO_BILLING = 'https://billing.jwtgo.example/'
+
+const SESSION_ISSUER = 'session.portreeve.example'
+const API_V3_ISSUER = 'v3.portreeve.example'
+
+/** For the environment of the server and of the APIs alike. */
+export const SEED_SECRETS = {
+  SESSION_SECRET: randomBytes(32).toString('base64url'),
+  API_V3_SECRET: randomBytes(32).toString('base64url'),
+  SECRET_KEY: randomBytes(32).toString('base64url'),
+}
+
+/** What the server alone is told. */
+export const SEED_ENVIRONMENT: Readonly<Record<string, string>> = {
+  ...SEED_SECRETS,
+  NAREN: 'passme',
+  ADMIN: 'password',
+  KRISSANAWAT_SECRET: randomBytes(32).toString('base64url'),
+  DEMONSTRATION_KEY: 'ABCDE',
+}
+
+/** The configuration of the five seed systems, which is that of the demonstration. */
+export const SEED_CONFIG: ConfigInput = {
+  ...BASE_CONFIG,
+  signIn: { shortestPassword: 6 },
+  roles: BASE_CONFIG.roles ?? {},
+  resources: [
+    ...(BASE_CONFIG.resources ?? []),
+    {
+      identifier: HEALTHCHECK,
+      name: 'The health check',
+      algorithm: 'HS256',
+      secret: { env: 'SESSION_SECRET' },
+      issuer: SESSION_ISSUER,
+      tokenType: 'JWT',
+      scopes: {},
+      claims: { username: { from: 'username' } },
+    },
+    {
+      identifier: API_V3,
+      name: 'The third API',
+      algorithm: 'HS256',
+      secret: { env: 'API_V3_SECRET' },
+      issuer: API_V3_ISSUER,
+      tokenType: 'JWT',
+      accessTokenTtlSeconds: 180,
+      scopes: {},
+      claims: { user: { from: 'username' }, role: { firstRoleOf: ['admin'] } },
+    },
+    {
+      identifier: JWTGO_BILLING,
+      audience: 'billing.jwtgo.io',
+      name: 'Billing',
+      algorithm: 'HS256',
+      secret: { env: 'SECRET_KEY' },
+      issuer: 'jwtgo.io',
+      tokenType: 'JWT',
+      accessTokenTtlSeconds: 60,
+      scopes: { 'jwtgo:call': { description: 'Call the services behind the gateway' } },
+      claims: { authorized: { value: true }, client: { from: 'client_name' } },
+    },
+  ],
+  clients: [
+    ...(BASE_CONFIG.clients ?? []),
+    {
+      id: 'krissanawat',
+      name: 'Krissanawat',
+      grants: ['client_credentials'],
+      secret: { env: 'KRISSANAWAT_SECRET' },
+      scopes: ['jwtgo:call'],
+    },
+  ],
+  users: [
+    ...(BASE_CONFIG.users ?? []),
+    { username: 'naren', password: { env: 'NAREN' }, roles: ['editor'] },
+    { username: 'admin', password: { env: 'ADMIN' }, roles: ['admin'] },
+    { username: 'front-team' },
+  ],
+  directAccess: {
+    listen: { port: 0 },
+    password: { resource: HEALTHCHECK, revealUnknownUsers: true },
+    apiKey: {
+      resource: API_V3,
+      demonstrationKeys: [{ secret: { env: 'DEMONSTRATION_KEY' }, user: 'front-team' }],
+    },
+    unauthenticated: { listen: { port: 0 }, resource: JWTGO_BILLING, client: 'krissanawat' },
+  },
+}
