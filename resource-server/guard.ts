@@ -262,19 +262,13 @@ const UNREADABLE: Refusal = { kind: 'malformed_request', why: 'The request canno
 /** What calls a guard need not be TypeScript, and what it was given is not what it sends on. */
 function isReadable(facts: RequestFacts | null | undefined): boolean {
   if (typeof facts !== 'object' || facts === null) return false
-  const { method, url, originalUrl, rawHeaders, headers } = facts
+  const { url, originalUrl = url, rawHeaders, headers } = facts
   return (
     Array.isArray(rawHeaders) &&
     typeof headers === 'object' &&
     headers !== null &&
-    isTextOrNothing(method) &&
-    isTextOrNothing(url) &&
-    isTextOrNothing(originalUrl)
+    (typeof originalUrl === 'string' || originalUrl === undefined)
   )
-}
-
-function isTextOrNothing(value: unknown): boolean {
-  return value === undefined || typeof value === 'string'
 }
 
 /** Throws a `TypeError` for what would throw at each request otherwise, or never be called. */

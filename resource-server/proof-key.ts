@@ -98,6 +98,8 @@ export function readProofKey(
   const algorithm = algorithms.find((accepted) => accepted === alg)
   if (algorithm === undefined) return refuse('alg', algorithms, alg)
   if (Object.hasOwn(header, 'crit')) return refuse('crit', undefined, crit)
+  // RFC 7797 §7: who understands it reads another payload than who does not.
+  if (Object.hasOwn(header, 'b64')) return refuse('form', 'no b64', header['b64'])
   if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) {
     return refuse('jwk', 'a public key', typeof jwk)
   }

@@ -85,6 +85,8 @@ function readMembers(header: JsonObject): Result<TokenHeader, TokenRefusal> {
   if (Object.hasOwn(header, 'crit')) {
     return { ok: false, reason: { kind: 'critical_header', actual: crit } }
   }
+  // RFC 7797 §7: no JWT has it. Who understands it reads another payload than who does not.
+  if (Object.hasOwn(header, 'b64')) return malformed('header', 'b64 is in it')
   if (typeof alg !== 'string') return unsupported(alg)
   if (kid !== undefined && typeof kid !== 'string') return malformed('header', 'kid is no string')
   return { ok: true, value: { type: typ, algorithm: alg, keyId: kid } }

@@ -108,6 +108,7 @@ describe('a proof is refused that', () => {
     ['is of another type', header({ typ: 'JWT' }), 'typ'],
     ['is of no type', header({ typ: undefined }), 'typ'],
     ['is an access token', header({ typ: 'at+jwt' }), 'typ'],
+    ['says b64, which is not for JWTs', header({ b64: false }), 'form'],
     ['has a critical header', header({ crit: ['b64'], b64: false }), 'crit'],
 
     ['is signed with none', (w) => resigned(w, 'none', () => ''), 'alg'],

@@ -98,6 +98,25 @@ describe.skipIf(isMissing)(`used proofs in Redis${note}`, () => {
     expect(await instance.verify(makeRequest())).toMatchObject({ ok: true })
   })
 
+  test('cost a bounded number of commands while Redis stands still, however many come', async () => {
+    const connection = await connect(redis)
+    await connection.flushDb()
+    const replays = createRedisReplayStore(connection, { timeoutMilliseconds: 500 })
+    const take = async (key: string) => replays.take(key, systemClock.now() + 60_000, 'a')
+    await redis.pause()
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 1500 }, (_, count) => take(`proof ${count}`)),
+    )
+    redis.resume()
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toEqual([])
+    // Behind all that was sent before it.
+    const keys = await connection.dbSize()
+    expect(keys).toBeGreaterThan(0)
+    expect(keys).toBeLessThanOrEqual(1000)
+    expect(await take('afterwards')).toBe(true)
+    connection.destroy()
+  })
+
   test('let nobody in when the connection is closed', async () => {
     const connection = await connect(redis)
     connection.destroy()

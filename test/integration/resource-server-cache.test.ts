@@ -122,6 +122,27 @@ describe('a token that was found good', () => {
     expect(await world.ask(good, connection)).toEqual(['allowed', 'connection'])
   })
 
+  test('is not mixed up with others on a connection that many share at once', async () => {
+    await using world = await start()
+    const guard = createGuard(world.verifier)
+    const connection = new Socket()
+    const [a, b] = [world.token({ sub: 'a' }), world.token({ sub: 'b' })]
+    const forged = a
+      .split('.')
+      .with(1, encode(world.issuer.claims({ sub: 'root' })))
+      .join('.')
+    const subjects = await Promise.all(
+      Array.from({ length: 90 }, async (_, count) => {
+        const facts = sendOn(connection, [a, b, forged][count % 3] ?? '')
+        const decision = await guard.decide(facts, undefined)
+        return decision.ok ? decision.value.subject : decision.reason.kind
+      }),
+    )
+    expect(subjects).toEqual(
+      Array.from({ length: 90 }, (_, count) => ['a', 'b', 'bad_signature'][count % 3]),
+    )
+  })
+
   test('is not kept longer than is said', async () => {
     await using world = await start({ cache: { maxAgeSeconds: 60 } })
     const token = world.token()

@@ -915,10 +915,6 @@ describe('what is no request, or no token, is refused and crashes nothing', () =
         url: new URL('https://api.example/'),
       }),
     ],
-    [
-      'a method that is a symbol',
-      (good) => ({ rawHeaders: ['Authorization', good], headers: {}, method: Symbol('GET') }),
-    ],
   ])('%s in place of a request', async (_case, make) => {
     await using world = await start()
     const guard = createGuard(world.verifier)

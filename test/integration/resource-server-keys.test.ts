@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
+import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { createVerifier, type IssuerError, type Verifier } from '../../resource-server/index.ts'
 import {
@@ -232,6 +233,30 @@ describe('an issuer that fails', () => {
       (r) => sendJson(r, { keys: [], x: 'x'.repeat(262_144) }),
       'bad_answer',
     ],
+    [
+      'with a little that unpacks to a lot',
+      KEYS_PATH,
+      (r) => r.setHeader('content-encoding', 'gzip').end(BOMB),
+      'bad_answer',
+    ],
+    [
+      'with what is packed thirty times',
+      KEYS_PATH,
+      (r) => r.setHeader('content-encoding', Array(30).fill('gzip').join(', ')).end(BOMB),
+      'unreachable',
+    ],
+    [
+      'with what is not packed as it says',
+      KEYS_PATH,
+      (r) => r.setHeader('content-encoding', 'gzip').end('{"keys":[]}'),
+      'unreachable',
+    ],
+    [
+      'with a part of an answer',
+      KEYS_PATH,
+      (r) => r.writeHead(206).end('{"keys":[]}'),
+      'bad_answer',
+    ],
     ['by hanging up', KEYS_PATH, (response) => response.destroy(), 'unreachable'],
   ])('%s has no keys', async (_case, path, answer, code) => {
     await using world = await start()
@@ -250,6 +275,8 @@ describe('an issuer that fails', () => {
     expect(await world.use(second)).toBe('accepted')
   })
 })
+
+const BOMB = gzipSync(Buffer.alloc(20_000_000, ' '))
 
 const redirect: Answer = (response) => {
   response.writeHead(302, { location: 'https://evil.example/' }).end()

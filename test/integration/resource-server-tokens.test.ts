@@ -221,6 +221,15 @@ describe('the signature', () => {
   )
 })
 
+test.each([false, true, null])(
+  'a header with b64 %j, which no JWT has, is refused',
+  async (b64) => {
+    await using world = await start()
+    const token = signToken(key, world.issuer.claims(), { b64 })
+    expect(await refusalOf(world, token)).toMatchObject({ kind: 'malformed', part: 'header' })
+  },
+)
+
 describe('Ed25519', () => {
   test.each([undefined, 'EdDSA', 'Ed25519'])(
     'is what a key with the alg %s is for',
