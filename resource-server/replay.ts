@@ -14,9 +14,10 @@ export interface ReplayStore {
 
 export interface MemoryReplayStoreOptions {
   /**
-   * How many used proofs are kept at most, 200000 by default, which takes up to 40 MB. While there are
-   * as many, no proof is accepted: to forget one would let it be used again. Each is kept for as long
-   * as it is fresh and a minute more, so this many are enough for 1600 requests a second.
+   * How many used proofs are kept at most, 200000 by default, which takes about 25 MB, or 60 where each
+   * is of another client. While there are as many, no proof is accepted: to forget one would let it be
+   * used again. Each is kept for as long as it is fresh and a minute more, so this many are enough for
+   * 1600 requests a second.
    */
   readonly maxEntries?: number
   /**
