@@ -79,6 +79,7 @@ const OBEYED_BY_PROXIES = 'x-accel-'
 /** @see {@link https://www.w3.org/TR/trace-context/#traceparent-header Trace Context} */
 const TRACE_PARENT = /^(?!ff)[\da-f]{2}-(?!0{32})[\da-f]{32}-(?!0{16})[\da-f]{16}-[\da-f]{2}(-.*)?$/
 const HOST = /^((\[[\da-f:.]+\]|[\w.-]+)(:\d{1,5})?)?$/i
+const NO_STORE = /(^|,)\s*no-store\s*(,|$)/i
 /** No underscore: CGI and its heirs read one as a dash. */
 const NAME = /^[a-z\d-]{1,100}$/
 
@@ -136,9 +137,10 @@ export function passResponseHeaders(
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9111.html#section-3.5 RFC 9111 §3.5} */
 function restrictCaching(kept: RawHeaders, isTokenApart: boolean): string[] {
-  if (valuesOf(kept, 'cache-control').length === 0) return ['Cache-Control', 'no-store']
+  const said = valuesOf(kept, 'cache-control').join(',')
+  if (said === '') return ['Cache-Control', 'no-store']
   // With `Authorization`, shared caches keep only what the service has called public.
-  return isTokenApart ? ['Cache-Control', 'private'] : []
+  return isTokenApart && !NO_STORE.test(said) ? ['Cache-Control', 'private'] : []
 }
 
 /** Whether this gateway has had the request before: then it goes round in a circle. */

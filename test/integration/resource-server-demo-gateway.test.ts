@@ -588,13 +588,18 @@ describe('what a client is answered', () => {
     expect(headers['cache-control']).toBe('no-store')
   })
 
-  test('nothing for shared caches where they cannot know that there was a token', async () => {
+  test.each([
+    ['max-age=60', 'max-age=60, private'],
+    ['public', 'public, private'],
+    ['no-cache, no-store', 'no-cache, no-store'],
+    ['', 'no-store'],
+  ])('of %j, nothing for shared caches, which do not know a token', async (said, expected) => {
     await using upstream = await startUpstream((_request, response) =>
-      response.setHeader('Cache-Control', 'max-age=60').end(),
+      (said === '' ? response : response.setHeader('Cache-Control', said)).end(),
     )
     await using world = await start({ '/': upstream.url }, { token: fromHeader('Token') })
     const answer = await fetch(world.url, { headers: { Token: world.token } })
-    expect(answer.headers.get('cache-control')).toBe('max-age=60, private')
+    expect(answer.headers.get('cache-control')).toBe(expected)
   })
 
   test.each([
