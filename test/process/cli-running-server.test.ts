@@ -84,6 +84,32 @@ async function isSignedOn(browser: Browser, url: string): Promise<boolean> {
 const PATIENCE = { timeout: 120_000 }
 
 describe('a running server notices at once that', PATIENCE, () => {
+  test('an API key was made, revoked, or has lost its owner', async () => {
+    await addUser('kim')
+    const added = await run('clients add backup --grant api_key --scope notes:read')
+    const redeem = async (key: unknown) => {
+      const { status, body } = await requestToken(
+        server.issuer,
+        { grant_type: 'urn:portreeve:params:oauth:grant-type:api-key', api_key: String(key) },
+        { authorization: basic('backup', String(added['secret'])) },
+      )
+      return [status, body.scope ?? body.error_description]
+    }
+    const make = () => run('api-keys add kim --name Backup --scope notes:read')
+    const [one, two] = [await make(), await make()]
+    expect([await redeem(one['key']), await redeem(two['key'])]).toEqual([
+      [200, 'notes:read'],
+      [200, 'notes:read'],
+    ])
+    const { id } = one['apiKey'] as { id: string }
+    await run(`api-keys revoke ${id}`)
+    expect(await redeem(one['key'])).toEqual([400, 'the API key was revoked'])
+    expect(await redeem(two['key'])).toEqual([200, 'notes:read'])
+    await run('users disable kim')
+    await run('users enable kim')
+    expect(await redeem(two['key'])).toEqual([400, 'the API key was revoked'])
+  })
+
   test('a user was added', async () => {
     expect((await signIn('dora')).code).toBe('')
     await addUser('dora')
