@@ -45,7 +45,10 @@ export interface ApiKeyStore {
   listByAccount(accountId: string): Promise<readonly ApiKey[]>
   /** The oldest first. */
   list(): Promise<readonly StoredApiKey[]>
-  /** `most`: of the keys of one account that are neither revoked nor expired, this one included. */
+  /**
+   * `most`: of the keys of one account that are neither revoked nor expired, this one included. Of those
+   * that have ended the newest hundred are kept.
+   */
   insert(key: StoredApiKey, most: number): Promise<InsertOutcome>
   /** And with it what was issued for it. `false` where there is none, or it was revoked before. */
   revoke(id: string): Promise<boolean>

@@ -19,6 +19,8 @@ type Row = Schema['api_key']
 
 /** So long a key that ended is told from one that never was. */
 const KEPT_MILLISECONDS = 30 * 86_400_000
+/** Of one account: whoever makes keys and revokes them again and again fills nothing. */
+const MOST_ENDED = 100
 
 export function createApiKeyStore(database: Database, clock: Clock): ApiKeyStore {
   const { kysely } = database
@@ -41,6 +43,7 @@ export function createApiKeyStore(database: Database, clock: Clock): ApiKeyStore
         await database.lock(transaction, async () => ({ ...shareModels, exclusive }))
         const outcome = await judgeInsert(transaction, key, most)
         if (outcome !== 'added') return outcome
+        await forgetEnded(transaction, key)
         return (await insertApiKey({ database, transaction }, key)) ? 'added' : 'taken'
       }),
     revoke: (id) =>
@@ -106,6 +109,27 @@ async function judgeInsert(
     .where(({ eb, or }) => or([eb('expires_at', 'is', null), eb('expires_at', '>', createdAt)]))
     .executeTakeFirstOrThrow()
   return Number(count) < most ? 'added' : 'too_many'
+}
+
+/** More than a few come together only where the bound was another one before. */
+async function forgetEnded(
+  transaction: Transaction<Schema>,
+  { accountId, createdAt }: StoredApiKey,
+): Promise<void> {
+  const ended = await transaction
+    .selectFrom('api_key')
+    .select('id')
+    .where('account_id', '=', accountId)
+    .where(({ eb, or }) =>
+      or([eb('revoked_at', 'is not', null), eb('expires_at', '<=', createdAt)]),
+    )
+    .orderBy('created_at', 'desc')
+    .orderBy('id')
+    .limit(1000)
+    .offset(MOST_ENDED)
+    .execute()
+  const ids = ended.map(({ id }) => id)
+  if (ids.length > 0) await transaction.deleteFrom('api_key').where('id', 'in', ids).execute()
 }
 
 const COLUMNS = [

@@ -77,6 +77,22 @@ export function testApiKeys(withWorld: WithWorld): void {
         expect(await make(4)).toBe('added')
       }))
 
+    test('keeps the newest hundred of those that have ended', () =>
+      withWorld(async ({ stores: { accounts, apiKeys } }) => {
+        await accounts.insert(account())
+        for (let n = 0; n <= 101; n += 1) {
+          const key = apiKey({
+            id: `key_${n}`,
+            hash: `h${n}`,
+            createdAt: 10 + n,
+            expiresAt: 10 + n,
+          })
+          expect(await apiKeys.insert(key, 1)).toBe('added')
+        }
+        const left = await apiKeys.list()
+        expect([left.length, left[0]?.id, left.at(-1)?.id]).toEqual([101, 'key_1', 'key_101'])
+      }))
+
     test('makes no more than there may be, of twenty at once', () =>
       withWorld(async (world) => {
         await world.stores.accounts.insert(account())
