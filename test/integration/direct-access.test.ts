@@ -90,7 +90,7 @@ describe('a token for a password', () => {
     const { header, claims } = decodeJwt(body.token)
     expect(header).toEqual({ alg: 'HS256', typ: 'JWT' })
     expect(claims).toEqual({
-      iss: 'session.portreeve.example',
+      iss: 'seed.portreeve.example',
       aud: HEALTHCHECK,
       sub: expect.stringMatching(/^acc_/) as string,
       username: 'naren',

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
-import { BASE_CONFIG } from './server.ts'
+import { BASE_CONFIG, NOTES } from './server.ts'
 
 /** As clients of old know them; each is the identifier of a resource, and what its tokens are for. */
 export const HEALTHCHECK = 'http://127.0.0.1:8000/healthcheck'
@@ -8,8 +8,10 @@ export const API_V3 = 'http://127.0.0.1:8000/api/v3'
 /** The identifier: the audience is `billing.jwtgo.io`. */
 const JWTGO_BILLING = 'https://billing.jwtgo.example/'
 
-const SESSION_ISSUER = 'session.portreeve.example'
-const API_V3_ISSUER = 'v3.portreeve.example'
+/** A name, as in the tokens of old, and not that of the server. */
+export const SEED_ISSUER = 'seed.portreeve.example'
+/** What is behind the gateway, for tokens that are checked with the server's keys. */
+export const SERVICES = 'https://services.example/'
 
 /** For the environment of the server and of the APIs alike. */
 export const SEED_SECRETS = {
@@ -18,11 +20,19 @@ export const SEED_SECRETS = {
   SECRET_KEY: randomBytes(32).toString('base64url'),
 }
 
+/** Two of them as the first system had them. */
+export const SEED_PASSWORDS = {
+  naren: 'passme',
+  admin: 'password',
+  carol: 'carol has a longer one',
+}
+
 /** What the server alone is told. */
 export const SEED_ENVIRONMENT: Readonly<Record<string, string>> = {
   ...SEED_SECRETS,
-  NAREN: 'passme',
-  ADMIN: 'password',
+  NAREN: SEED_PASSWORDS.naren,
+  ADMIN: SEED_PASSWORDS.admin,
+  CAROL: SEED_PASSWORDS.carol,
   KRISSANAWAT_SECRET: randomBytes(32).toString('base64url'),
   DEMONSTRATION_KEY: 'ABCDE',
 }
@@ -31,15 +41,32 @@ export const SEED_ENVIRONMENT: Readonly<Record<string, string>> = {
 export const SEED_CONFIG: ConfigInput = {
   ...BASE_CONFIG,
   signIn: { shortestPassword: 6 },
-  roles: BASE_CONFIG.roles ?? {},
+  roles: {
+    ...BASE_CONFIG.roles,
+    admin: { scopes: ['notes:read', 'notes:write', 'notes:read:all', 'services:use'] },
+    customer: { scopes: ['services:use'] },
+    accountant: { scopes: ['services:use'] },
+  },
   resources: [
-    ...(BASE_CONFIG.resources ?? []),
+    ...(BASE_CONFIG.resources ?? []).map((resource) => ({
+      ...resource,
+      scopes: {
+        ...resource.scopes,
+        ...(resource.identifier === NOTES ? { 'notes:read:all': { description: 'All' } } : {}),
+      },
+    })),
+    {
+      identifier: SERVICES,
+      name: 'Orders and invoices',
+      rolesClaim: true,
+      scopes: { 'services:use': { description: 'Use orders and invoices' } },
+    },
     {
       identifier: HEALTHCHECK,
       name: 'The health check',
       algorithm: 'HS256',
       secret: { env: 'SESSION_SECRET' },
-      issuer: SESSION_ISSUER,
+      issuer: SEED_ISSUER,
       tokenType: 'JWT',
       scopes: {},
       claims: { username: { from: 'username' } },
@@ -49,7 +76,7 @@ export const SEED_CONFIG: ConfigInput = {
       name: 'The third API',
       algorithm: 'HS256',
       secret: { env: 'API_V3_SECRET' },
-      issuer: API_V3_ISSUER,
+      issuer: SEED_ISSUER,
       tokenType: 'JWT',
       accessTokenTtlSeconds: 180,
       scopes: {},
@@ -69,7 +96,11 @@ export const SEED_CONFIG: ConfigInput = {
     },
   ],
   clients: [
-    ...(BASE_CONFIG.clients ?? []),
+    ...(BASE_CONFIG.clients ?? []).map((client) =>
+      client.id === 'web'
+        ? { ...client, scopes: [...(client.scopes ?? []), 'notes:read:all', 'services:use'] }
+        : client,
+    ),
     {
       id: 'krissanawat',
       name: 'Krissanawat',
@@ -80,7 +111,8 @@ export const SEED_CONFIG: ConfigInput = {
   ],
   users: [
     ...(BASE_CONFIG.users ?? []),
-    { username: 'naren', password: { env: 'NAREN' }, roles: ['editor'] },
+    { username: 'naren', password: { env: 'NAREN' }, roles: ['editor', 'customer'] },
+    { username: 'carol', password: { env: 'CAROL' }, roles: ['accountant', 'reader'] },
     { username: 'admin', password: { env: 'ADMIN' }, roles: ['admin'] },
     { username: 'front-team' },
   ],

@@ -117,6 +117,8 @@ export interface TestServer extends AsyncDisposable {
     environment?: Readonly<Record<string, string>>,
     changeAgain?: (config: ConfigInput) => ConfigInput,
   ) => Promise<AuthServer>
+  /** Ends the server. Its folder stays, for another one. */
+  readonly stop: () => Promise<void>
 }
 
 function keep(config: ConfigInput): ConfigInput {
@@ -154,6 +156,7 @@ export async function startServer(
     folder: folder.path,
     logged: () => lines.join(''),
     startAnother: start,
+    stop: async () => server[Symbol.asyncDispose](),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   }
 }

@@ -1,0 +1,6 @@
+import { describeSeedSystems } from '../seed/suite.ts'
+
+describeSeedSystems('on SQLite alone', async () => ({
+  config: {},
+  async [Symbol.asyncDispose]() {},
+}))
