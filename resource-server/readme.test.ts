@@ -7,9 +7,12 @@ import { readSamples, TOOLKIT_README } from '../test/support/readme.ts'
 import { describeRefusal } from './challenge.ts'
 import type { Refusal } from './errors.ts'
 import {
+  createDpopNonces,
   createDpopVerifier,
   createIntrospectionVerifier,
+  createMemoryReplayStore,
   createProtect,
+  createRedisReplayStore,
   createSharedSecretVerifier,
   createVerifier,
   describeProtectedResource,
@@ -51,6 +54,9 @@ test('README.md has every option', async () => {
     () => createProtect(verifier, { sender: wrong }),
     () => protect(wrong),
     () => createDpopVerifier(wrong),
+    () => createDpopNonces(wrong),
+    () => createMemoryReplayStore(wrong),
+    () => createRedisReplayStore({ set: async () => 'OK' }, wrong),
     () => describeProtectedResource(wrong),
   ]
   for (const attempt of attempts) {

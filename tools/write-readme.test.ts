@@ -1,6 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { EXAMPLE_FILES, FILES, fillFiles, fillMarkers, maskTranscript, recordTranscript } from './write-readme.ts'
+import {
+  EXAMPLE_FILES,
+  FILES,
+  fillFiles,
+  fillMarkers,
+  maskTranscript,
+  recordTranscript,
+} from './write-readme.ts'
 
 test('the transcripts in README.md and docs/transcript.md are fresh', async () => {
   const transcript = await recordTranscript()
