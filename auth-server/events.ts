@@ -24,6 +24,13 @@ export interface Events {
     /** The API key that it was issued for. */
     keyId?: string | undefined
   }): void
+  /** A client has given back a token of its own; with a refresh token all that hangs on its grant. */
+  tokenRevoked(facts: {
+    kind: 'AccessToken' | 'RefreshToken'
+    clientId: string
+    accountId?: string | undefined
+    grantId?: string | undefined
+  }): void
   /** `detail` is the engine's reason, which the client does not see. */
   requestRefused(facts: {
     endpoint: string
@@ -97,6 +104,9 @@ const GRANT_TYPES = [
 ]
 const ENDPOINTS = [
   'token',
+  'pushed_authorization_request',
+  'introspection',
+  'revocation',
   'authorization',
   'userinfo',
   'end_session',
@@ -108,7 +118,6 @@ const CREDENTIALS = [
   'RefreshToken',
   'DeviceCode',
   'PushedAuthorizationRequest',
-  'ReplayDetection',
 ]
 const KEY_REFUSALS = [
   'not_a_key',
@@ -217,6 +226,17 @@ export const TREATMENTS: Treatments = {
       facts: { grantType, scope, keyId },
     }),
   },
+  tokenRevoked: {
+    event: 'token_revoked',
+    level: 'info',
+    labels: { kind: ({ kind }) => kind },
+    audit: ({ kind, clientId, accountId, grantId }) => ({
+      by: 'client',
+      accountId,
+      clientId,
+      facts: { kind, grantId },
+    }),
+  },
   requestRefused: {
     event: 'request_refused',
     level: 'warn',
@@ -320,6 +340,7 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     consentGiven: announce('consentGiven'),
     consentRefused: announce('consentRefused'),
     tokenIssued: announce('tokenIssued'),
+    tokenRevoked: announce('tokenRevoked'),
     requestRefused: announce('requestRefused'),
     clientAuthenticationRefused: announce('clientAuthenticationRefused'),
     apiKeyMade: announce('apiKeyMade'),

@@ -293,6 +293,7 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
         tokens: config.tokens,
         keys: loadedKeys,
         cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
+        dpopNonceKey: deriveKey(rootKey, 'dpop-nonce'),
         identifierKeys: {
           grantId: deriveKey(rootKey, 'grant-id'),
           userCode: deriveKey(rootKey, 'user-code'),

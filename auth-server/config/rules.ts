@@ -63,6 +63,8 @@ export const RULES = {
   PR319: refused('A client with client_credentials or api_key alone has a scope of a resource.'),
   PR320: refused('An origin is exact: https (or http on loopback), a host, nothing after it.'),
   PR329: refused('A client id is not the one that this server has as a client of itself.'),
+  PR330: refused('A client that may ask about tokens has a secret.'),
+  PR331: refused('The resources that a client is the API behind are among the resources.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

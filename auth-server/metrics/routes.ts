@@ -2,6 +2,9 @@
 export type RouteClass =
   | 'authorization'
   | 'token'
+  | 'pushed_authorization_request'
+  | 'introspection'
+  | 'revocation'
   | 'userinfo'
   | 'jwks'
   | 'discovery'
@@ -16,6 +19,9 @@ export type RouteClass =
 const ROUTES: readonly (readonly [RegExp, RouteClass])[] = [
   [/^\/auth(?:\/[^/]+)?$/, 'authorization'],
   [/^\/token$/, 'token'],
+  [/^\/request$/, 'pushed_authorization_request'],
+  [/^\/introspect$/, 'introspection'],
+  [/^\/revoke$/, 'revocation'],
   [/^\/userinfo$/, 'userinfo'],
   [/^\/jwks$/, 'jwks'],
   [/^\/\.well-known\/(?:openid-configuration|oauth-authorization-server)$/, 'discovery'],

@@ -11,12 +11,14 @@ import type { KeyRing } from '../keys/keyring.ts'
 import { OIDC_SCOPES } from '../scopes/catalogue.ts'
 import type { AccessTokenShaper } from './access-token.ts'
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
-import { recordOf, RECORD } from './clients.ts'
+import { clientOf, recordOf, RECORD } from './clients.ts'
 import { createErrorRenderer } from './errors.ts'
 import { grantSilently, needsConsentEachTime } from './consent.ts'
 import type { EnginePages } from './interaction.ts'
 import { readSignOutSecret } from './internals.ts'
+import { mayIntrospect } from './introspection.ts'
 import type { ResourcePolicy } from './resources.ts'
+import { mayRevoke } from './revocation.ts'
 import { listEngineKeys } from './verification-key.ts'
 
 export interface EngineSettings {
@@ -24,6 +26,7 @@ export interface EngineSettings {
   readonly tokens: Config['tokens']
   readonly keys: KeyRing
   readonly cookieKey: string
+  readonly dpopNonceKey: Buffer
   readonly adapter: (model: string) => Adapter
   readonly resources: ResourcePolicy
   readonly shaper: AccessTokenShaper
@@ -38,7 +41,12 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
   return {
     adapter: settings.adapter,
     jwks: { keys: listEngineKeys(settings.keys) },
-    routes: { userinfo: '/userinfo' },
+    routes: {
+      userinfo: '/userinfo',
+      pushed_authorization_request: '/request',
+      introspection: '/introspect',
+      revocation: '/revoke',
+    },
     responseTypes: ['code'],
     scopes: Object.keys(OIDC_SCOPES),
     claims: Object.fromEntries(
@@ -57,8 +65,16 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
-      dPoP: { enabled: false },
-      pushedAuthorizationRequests: { enabled: false },
+      dPoP: {
+        enabled: true,
+        nonceSecret: settings.dpopNonceKey,
+        // Who has a key for a moment can make proofs for later, but no nonces (RFC 9449 §11.2).
+        requireNonce: (ctx) => clientOf(ctx)?.dpop === 'required',
+      },
+      pushedAuthorizationRequests: { enabled: true },
+      // Of JWTs: see `introspection.ts` and `revocation.ts`.
+      introspection: { enabled: true, allowedPolicy: mayIntrospect },
+      revocation: { enabled: true, allowedPolicy: mayRevoke },
       // For keys that only verify: see `verification-key.ts`.
       externalSigningSupport: { enabled: true, ack: 'experimental-01' },
       rpInitiatedLogout: { enabled: true, ...createLogoutPages(settings) },

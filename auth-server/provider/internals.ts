@@ -13,7 +13,8 @@ import type {
   KoaContextWithOIDC,
 } from 'oidc-provider'
 import { PortreeveError } from '../errors.ts'
-import { looksLikeJwt, type UserinfoToken } from './userinfo.ts'
+import { looksLikeJwt } from './issued-token.ts'
+import type { UserinfoToken } from './userinfo.ts'
 
 /**
  * Every reliance on what oidc-provider does not document. `internals.test.ts` holds each of them

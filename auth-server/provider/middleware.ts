@@ -5,9 +5,12 @@ import type { Events } from '../events.ts'
 import type { PublicJwk } from '../keys/keyset.ts'
 import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
+import type { RevocationStore } from '../revocation/revocation.ts'
 import { toEngineError } from './errors.ts'
 import type { EnginePages } from './interaction.ts'
 import { readEndedSession } from './internals.ts'
+import { createIntrospection } from './introspection.ts'
+import type { IssuedTokens } from './issued-token.ts'
 import type { ModelStore, ModelWrite } from './model-store.ts'
 import {
   forgetInteraction,
@@ -15,14 +18,18 @@ import {
   isOwnInteraction,
   rememberInteraction,
 } from './own-interactions.ts'
+import { createRevocation } from './revocation.ts'
 import { collectLateWrites, collectWrites } from './unit-of-work.ts'
 
 type Next = () => Promise<unknown>
-type EngineMiddleware = (ctx: KoaContextWithOIDC, next: Next) => Promise<void>
+export type EngineMiddleware = (ctx: KoaContextWithOIDC, next: Next) => Promise<void>
 
 /** Endpoints that programs call: they get JSON whatever they say they accept. */
 const MACHINE_PATHS = new Set([
   '/token',
+  '/request',
+  '/introspect',
+  '/revoke',
   '/userinfo',
   '/jwks',
   '/.well-known/openid-configuration',
@@ -30,6 +37,9 @@ const MACHINE_PATHS = new Set([
 ])
 const METHODS: Readonly<Record<string, string>> = {
   '/token': 'POST',
+  '/request': 'POST',
+  '/introspect': 'POST',
+  '/revoke': 'POST',
   '/jwks': 'GET',
   '/userinfo': 'GET, POST',
   '/auth': 'GET',
@@ -38,10 +48,14 @@ const METHODS: Readonly<Record<string, string>> = {
   '/.well-known/openid-configuration': 'GET',
   '/.well-known/oauth-authorization-server': 'GET',
 }
+/** Where clients prove who they are. */
+const CLIENT_PATHS = new Set(['/token', '/request', '/introspect', '/revoke'])
 const PUBLIC_DOCUMENTS = new Set(['jwks', 'discovery'])
 
 export interface EngineMiddlewareCollaborators {
   readonly models: ModelStore
+  readonly revocations: RevocationStore
+  readonly issued: IssuedTokens
   readonly events: Events
   readonly pages: EnginePages
   readonly requestId: () => string
@@ -67,6 +81,8 @@ export function createEngineMiddleware(
     createKeySetAnswer(collaborators),
     takeEmptyBasicPassword,
     createUnitOfWork(collaborators),
+    createIntrospection(collaborators.issued),
+    createRevocation(collaborators),
     createSignOut(collaborators),
   ]
 }
@@ -257,7 +273,7 @@ async function takeEmptyBasicPassword(ctx: KoaContextWithOIDC, next: Next): Prom
   const [id, secret] = Buffer.from(encoded ?? '', 'base64')
     .toString('utf8')
     .split(/:(.*)/s)
-  if (ctx.path === '/token' && id !== undefined && id !== '' && secret === '') {
+  if (CLIENT_PATHS.has(ctx.path) && id !== undefined && id !== '' && secret === '') {
     delete ctx.req.headers.authorization
     ctx.state['emptyBasicClientId'] = decodeFormComponent(id)
   }

@@ -25,6 +25,7 @@ import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
 import { createApiKeyGrant } from './grants/api-key.ts'
 import { registerGrants } from './grants/grants.ts'
 import type { EnginePages } from './interaction.ts'
+import { createIssuedTokens } from './issued-token.ts'
 import {
   acceptEmptyBasicPasswords,
   acceptJwtsAtUserinfo,
@@ -60,6 +61,7 @@ export interface EngineOptions {
   readonly tokens: Config['tokens']
   readonly keys: KeyRing
   readonly cookieKey: string
+  readonly dpopNonceKey: Buffer
   readonly identifierKeys: IdentifierKeys
 }
 
@@ -86,10 +88,12 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     tokens: options.tokens,
     keys: options.keys,
     cookieKey: options.cookieKey,
+    dpopNonceKey: options.dpopNonceKey,
     adapter: createAdapterFactory(
       { ...collaborators, identifiers },
       {
         refreshRetryWindowSeconds: options.tokens.refreshRetryWindowSeconds,
+        interactionTtlSeconds: options.tokens.interactionTtlSeconds,
         isResourceImplied,
         replacedSession: () => readReplacedSession(currentContext()),
       },
@@ -100,6 +104,11 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     requestId,
     findAccount,
   })
+  const issued = createIssuedTokens(collaborators, {
+    issuer: options.issuer,
+    keys: options.keys.published,
+    userinfoAudience,
+  })
   const provider = new Provider(options.issuer, configuration)
   // The HTTP layer replaces X-Forwarded-* by what it has checked itself: see `http/proxy.ts`.
   provider.proxy = true
@@ -109,14 +118,10 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   acceptJwtsAtUserinfo(
     provider,
     currentContext,
-    createUserinfoTokenReader(collaborators.revocations, {
-      issuer: options.issuer,
-      audience: userinfoAudience,
-      keys: options.keys.published,
-    }),
+    createUserinfoTokenReader(issued, userinfoAudience),
   )
   acceptEmptyBasicPasswords(provider)
-  const around = { ...collaborators, publishedKeys: options.keys.published }
+  const around = { ...collaborators, issued, publishedKeys: options.keys.published }
   for (const middleware of createEngineMiddleware(around)) provider.use(middleware as never)
   const { verifyApiKey } = collaborators
   registerGrants(provider, [createApiKeyGrant({ verifyApiKey, resources, clock })])
@@ -162,6 +167,8 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
       error_description?: string
       error_detail?: string
     }
+    // The engine refuses JWTs where we take them.
+    if (error instanceof errors.UnsupportedTokenType) return
     events.requestRefused({
       endpoint,
       error: code ?? error.name,
@@ -171,6 +178,9 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
   }
   provider.on('grant.error', refused('token'))
   provider.on('authorization.error', refused('authorization'))
+  provider.on('pushed_authorization_request.error', refused('pushed_authorization_request'))
+  provider.on('introspection.error', refused('introspection'))
+  provider.on('revocation.error', refused('revocation'))
   provider.on('userinfo.error', refused('userinfo'))
   provider.on('end_session.error', refused('end_session'))
   provider.on('end_session_confirm.error', refused('end_session_confirm'))

@@ -29,7 +29,7 @@ export interface ResourcePolicy {
 
 const NOTHING_FOR_CLIENT =
   'the client is registered for none of the scopes of APIs that it asks for'
-const AUTHORIZATION_ROUTES = new Set(['authorization', 'resume'])
+const AUTHORIZATION_ROUTES = new Set(['authorization', 'resume', 'pushed_authorization_request'])
 
 export function createResourcePolicy(
   catalogue: Catalogue,
