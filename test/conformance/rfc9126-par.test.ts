@@ -12,7 +12,7 @@ import {
 } from '../support/endpoints.ts'
 import { authorizationUrl, basic, makePkce, requestToken, signIn } from '../support/flow.ts'
 import { createProofClient } from '../support/proof.ts'
-import { REDIRECT, startServer, WEB_SECRET, type TestServer } from '../support/server.ts'
+import { NOTES, REDIRECT, startServer, WEB_SECRET, type TestServer } from '../support/server.ts'
 
 /* The table of the requirements is in docs/conformance/rfc9126-par.md. */
 
@@ -37,6 +37,7 @@ afterEach(() => void vi.useRealTimers())
 
 function describeRequest(challenge: string, change: Readonly<Record<string, string>> = {}) {
   return {
+    client_id: 'web',
     response_type: 'code',
     redirect_uri: REDIRECT,
     scope: 'openid notes:read',
@@ -88,7 +89,7 @@ describe('RFC 9126 §2.1: a request is pushed', () => {
       authMethod: 'client_secret_post',
     })
     await using another = await startServer(posted)
-    const form = { ...request(), client_id: 'web', client_secret: WEB_SECRET }
+    const form = { ...request(), client_secret: WEB_SECRET }
     expect((await post(another.issuer, '/request', form, {})).status).toBe(201)
     expect((await push(request())).status).toBe(201)
   })
@@ -96,15 +97,21 @@ describe('RFC 9126 §2.1: a request is pushed', () => {
   test('by a public client with its id, also by Basic with an empty password', async () => {
     const form = { ...request(), client_id: 'spa', redirect_uri: SPA }
     expect((await push(form, {})).status).toBe(201)
-    const { client_id: _id, ...rest } = form
-    expect((await push(rest, { authorization: basic('spa', '') })).status).toBe(201)
+    expect((await push(form, { authorization: basic('spa', '') })).status).toBe(201)
   })
 
   test.each([
     ['a wrong secret', { authorization: basic('web', 'wrong') }, {}, 401, 'invalid_client'],
-    ['an unknown client', { authorization: basic('nobody', 'x') }, {}, 401, 'invalid_client'],
-    ['no client', {}, {}, 400, 'invalid_request'],
-    ['a confidential client by its id alone', {}, { client_id: 'web' }, 401, 'invalid_client'],
+    [
+      'an unknown client',
+      { authorization: basic('nobody', 'x') },
+      { client_id: 'nobody' },
+      401,
+      'invalid_client',
+    ],
+    ['no client', {}, { client_id: '' }, 400, 'invalid_request'],
+    ['no client_id', asWeb, { client_id: '' }, 400, 'invalid_request'],
+    ['a confidential client by its id alone', {}, {}, 401, 'invalid_client'],
     ['the id of another client', asWeb, { client_id: 'spa' }, 400, 'invalid_request'],
     ['a request_uri', asWeb, { request_uri: 'urn:x' }, 400, 'request_uri_not_supported'],
     ['an unregistered redirect URI', asWeb, { redirect_uri: SPA }, 400, 'invalid_request'],
@@ -117,7 +124,13 @@ describe('RFC 9126 §2.1: a request is pushed', () => {
       'invalid_request',
     ],
     ['an unknown resource', asWeb, { resource: 'https://x.example/' }, 400, 'invalid_target'],
-    ['only scopes that it may not have', asWeb, { scope: 'x:y' }, 400, 'invalid_scope'],
+    [
+      'only scopes that it may not have',
+      asWeb,
+      { scope: 'x:y', resource: NOTES },
+      400,
+      'invalid_scope',
+    ],
   ])('and not with %s', async (_case, headers, change, status, error) => {
     const answer = await push({ ...request(), ...change }, headers)
     expect([answer.status, answer.body['error']]).toEqual([status, error])
@@ -270,7 +283,10 @@ describe('RFC 9126 §6: a client that has to push', () => {
   })
 
   test('is served with', async () => {
-    const { body } = await push(describeRequest(makePkce().challenge), asPushing)
+    const { body } = await push(
+      describeRequest(makePkce().challenge, { client_id: 'pushing' }),
+      asPushing,
+    )
     const query = { client_id: 'pushing', request_uri: String(body['request_uri']) }
     const answer = await finish(pushedUrl(query.request_uri, query))
     expect(answer.get('code')).not.toBeNull()
