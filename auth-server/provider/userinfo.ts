@@ -53,7 +53,7 @@ function toToken(claims: IssuedClaims): UserinfoToken | undefined {
 }
 
 /** The thumbprint that a token is bound to; `false` for a binding that nobody here can check. */
-export function readBoundKey(cnf: IssuedClaims['cnf']): string | undefined | false {
+function readBoundKey(cnf: IssuedClaims['cnf']): string | undefined | false {
   if (cnf === undefined) return undefined
   const { jkt, ...others } = cnf
   return typeof jkt === 'string' && Object.keys(others).length === 0 && jkt

@@ -70,11 +70,12 @@ describe('RFC 7009 §2.1: who revokes', () => {
   test('cannot revoke the tokens of another client, and is told nothing of them', async () => {
     const tokens = await obtainTokens(server.issuer, { scope: 'openid notes:read' })
     const opaque = await obtainTokens(server.issuer, { scope: 'openid' })
-    for (const token of [tokens.access_token, tokens.refresh_token, opaque.access_token, 'x']) {
+    const good = [tokens.access_token, tokens.refresh_token, opaque.access_token]
+    for (const token of [...good, 'x']) {
       expectNothing(await revoke(server.issuer, token, asService))
       expectNothing(await post(server.issuer, '/revoke', { token, client_id: 'spa' }, {}))
-      if (token !== 'x') expect(await isActive(token)).toBe(true)
     }
+    for (const token of good) expect(await isActive(token)).toBe(true)
     expect((await refresh(server.issuer, tokens.refresh_token)).status).toBe(200)
   })
 

@@ -199,7 +199,7 @@ describe('RFC 9126 §4: a pushed request', () => {
   test('belongs to the client that has pushed it', async () => {
     const { uri } = await pushGood()
     const query = new URLSearchParams({ client_id: 'spa', request_uri: uri })
-    const page = await createBrowser(server.issuer).get(`${server.issuer}/auth?${query}`)
+    const page = await createBrowser(server.issuer).get(`${server.issuer}/auth?${query.toString()}`)
     expect([page.status, page.location]).toEqual([400, undefined])
   })
 

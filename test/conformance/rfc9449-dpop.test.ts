@@ -83,17 +83,13 @@ describe('RFC 9449 §4.3: a proof', () => {
     expect(await askWith(prove(key, server.issuer))).toBe('DPoP')
   })
 
-  test.each<[string, ProofChange]>([
-    ['with a query in htu', { claims: { htu: '{issuer}/token?x=y' } }],
-    ['with a fragment in htu', { claims: { htu: '{issuer}/token#x' } }],
-    ['from a clock four minutes behind', { claims: { iat: now() - 240 } }],
-    ['from a clock four minutes ahead', { claims: { iat: now() + 240 } }],
-  ])('%s is taken', async (_case, { claims = {}, header }) => {
-    const htu = String(claims['htu'] ?? '{issuer}/token').replace('{issuer}', server.issuer)
-    const proof = prove(key, server.issuer, '/token', {
-      claims: { ...claims, htu },
-      ...(header ? { header } : {}),
-    })
+  test.each([
+    ['with a query in htu', '/token?x=y', 0],
+    ['with a fragment in htu', '/token#x', 0],
+    ['from a clock four minutes behind', '/token', -240],
+    ['from a clock four minutes ahead', '/token', 240],
+  ])('%s is taken', async (_case, path, seconds) => {
+    const proof = prove(key, server.issuer, path, { claims: { iat: now() + seconds } })
     expect(await askWith(proof)).toBe('DPoP')
   })
 
