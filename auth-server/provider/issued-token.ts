@@ -1,7 +1,7 @@
 import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import type { AccountStore } from '../accounts/account.ts'
 import type { ClientStore } from '../clients/client.ts'
-import { ACCOUNT_ID_PREFIX } from '../config/built-in.ts'
+import { ACCOUNT_ID_PREFIX, DIRECT_ACCESS_CLIENT } from '../config/built-in.ts'
 import type { Result } from '../errors.ts'
 import type { PublicJwk } from '../keys/keyset.ts'
 import type { RevocationStore, RevokedKind } from '../revocation/revocation.ts'
@@ -83,6 +83,7 @@ export function createIssuedTokens(
       ? ({ kind: 'revoked', what } as const)
       : undefined
   const findLoss = async (id: string) => {
+    if (id === DIRECT_ACCESS_CLIENT) return undefined
     const what = isAccountId(id) ? 'account' : 'client'
     const found = await (what === 'account' ? accounts.findById(id) : clients.findById(id))
     return found?.disabled === false ? undefined : ({ kind: 'gone', what } as const)
