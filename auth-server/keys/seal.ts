@@ -17,7 +17,6 @@ export type KeyPurpose =
   | 'user-code'
   | 'csrf'
   | 'audit'
-  | 'dpop-nonce'
 
 /** Expects 32 bytes in base64url. Throws `misconfigured`, without the text. */
 export function parseRootKey(text: string, name = 'The root key'): Buffer {

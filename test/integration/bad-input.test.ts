@@ -67,9 +67,6 @@ const GETS = [
 ]
 const POSTS = [
   '/token',
-  '/request',
-  '/introspect',
-  '/revoke',
   '/userinfo',
   '/session/end/confirm',
   '/interaction/0123456789abcdef0123/sign-in',
