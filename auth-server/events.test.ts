@@ -137,6 +137,22 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
       },
     ],
   ],
+  tokenRevoked: [
+    [
+      { kind: 'RefreshToken', clientId: 'web', accountId: 'acc_a', grantId: 'g' },
+      {
+        event: 'token_revoked',
+        level: 'info',
+        metric: 'portreeve_token_revoked_total{kind="RefreshToken"} 1',
+        audit: {
+          by: 'client',
+          accountId: 'acc_a',
+          clientId: 'web',
+          facts: { kind: 'RefreshToken', grantId: 'g' },
+        },
+      },
+    ],
+  ],
   requestRefused: [
     [
       { endpoint: 'token', error: 'invalid_grant', clientId: 'web', detail: 'used already' },
@@ -224,17 +240,6 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
     ],
     [{ reason: 'mistyped', clientId: 'web' }, refusedKey('mistyped', undefined)],
     [{ reason: 'throttled', clientId: 'web' }, refusedKey('throttled', undefined)],
-  ],
-  deviceCodeRefused: [
-    [
-      { reason: 'unknown' },
-      {
-        event: 'device_code_refused',
-        level: 'warn',
-        metric: 'portreeve_device_code_refused_total{reason="unknown"} 1',
-        audit: undefined,
-      },
-    ],
   ],
   credentialReused: [
     [

@@ -24,6 +24,13 @@ export interface Events {
     /** The API key that it was issued for. */
     keyId?: string | undefined
   }): void
+  /** A client has given back a token of its own; with a refresh token all that hangs on its grant. */
+  tokenRevoked(facts: {
+    kind: 'AccessToken' | 'RefreshToken'
+    clientId: string
+    accountId?: string | undefined
+    grantId?: string | undefined
+  }): void
   /** `detail` is the engine's reason, which the client does not see. */
   requestRefused(facts: {
     endpoint: string
@@ -47,8 +54,6 @@ export interface Events {
     accountId?: string | undefined
     clientId?: string | undefined
   }): void
-  /** Somebody has typed a device's code that was not taken. The code is left out on purpose. */
-  deviceCodeRefused(facts: { reason: string }): void
   credentialReused(facts: {
     kind: string
     grantId?: string | undefined
@@ -99,21 +104,20 @@ const GRANT_TYPES = [
 ]
 const ENDPOINTS = [
   'token',
+  'pushed_authorization_request',
+  'introspection',
+  'revocation',
   'authorization',
   'userinfo',
   'end_session',
   'end_session_confirm',
   'resume',
-  'device_authorization',
-  'code_verification',
-  'device_resume',
 ]
 const CREDENTIALS = [
   'AuthorizationCode',
   'RefreshToken',
   'DeviceCode',
   'PushedAuthorizationRequest',
-  'ReplayDetection',
 ]
 const KEY_REFUSALS = [
   'not_a_key',
@@ -148,7 +152,6 @@ const ERRORS = [
   'slow_down',
   'temporarily_unavailable',
   'unauthorized_client',
-  'unmet_authentication_requirements',
   'unsupported_grant_type',
   'unsupported_response_type',
   'use_dpop_nonce',
@@ -223,6 +226,17 @@ export const TREATMENTS: Treatments = {
       facts: { grantType, scope, keyId },
     }),
   },
+  tokenRevoked: {
+    event: 'token_revoked',
+    level: 'info',
+    labels: { kind: ({ kind }) => kind },
+    audit: ({ kind, clientId, accountId, grantId }) => ({
+      by: 'client',
+      accountId,
+      clientId,
+      facts: { kind, grantId },
+    }),
+  },
   requestRefused: {
     event: 'request_refused',
     level: 'warn',
@@ -265,15 +279,6 @@ export const TREATMENTS: Treatments = {
       keyId === undefined && reason !== 'unknown'
         ? undefined
         : { by: 'stranger', accountId, clientId, facts: { reason, keyId } },
-  },
-  deviceCodeRefused: {
-    event: 'device_code_refused',
-    level: 'warn',
-    labels: {
-      reason: ({ reason }) =>
-        oneOf(['missing', 'unknown', 'expired', 'used', 'throttled', 'form'], reason),
-    },
-    audit: () => undefined,
   },
   credentialReused: {
     event: 'credential_reused',
@@ -335,12 +340,12 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     consentGiven: announce('consentGiven'),
     consentRefused: announce('consentRefused'),
     tokenIssued: announce('tokenIssued'),
+    tokenRevoked: announce('tokenRevoked'),
     requestRefused: announce('requestRefused'),
     clientAuthenticationRefused: announce('clientAuthenticationRefused'),
     apiKeyMade: announce('apiKeyMade'),
     apiKeyRevoked: announce('apiKeyRevoked'),
     apiKeyRefused: announce('apiKeyRefused'),
-    deviceCodeRefused: announce('deviceCodeRefused'),
     credentialReused: announce('credentialReused'),
     objectChanged: announce('objectChanged'),
   }

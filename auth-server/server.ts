@@ -41,7 +41,6 @@ import { tendKeys } from './keys/upkeep.ts'
 import { startKeyWatch } from './keys/watch.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
-import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
 import { createInteractions } from './provider/pending.ts'
 import { createSessions } from './provider/session.ts'
@@ -49,7 +48,7 @@ import { buildProvider } from './provider/provider.ts'
 import { createCatalogue } from './scopes/catalogue.ts'
 import { startPurge } from './storage/purge.ts'
 import { openStores, type Stores } from './storage/stores.ts'
-import { createGuessThrottle, createPace } from './throttle.ts'
+import { createGuessThrottle } from './throttle.ts'
 
 /** A running authorization server. Disposing of it answers what is under way, then stops. */
 export interface AuthServer extends AsyncDisposable {
@@ -215,8 +214,6 @@ async function compose(services: Services, isDraining: () => boolean) {
       events,
       clock,
     }),
-    userCodes: createGuessThrottle(config.signIn, { what: 'user_code', createLimiter }),
-    polls: createPace('device_poll', SHORTEST_INTERVAL_SECONDS, createLimiter),
   })
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
@@ -267,14 +264,7 @@ async function compose(services: Services, isDraining: () => boolean) {
 
 type EngineParts = Pick<
   Parameters<typeof buildProvider>[0],
-  | 'clients'
-  | 'catalogue'
-  | 'pages'
-  | 'requestId'
-  | 'verifySecret'
-  | 'verifyApiKey'
-  | 'userCodes'
-  | 'polls'
+  'clients' | 'catalogue' | 'pages' | 'requestId' | 'verifySecret' | 'verifyApiKey'
 >
 
 interface Engine {
@@ -303,6 +293,7 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
         tokens: config.tokens,
         keys: loadedKeys,
         cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
+        dpopNonceKey: deriveKey(rootKey, 'dpop-nonce'),
         identifierKeys: {
           grantId: deriveKey(rootKey, 'grant-id'),
           userCode: deriveKey(rootKey, 'user-code'),

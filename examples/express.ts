@@ -31,6 +31,8 @@ function answer({ method }: Request, response: Response<unknown, { auth: Auth }>
 const app = express()
 app.get('/notes', protect({ scope: 'notes:read' }), answer)
 app.post('/notes', protect({ scope: 'notes:write' }), answer)
-const server = app.listen(Number(port), '127.0.0.1', () =>
-  console.log('listening', server.address()),
-)
+const server = app.listen(Number(port), '127.0.0.1', (error) => {
+  if (!error) return console.log('listening', server.address())
+  console.error(`cannot listen on port ${port}, give another one: ${error.message}`)
+  process.exitCode = 1
+})

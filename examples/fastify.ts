@@ -31,5 +31,8 @@ const app = fastify()
 app.decorateRequest('auth')
 app.get('/notes', { onRequest: protect({ scope: 'notes:read' }) }, answer)
 app.post('/notes', { onRequest: protect({ scope: 'notes:write' }) }, answer)
-await app.listen({ port: Number(port), host: '127.0.0.1' })
-console.log('listening', app.server.address())
+app.listen({ port: Number(port), host: '127.0.0.1' }, (error) => {
+  if (!error) return console.log('listening', app.server.address())
+  console.error(`cannot listen on port ${port}, give another one: ${error.message}`)
+  process.exitCode = 1
+})

@@ -6,7 +6,6 @@ import type { Auth, RoutePolicy } from '@portreeve/resource-server'
 import { Hono, type Context, type MiddlewareHandler } from 'hono'
 
 type Env = { Bindings: HttpBindings; Variables: { auth: Auth } }
-
 const [issuer = 'http://localhost:3000', port = '3002'] = process.argv.slice(2)
 const verifier = createVerifier({ issuer, audience: 'https://notes.example/' })
 
@@ -32,6 +31,9 @@ const answer = (c: Context<Env>) => {
 const app = new Hono<Env>()
 app.get('/notes', protect({ scope: 'notes:read' }), answer)
 app.post('/notes', protect({ scope: 'notes:write' }), answer)
-serve({ fetch: app.fetch, port: Number(port), hostname: '127.0.0.1' }, (address) =>
-  console.log('listening', address),
-)
+const server = serve({ fetch: app.fetch, port: Number(port), hostname: '127.0.0.1' })
+server.on('listening', () => console.log('listening', server.address()))
+server.on('error', ({ message }: Error) => {
+  console.error(`cannot listen on port ${port}, give another one: ${message}`)
+  process.exitCode = 1
+})

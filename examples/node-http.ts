@@ -32,4 +32,8 @@ function answer(
   response.end(JSON.stringify({ method, subject, scopes: [...scopes] }))
 }
 
+server.on('error', ({ message }) => {
+  console.error(`cannot listen on port ${port}, give another one: ${message}`)
+  process.exitCode = 1
+})
 server.listen(Number(port), '127.0.0.1', () => console.log('listening', server.address()))

@@ -18,3 +18,7 @@ const app = new Koa().use(protect({ scope: 'notes:read' })).use((ctx) => {
 const server = app.listen(Number(port), '127.0.0.1', () => {
   console.log('listening', server.address())
 })
+server.on('error', ({ message }) => {
+  console.error(`cannot listen on port ${port}, give another one: ${message}`)
+  process.exitCode = 1
+})

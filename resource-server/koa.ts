@@ -1,6 +1,7 @@
 import type { Context, Middleware } from 'koa'
 import type { AccessTokenClaims, Auth } from './claims.ts'
 import type { Refusal } from './errors.ts'
+import type { RequestFacts } from './extractors.ts'
 import {
   createGuardMaker,
   GUARD_OPTIONS,
@@ -52,11 +53,7 @@ export function createProtect(verifier: Verifier, options: ProtectOptions = {}):
   return <Claims>(policy?: RoutePolicy<Claims, Context>) => {
     const guard = createGuard(policy === undefined ? {} : policy)
     const middleware: Middleware<AuthState<Claims>> = async (ctx, next) => {
-      const { method, url, rawHeaders, headers, socket } = ctx.req
-      const { originalUrl, request } = ctx
-      const { body } = request as { readonly body?: unknown }
-      const facts = { method, url, originalUrl, rawHeaders, headers, socket, body }
-      const decided = guard.decide(facts, ctx)
+      const decided = guard.decide(readFacts(ctx), ctx)
       const decision = decided instanceof Promise ? await decided : decided
       if (decision.ok) {
         if (decision.headers !== undefined) ctx.set(decision.headers)
@@ -73,6 +70,14 @@ export function createProtect(verifier: Verifier, options: ProtectOptions = {}):
     DECLARED.add(middleware)
     return middleware
   }
+}
+
+/** Node makes `headers` only for who asks for them: the request itself goes on where it says it all. */
+function readFacts({ req, request, originalUrl }: Context): RequestFacts {
+  const { body } = request as { readonly body?: unknown }
+  if (body === undefined && originalUrl === req.url) return req
+  const { method, url, rawHeaders, headers, socket } = req
+  return { method, url, originalUrl, rawHeaders, headers, socket, body }
 }
 
 const letEverybodyIn: Middleware = (_ctx, next) => next()

@@ -77,7 +77,10 @@ export function createRequestUrlReader(
   trust: ProxyTrust,
 ): RequestUrlReader {
   const bases = readNames('publicUrl', publicUrls).map(readBase)
-  const byOrigin = Map.groupBy(bases, (base) => new URL(base).origin)
+  const origins = bases.map((base) => new URL(base).origin)
+  const byOrigin = new Map(
+    origins.map((origin) => [origin, bases.filter((_base, index) => origins[index] === origin)]),
+  )
   const [first = []] = byOrigin.values()
   return (req) => {
     const origin = byOrigin.size > 1 && trust(req) ? readForwardedOrigin(req) : undefined

@@ -1,6 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { FILES, fillFiles, fillMarkers, maskTranscript, recordTranscript } from './write-readme.ts'
+import {
+  EXAMPLE_FILES,
+  FILES,
+  fillFiles,
+  fillMarkers,
+  maskTranscript,
+  recordTranscript,
+} from './write-readme.ts'
 
 test('the transcripts in README.md and docs/transcript.md are fresh', async () => {
   const transcript = await recordTranscript()
@@ -10,10 +17,14 @@ test('the transcripts in README.md and docs/transcript.md are fresh', async () =
   }
 }, 60_000)
 
-test('README.md shows the examples that the tests run', async () => {
-  const text = await readFile(FILES[0] ?? '', 'utf8')
+test.each([
+  [EXAMPLE_FILES[0], ['your-own-api', 'your-own-client']],
+  [EXAMPLE_FILES[1], ['node-http', 'express', 'fastify', 'hono']],
+])('%s shows the examples that the tests run', async (file = '', examples) => {
+  const text = await readFile(file, 'utf8')
   expect(text).toBe(fillFiles(text))
-  expect(text).toMatch(/file examples\/your-own-api\.ts[\s\S]*file examples\/your-own-client\.ts/)
+  const shown = [...text.matchAll(/^<!-- file examples\/(\S+)\.ts -->$/gm)].map(([, name]) => name)
+  expect(shown).toEqual(examples)
 })
 
 const RUNS = [

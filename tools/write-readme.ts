@@ -1,6 +1,6 @@
 /**
- * Fills what stands between the markers of README.md and docs/transcript.md. With `--check` it writes
- * nothing and exits 1 if one of them differs.
+ * Fills what stands between the markers of README.md, docs/transcript.md and resource-server/README.md.
+ * With `--check` it writes nothing and exits 1 if one of them differs.
  *
  *     <!-- file examples/your-own-api.ts -->
  *     <!-- /file -->
@@ -20,8 +20,13 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 
 const ROOT = path.join(import.meta.dirname, '..')
+/** What shows the transcript. */
 export const FILES: readonly string[] = ['README.md', 'docs/transcript.md'].map((file) =>
   path.join(ROOT, file),
+)
+/** What shows examples: the toolkit's is published without them, so that a link would lead nowhere. */
+export const EXAMPLE_FILES: readonly string[] = ['README.md', 'resource-server/README.md'].map(
+  (file) => path.join(ROOT, file),
 )
 const TIMEOUT_MS = 120_000
 const FILE_MARKERS = /(<!-- file (\S+) -->\n)[\s\S]*?(<!-- \/file -->)/g
@@ -127,12 +132,12 @@ function formatTime(seconds: number): string {
 
 async function main(argv: readonly string[]): Promise<void> {
   const transcript = await recordTranscript()
-  for (const file of FILES) {
+  for (const file of new Set([...FILES, ...EXAMPLE_FILES])) {
     const text = readFileSync(file, 'utf8')
-    const filled = fillFiles(fillMarkers(text, transcript))
+    const filled = fillFiles(FILES.includes(file) ? fillMarkers(text, transcript) : text)
     if (!argv.includes('--check')) writeFileSync(file, filled)
     else if (filled !== text) {
-      console.error(`${path.basename(file)} is stale: run node tools/write-readme.ts`)
+      console.error(`${path.relative(ROOT, file)} is stale: run node tools/write-readme.ts`)
       process.exitCode = 1
     }
   }

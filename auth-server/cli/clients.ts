@@ -33,6 +33,9 @@ interface AddOptions extends SecretOptions {
   readonly firstParty?: boolean
   readonly pkceExempt?: boolean
   readonly claimsInIdToken?: boolean
+  readonly requireDpop?: boolean
+  readonly requirePar?: boolean
+  readonly introspects?: readonly string[]
 }
 
 const SECRET_STDIN = '--secret-stdin'
@@ -100,6 +103,9 @@ function addAdd(clients: Command, cli: Cli): void {
     .option('--default-resource <uri>', 'the resource of a request that does not tell')
     .option('--pkce-exempt', 'only for software that cannot do PKCE')
     .option('--claims-in-id-token', 'for software that does not ask userinfo')
+    .option('--require-dpop', 'it gets only tokens that are bound to a key of its own')
+    .option('--require-par', 'it has to push its authorization requests')
+    .option('--introspects <uri>', 'a resource that it is the API behind; may be repeated', collect)
   withCommonOptions(add)
     .addHelpText('after', EXAMPLES)
     .action(async (id: string, options: AddOptions, command: Command) => {
@@ -127,6 +133,9 @@ function readClient(id: string, options: AddOptions): NewClient {
     firstParty: options.firstParty === true,
     claimsInIdToken: options.claimsInIdToken === true,
     pkce: options.pkceExempt === true ? 'exempt' : 'required',
+    dpop: options.requireDpop === true ? 'required' : 'allowed',
+    par: options.requirePar === true ? 'required' : 'allowed',
+    introspects: [...(options.introspects ?? [])],
     ...(name === undefined ? {} : { name }),
     ...(applicationType === undefined ? {} : { applicationType }),
     ...(grant === undefined ? {} : { grants: grant }),
@@ -240,12 +249,15 @@ function formatClient(client: ClientView, style: Style): string {
     ...(client.firstParty ? ['first party'] : []),
     ...(client.pkce === 'exempt' ? ['exempt from PKCE'] : []),
     ...(client.claimsInIdToken ? ['claims in the ID token'] : []),
+    ...(client.dpop === 'required' ? ['tokens bound to its key (DPoP)'] : []),
+    ...(client.par === 'required' ? ['pushed requests only (PAR)'] : []),
   ]
   const optional: readonly (readonly [string, readonly string[]])[] = [
     ['after signing out', client.postLogoutRedirectUris],
     ['default scopes', client.defaultScopes],
     ['default resource', client.defaultResource === undefined ? [] : [client.defaultResource]],
     ['origins', client.origins],
+    ['API behind', client.introspects],
     ['special', special],
   ]
   return formatFields(

@@ -27,6 +27,12 @@ export interface Client {
   readonly firstParty: boolean
   /** `exempt` only for a confidential client whose software cannot do PKCE. */
   readonly pkce: 'required' | 'exempt'
+  /** `required`: it gets only tokens that are bound to a key of its own (RFC 9449). */
+  readonly dpop: 'allowed' | 'required'
+  /** `required`: it pushes its authorization requests (RFC 9126). */
+  readonly par: 'allowed' | 'required'
+  /** The resources that it is the API behind: it may introspect tokens for them. */
+  readonly introspects: readonly string[]
   /** Puts the claims of the granted scopes into the ID token as well as at userinfo. */
   readonly claimsInIdToken: boolean
   /** Origins whose scripts may call the token endpoint (CORS), exact. */

@@ -32,6 +32,7 @@ export function checkClient(
   checkGrants(client, report)
   checkUris(client, report)
   checkScopes(client, resources, report)
+  checkIntrospection(client, resources, report)
   return findings
 }
 
@@ -89,8 +90,8 @@ function checkGrants({ grants, redirectUris }: CheckedClient, report: Report): v
       'the authorization_code grant needs at least one redirect URI',
     )
   }
-  if (grants.includes('refresh_token') && !hasCode && !grants.includes('device_code')) {
-    report('PR309', ['grants'], 'refresh_token needs authorization_code or device_code beside it')
+  if (grants.includes('refresh_token') && !hasCode) {
+    report('PR309', ['grants'], 'refresh_token needs authorization_code beside it')
   }
 }
 
@@ -138,7 +139,7 @@ function checkScopes(
     report('PR316', ['scopes', index], message)
   }
   const { defaultResource, grants } = client
-  if (defaultResource !== undefined && !resources.some((it) => it.identifier === defaultResource)) {
+  if (defaultResource !== undefined && !isResource(defaultResource, resources)) {
     const message = `${echo(defaultResource)} is the identifier of no resource`
     report('PR318', ['defaultResource'], message)
   }
@@ -147,4 +148,24 @@ function checkScopes(
     const message = `${grants.join(' and ')} alone needs a scope of a resource, or no token can be had`
     report('PR319', ['scopes'], message)
   }
+}
+
+function checkIntrospection(
+  { introspects, authMethod }: CheckedClient,
+  resources: readonly ResourceConfig[] | undefined,
+  report: Report,
+): void {
+  if (introspects.length > 0 && authMethod === 'none') {
+    const message =
+      'whoever asks about tokens needs a secret: expected another authMethod than "none"'
+    report('PR330', ['introspects'], message)
+  }
+  for (const [index, identifier] of introspects.entries()) {
+    if (!resources || isResource(identifier, resources)) continue
+    report('PR331', ['introspects', index], `${echo(identifier)} is the identifier of no resource`)
+  }
+}
+
+function isResource(identifier: string, resources: readonly ResourceConfig[]): boolean {
+  return resources.some((resource) => resource.identifier === identifier)
 }

@@ -424,6 +424,14 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     accepted: [withClients({ id: 'portreeve' })],
     refused: [['clients.0.id', withClients({ id: 'portreeve-account' })]],
   },
+  PR330: {
+    accepted: [withClients({ introspects: [notes.identifier] }), publicClient({ introspects: [] })],
+    refused: [['clients.0.introspects', publicClient({ introspects: [notes.identifier] })]],
+  },
+  PR331: {
+    accepted: [withClients({ introspects: [notes.identifier] })],
+    refused: [['clients.0.introspects.0', withClients({ introspects: ['https://x.example/'] })]],
+  },
   PR350: {
     accepted: [withClients({})],
     refused: [['clients.0.pkce', withClients({ pkce: 'exempt' })]],

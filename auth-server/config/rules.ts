@@ -50,7 +50,7 @@ export const RULES = {
   PR306: refused('A client that proves who it is has a secret.'),
   PR307: refused('Only a client that proves who it is may be exempt from PKCE.'),
   PR308: refused('A client with the authorization_code grant has redirect URIs.'),
-  PR309: refused('The refresh_token grant comes with authorization_code or device_code.'),
+  PR309: refused('The refresh_token grant comes with authorization_code.'),
   PR310: refused("A redirect URI is https, http on loopback, or a native app's own scheme."),
   PR311: refused('A redirect URI is https, unless its host is a loopback one.'),
   PR312: refused('A redirect URI has no wildcard.'),
@@ -63,6 +63,8 @@ export const RULES = {
   PR319: refused('A client with client_credentials or api_key alone has a scope of a resource.'),
   PR320: refused('An origin is exact: https (or http on loopback), a host, nothing after it.'),
   PR329: refused('A client id is not the one that this server has as a client of itself.'),
+  PR330: refused('A client that may ask about tokens has a secret.'),
+  PR331: refused('The resources that a client is the API behind are among the resources.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

@@ -173,6 +173,24 @@ export const clientSchema = z.strictObject({
     .enum(['required', 'exempt'])
     .default('required')
     .describe('`exempt` only for a client with a secret whose software cannot do PKCE.'),
+  dpop: z
+    .enum(['allowed', 'required'])
+    .default('allowed')
+    .describe(
+      '`required` gives it no token that is not bound to a key of its own (DPoP, RFC 9449). Its proofs have to carry a nonce of this server.',
+    ),
+  par: z
+    .enum(['allowed', 'required'])
+    .default('allowed')
+    .describe(
+      '`required` takes its authorization requests only where it has pushed them before (PAR, RFC 9126).',
+    ),
+  introspects: z
+    .array(absoluteUri)
+    .default([])
+    .describe(
+      'The resources that it is the API behind: it may ask about tokens for them (RFC 7662), and exchange them.',
+    ),
   claimsInIdToken: z
     .boolean()
     .default(false)

@@ -17,6 +17,7 @@ export type KeyPurpose =
   | 'user-code'
   | 'csrf'
   | 'audit'
+  | 'dpop-nonce'
 
 /** Expects 32 bytes in base64url. Throws `misconfigured`, without the text. */
 export function parseRootKey(text: string, name = 'The root key'): Buffer {

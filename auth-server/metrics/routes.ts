@@ -2,9 +2,10 @@
 export type RouteClass =
   | 'authorization'
   | 'token'
+  | 'pushed_authorization_request'
+  | 'introspection'
+  | 'revocation'
   | 'userinfo'
-  | 'device_authorization'
-  | 'device'
   | 'jwks'
   | 'discovery'
   | 'end_session'
@@ -18,9 +19,10 @@ export type RouteClass =
 const ROUTES: readonly (readonly [RegExp, RouteClass])[] = [
   [/^\/auth(?:\/[^/]+)?$/, 'authorization'],
   [/^\/token$/, 'token'],
+  [/^\/request$/, 'pushed_authorization_request'],
+  [/^\/introspect$/, 'introspection'],
+  [/^\/revoke$/, 'revocation'],
   [/^\/userinfo$/, 'userinfo'],
-  [/^\/device_authorization$/, 'device_authorization'],
-  [/^\/device(?:\/[^/]+)?$/, 'device'],
   [/^\/jwks$/, 'jwks'],
   [/^\/\.well-known\/(?:openid-configuration|oauth-authorization-server)$/, 'discovery'],
   [/^\/session\/end(?:\/[^/]+)?$/, 'end_session'],

@@ -9,7 +9,7 @@ import { isOidcScope, type Catalogue, type Resource } from '../scopes/catalogue.
 import { fillOwnClaims } from '../scopes/own-claims.ts'
 import { recordOf } from './clients.ts'
 import type { Identifiers } from './identifiers.ts'
-import { redeemedBy, requestedScopes } from './resources.ts'
+import { requestedScopes } from './resources.ts'
 
 type Token = AccessToken | ClientCredentials
 
@@ -48,7 +48,7 @@ export function createAccessTokenShaper(
         return { ...ownClaims(ctx, resource, undefined), ...carried.get(token) }
       }
       const { grantId, accountId } = token
-      const source = redeemedBy(ctx)
+      const source = ctx.oidc.entities.AuthorizationCode ?? ctx.oidc.entities.RefreshToken
       const tellsWho =
         resource?.rolesClaim === true || Object.keys(resource?.claims ?? {}).length > 0
       const account = tellsWho ? await findAccount(ctx, accountId) : undefined
@@ -97,10 +97,12 @@ function ownClaims(
  * the client, not named by it, neither when it asked for authorization nor now.
  */
 function servesUserinfo(ctx: KoaContextWithOIDC): boolean {
-  const granted = redeemedBy(ctx)?.resource
+  const { params, entities } = ctx.oidc
+  const source = entities.AuthorizationCode ?? entities.RefreshToken
+  const granted = source?.resource
   // A list of one was chosen, a list of several was named: see `adapter.ts`.
   const isChosen = Array.isArray(granted) && granted.length === 1
-  const isNamedNow = ctx.oidc.params?.['resource'] !== undefined
+  const isNamedNow = params?.['resource'] !== undefined
   return isChosen && !isNamedNow && grantedOidcScopes(ctx).includes('openid')
 }
 

@@ -23,27 +23,24 @@ export interface AdapterCollaborators {
 export interface AdapterOptions {
   /** How long a retry of a refresh gets the same successor; 0 turns it off. */
   readonly refreshRetryWindowSeconds: number
+  /** How long a person may take to sign in and consent. */
+  readonly interactionTtlSeconds: number
   /** True while an authorization request runs whose resource was chosen for the client. */
   readonly isResourceImplied: () => boolean
   /** The id that the session had before this request replaced it, if it has. */
   readonly replacedSession: () => string | undefined
-  /** True where a device's request goes on: it is named by what its interaction remembers. */
-  readonly isDeviceResumed: () => boolean
-  /** Counts a look-up by a user code, which is short enough to guess. Throws after too many. */
-  readonly guessUserCode: LookUp
 }
-
-type LookUp = <Row>(find: () => Promise<Row | undefined>) => Promise<Row | undefined>
 
 /** The engine's storage, for one model at a time. */
 export function createAdapterFactory(
   collaborators: AdapterCollaborators,
   options: AdapterOptions,
 ): (model: string) => Adapter {
-  return (model) =>
-    model === 'Client'
-      ? createClientAdapter(collaborators.clients)
-      : createModelAdapter(model, collaborators, options)
+  return (model) => {
+    if (model === 'Client') return createClientAdapter(collaborators.clients)
+    if (model === 'ReplayDetection') return createProofAdapter(collaborators)
+    return createModelAdapter(model, collaborators, options)
+  }
 }
 
 /** Clients are ours: the engine reads them and never writes them. */
@@ -53,17 +50,44 @@ function createClientAdapter(clients: ClientStore): Adapter {
       const client = await clients.findById(id)
       return client && !client.disabled ? toMetadata(client) : undefined
     },
-    upsert: refuseToWrite,
-    destroy: refuseToWrite,
-    consume: refuseToWrite,
-    findByUid: refuseToWrite,
-    findByUserCode: refuseToWrite,
-    revokeByGrantId: refuseToWrite,
+    upsert: neverUsed,
+    ...UNUSED,
   }
 }
 
-async function refuseToWrite(): Promise<never> {
-  throw new TypeError('the engine only looks clients up')
+async function neverUsed(): Promise<never> {
+  throw new TypeError('the engine has no reason to do this')
+}
+
+const UNUSED = {
+  destroy: neverUsed,
+  consume: neverUsed,
+  findByUid: neverUsed,
+  findByUserCode: neverUsed,
+  revokeByGrantId: neverUsed,
+}
+
+/**
+ * Remembers the proofs of keys (DPoP). To look one up first would prove nothing: of two requests with one
+ * proof, the one that writes it wins. It is written at once, so that a proof is used up whatever becomes
+ * of its request.
+ *
+ * The engine takes a proof whose `iat` is up to five minutes ahead, and so for ten minutes in all; it
+ * would have the proof forgotten after five.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc9449.html#section-11.1 RFC 9449 §11.1}
+ */
+function createProofAdapter({ models, identifiers, clock }: AdapterCollaborators): Adapter {
+  return {
+    find: async () => undefined,
+    async upsert(id, payload, expiresIn = 0) {
+      const expiresAt = clock.now() + 2 * expiresIn * 1000
+      const row = toRow('ReplayDetection', id, payload, expiresAt, identifiers)
+      const { outcome } = await models.apply([{ kind: 'insert', ...row }])
+      if (outcome === 'lost') throw new errors.InvalidDpopProof('the proof was used already')
+    },
+    ...UNUSED,
+  }
 }
 
 function createModelAdapter(
@@ -71,8 +95,8 @@ function createModelAdapter(
   { models, clients, identifiers, events, clock }: AdapterCollaborators,
   options: AdapterOptions,
 ): Adapter {
-  const { refreshRetryWindowSeconds, isResourceImplied, replacedSession } = options
-  const windowMilliseconds = refreshRetryWindowSeconds * 1000
+  const { isResourceImplied, replacedSession } = options
+  const windowMilliseconds = options.refreshRetryWindowSeconds * 1000
   const change = async (wanted: ModelWrite) => {
     const result = await write(models, wanted)
     if (result.outcome === 'lost') throw describeLoss(wanted, result.grantId, events)
@@ -96,9 +120,9 @@ function createModelAdapter(
 
   return {
     async find(id) {
-      if (id.length > MAX_ID_LENGTH || (isForged(id) && !mayBeRowKey(model, options))) {
-        return undefined
-      }
+      // A grant's identifier never comes from outside; any other that looks like a row key is a
+      // stolen hash shown as if it were the token.
+      if (id.length > MAX_ID_LENGTH || (isForged(id) && model !== 'Grant')) return undefined
       const row = await findSettled(identifiers.key(model, id))
       if (!row) return undefined
       const hidden = row.consumedAt !== undefined && (await isRetry(id, row.consumedAt))
@@ -111,21 +135,18 @@ function createModelAdapter(
       return row && toPayload(model, row, reattach(row.key), false)
     },
     async findByUserCode(userCode) {
-      if (isForged(userCode)) return undefined
-      const row = await options.guessUserCode(() =>
-        models.findByUserCode(model, identifiers.userCode(userCode)),
-      )
-      return row && { ...toPayload(model, row, reattach(row.key), false), userCode }
+      const row = await models.findByUserCode(model, identifiers.userCode(userCode))
+      return row && toPayload(model, row, reattach(row.key), false)
     },
     async upsert(id, payload, expiresIn) {
-      if (model === 'DeviceCode' && isOurFault(payload)) return
-      const kind = model === 'ReplayDetection' ? 'insert' : 'put'
-      const lifetime = model === 'Interaction' ? boundAnswered(payload, expiresIn) : expiresIn
+      if (model === 'PushedAuthorizationRequest') refuseLargeRequest(payload)
+      const lifetime = boundLifetime(model, payload, expiresIn, options)
       const expiresAt = lifetime === undefined ? undefined : clock.now() + lifetime * 1000
-      const kept = SIGN_INS.has(model) && isResourceImplied() ? implyResource(payload) : payload
+      const kept =
+        model === 'AuthorizationCode' && isResourceImplied() ? implyResource(payload) : payload
       const replaced = model === 'Session' ? replacedSession() : undefined
       await change({
-        kind,
+        kind: 'put',
         ...toRow(model, id, kept, expiresAt, identifiers),
         replaces: replaced && identifiers.key(model, replaced),
       })
@@ -151,20 +172,26 @@ function createModelAdapter(
   }
 }
 
-/** What a person's sign-in and consent end in. */
-const SIGN_INS = new Set(['AuthorizationCode', 'DeviceCode'])
+/** In characters of base64url: as much as fits into the query of a request that was not pushed. */
+const MAX_PUSHED_LENGTH = 11_000
 
-/**
- * The identifier of a grant never comes from outside, nor that of a device's request where it goes on.
- * Any other that looks like a row key is a stolen hash shown as if it were the token.
- */
-function mayBeRowKey(model: string, { isDeviceResumed }: AdapterOptions): boolean {
-  return model === 'Grant' || (model === 'DeviceCode' && isDeviceResumed())
+/** Anybody can push what a public client may ask, and it is kept until somebody may have answered it. */
+function refuseLargeRequest({ request }: AdapterPayload): void {
+  const length = String(request).length
+  if (length <= MAX_PUSHED_LENGTH) return
+  throw new errors.InvalidRequest('the request is too large to be pushed')
 }
 
-/** The engine ends a device's request at any error. What failed here may be tried again. */
-function isOurFault({ error }: AdapterPayload): boolean {
-  return error === 'server_error' || error === 'temporarily_unavailable'
+function boundLifetime(
+  model: string,
+  payload: AdapterPayload,
+  expiresIn: number | undefined,
+  { interactionTtlSeconds }: AdapterOptions,
+): number | undefined {
+  if (model === 'Interaction') return boundAnswered(payload, expiresIn)
+  // Its `exp` says until when it may be begun with. That it ends once has to be known until it ends.
+  if (model === 'PushedAuthorizationRequest') return (expiresIn ?? 0) + interactionTtlSeconds
+  return expiresIn
 }
 
 /** The browser follows a redirect; where an account is switched without JavaScript, it waits for a click. */
@@ -206,21 +233,17 @@ function toRow(
   expiresAt: number | undefined,
   identifiers: Identifiers,
 ): ModelRow {
-  const { jti: _jti, userCode: typed, ...rest } = payload
-  const userCode = typed === undefined ? undefined : identifiers.userCode(typed)
+  const { jti: _jti, ...rest } = payload
   const grantId =
     model === 'Grant' ? id : model === 'Interaction' ? undefined : textOf(rest['grantId'])
   return {
     model,
     key: identifiers.key(model, id),
-    payload:
-      model === 'Interaction'
-        ? forgetIds(rest, id)
-        : { ...rest, ...(userCode === undefined ? {} : { userCode: reattach(userCode) }) },
+    payload: model === 'Interaction' ? forgetIds(rest, id) : rest,
     expiresAt,
     grantId: grantId === undefined ? undefined : nameGrant(grantId, identifiers),
     uid: textOf(rest['uid']),
-    userCode,
+    userCode: rest.userCode === undefined ? undefined : identifiers.userCode(rest.userCode),
     accountId: textOf(rest['accountId']),
     clientId: textOf(rest['clientId']),
   }
@@ -240,10 +263,11 @@ const OWN_ID = '{uid}'
 /**
  * An interaction names itself in its return address, and carries a copy of the session's cookie that
  * the engine never reads back. Neither is kept. The parameters of the request, which hold the client's
- * `state`, are sealed under the interaction's own id: nobody else can read them.
+ * `state`, and the name of the pushed request that they come from are sealed under the interaction's own
+ * id: nobody else can read them.
  */
 function forgetIds(payload: ModelPayload, id: string): ModelPayload {
-  const { session, returnTo, params } = payload
+  const { session, returnTo, params, parJti } = payload
   const { cookie: _cookie, ...rest } = { ...(session as Record<string, unknown> | undefined) }
   return {
     ...payload,
@@ -251,6 +275,9 @@ function forgetIds(payload: ModelPayload, id: string): ModelPayload {
     ...(params === undefined
       ? {}
       : { params: seal(deriveOwnKey(id), JSON.stringify(params), SEALED_PARAMS) }),
+    ...(typeof parJti === 'string'
+      ? { parJti: seal(deriveOwnKey(id), parJti, SEALED_PUSHED) }
+      : {}),
     returnTo: textOf(returnTo)?.replace(id, OWN_ID),
   }
 }
@@ -261,10 +288,13 @@ function restoreIds(payload: Record<string, unknown>, id: string): Record<string
     sealed === undefined
       ? payload['params']
       : (JSON.parse(unseal(deriveOwnKey(id), sealed, SEALED_PARAMS)) as unknown)
-  return { ...payload, params, returnTo: textOf(payload['returnTo'])?.replace(OWN_ID, id) }
+  const pushed = textOf(payload['parJti'])
+  const parJti = pushed && unseal(deriveOwnKey(id), pushed, SEALED_PUSHED)
+  return { ...payload, params, parJti, returnTo: textOf(payload['returnTo'])?.replace(OWN_ID, id) }
 }
 
 const SEALED_PARAMS = 'interaction params'
+const SEALED_PUSHED = 'interaction request_uri'
 
 function deriveOwnKey(id: string): Buffer {
   return createHash('sha256').update(`${SEALED_PARAMS}\0${id}`).digest()
@@ -299,7 +329,7 @@ function describeLoss(
   if (model === 'PushedAuthorizationRequest') {
     return new errors.InvalidRequestUri('request_uri was used already')
   }
-  if (SIGN_INS.has(model) && lost.kind === 'put') {
+  if (model === 'AuthorizationCode' && lost.kind === 'put') {
     return new errors.AccessDenied('the grant was withdrawn meanwhile')
   }
   return new errors.InvalidGrant(`${model} was used already`)

@@ -19,6 +19,8 @@ export function toMetadata(client: Client): AdapterPayload {
     redirect_uris: [...client.redirectUris],
     post_logout_redirect_uris: [...client.postLogoutRedirectUris],
     token_endpoint_auth_method: client.authMethod,
+    dpop_bound_access_tokens: client.dpop === 'required',
+    require_pushed_authorization_requests: client.par === 'required',
     // A missing scope would allow every one of OpenID Connect's: `openid` is what signing in means.
     scope: [...new Set(['openid', ...client.scopes.filter(isOidcScope)])].join(' '),
     ...(client.secretHash === undefined ? {} : { client_secret: client.secretHash }),

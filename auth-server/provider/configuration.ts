@@ -8,22 +8,17 @@ import {
 import type { Account } from '../accounts/account.ts'
 import type { Config } from '../config/schema.ts'
 import type { KeyRing } from '../keys/keyring.ts'
-import type { Events } from '../events.ts'
-import { OIDC_SCOPES, type Catalogue } from '../scopes/catalogue.ts'
+import { OIDC_SCOPES } from '../scopes/catalogue.ts'
 import type { AccessTokenShaper } from './access-token.ts'
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
-import { recordOf, RECORD } from './clients.ts'
-import {
-  createDeviceFlow,
-  DEVICE_AUTHORIZATION_PATH,
-  DEVICE_CODE_TTL_SECONDS,
-  DEVICE_PATH,
-} from './device.ts'
+import { clientOf, recordOf, RECORD } from './clients.ts'
 import { createErrorRenderer } from './errors.ts'
 import { grantSilently, needsConsentEachTime } from './consent.ts'
 import type { EnginePages } from './interaction.ts'
-import { readFormSecret } from './internals.ts'
+import { readSignOutSecret } from './internals.ts'
+import { mayIntrospect } from './introspection.ts'
 import type { ResourcePolicy } from './resources.ts'
+import { mayRevoke } from './revocation.ts'
 import { listEngineKeys } from './verification-key.ts'
 
 export interface EngineSettings {
@@ -31,12 +26,11 @@ export interface EngineSettings {
   readonly tokens: Config['tokens']
   readonly keys: KeyRing
   readonly cookieKey: string
+  readonly dpopNonceKey: Buffer
   readonly adapter: (model: string) => Adapter
   readonly resources: ResourcePolicy
   readonly shaper: AccessTokenShaper
   readonly pages: EnginePages
-  readonly catalogue: Catalogue
-  readonly events: Events
   readonly requestId: (ctx: object) => string
   readonly findAccount: (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
 }
@@ -44,14 +38,14 @@ export interface EngineSettings {
 /** The engine's configuration: every default that this server disagrees with, and every hook. */
 export function createEngineConfiguration(settings: EngineSettings): Configuration {
   const { tokens, resources, shaper, findAccount } = settings
-  const renderError = createErrorRenderer(settings.pages, settings.requestId)
   return {
     adapter: settings.adapter,
     jwks: { keys: listEngineKeys(settings.keys) },
     routes: {
       userinfo: '/userinfo',
-      device_authorization: DEVICE_AUTHORIZATION_PATH,
-      code_verification: DEVICE_PATH,
+      pushed_authorization_request: '/request',
+      introspection: '/introspect',
+      revocation: '/revoke',
     },
     responseTypes: ['code'],
     scopes: Object.keys(OIDC_SCOPES),
@@ -71,9 +65,16 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
-      deviceFlow: createDeviceFlow({ ...settings, renderError }),
-      dPoP: { enabled: false },
-      pushedAuthorizationRequests: { enabled: false },
+      dPoP: {
+        enabled: true,
+        nonceSecret: settings.dpopNonceKey,
+        // Who has a key for a moment can make proofs for later, but no nonces (RFC 9449 §11.2).
+        requireNonce: (ctx) => clientOf(ctx)?.dpop === 'required',
+      },
+      pushedAuthorizationRequests: { enabled: true },
+      // Of JWTs: see `introspection.ts` and `revocation.ts`.
+      introspection: { enabled: true, allowedPolicy: mayIntrospect },
+      revocation: { enabled: true, allowedPolicy: mayRevoke },
       // For keys that only verify: see `verification-key.ts`.
       externalSigningSupport: { enabled: true, ack: 'experimental-01' },
       rpInitiatedLogout: { enabled: true, ...createLogoutPages(settings) },
@@ -99,12 +100,11 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     rotateRefreshToken: true,
     extraTokenClaims: (ctx, token) => shaper.extraClaims(ctx, token),
     formats: { customizers: { jwt: shaper.customize } },
-    renderError,
+    renderError: createErrorRenderer(settings.pages, settings.requestId),
     ttl: {
       AccessToken: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600,
       ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600,
       AuthorizationCode: () => tokens.authorizationCodeTtlSeconds,
-      DeviceCode: () => DEVICE_CODE_TTL_SECONDS,
       IdToken: () => tokens.idTokenTtlSeconds,
       RefreshToken: () => tokens.refreshTokenTtlSeconds,
       // Anybody can have one made: it is for as long as a person needs to sign in, or out.
@@ -171,7 +171,7 @@ function createLogoutPages({ pages }: EngineSettings) {
     logoutSource(ctx: KoaContextWithOIDC) {
       ctx.body = pages.signOut({
         action: ctx.oidc.urlFor('end_session_confirm'),
-        xsrf: readFormSecret(ctx),
+        xsrf: readSignOutSecret(ctx),
         clientName: nameOf(ctx.oidc.client),
       })
     },

@@ -3,12 +3,9 @@ import { describeToOperator, PortreeveError } from '../errors.ts'
 import type { EnginePages } from './interaction.ts'
 
 /** Too many wrong secrets: whoever asks has to wait. */
-export class TooManyAttempts extends errors.OIDCProviderError {
-  readonly retryAfterSeconds: number
-
+class TooManyAttempts extends errors.OIDCProviderError {
   constructor(retryAfterSeconds: number) {
     super(429, 'temporarily_unavailable')
-    this.retryAfterSeconds = retryAfterSeconds
     this.error_description = `too many failed attempts, try again in ${retryAfterSeconds} s`
     this.expose = true
   }

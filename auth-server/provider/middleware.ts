@@ -1,26 +1,24 @@
 import { createHash } from 'node:crypto'
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
-import { GRANT_TYPES } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
 import type { PublicJwk } from '../keys/keyset.ts'
 import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
-import {
-  createDeviceMiddleware,
-  DEVICE_AUTHORIZATION_PATH,
-  DEVICE_PATH,
-  type DeviceAnswerCollaborators,
-} from './device.ts'
+import type { RevocationStore } from '../revocation/revocation.ts'
 import { toEngineError } from './errors.ts'
+import type { EnginePages } from './interaction.ts'
 import { readEndedSession } from './internals.ts'
-import type { ModelWrite } from './model-store.ts'
+import { createIntrospection } from './introspection.ts'
+import type { IssuedTokens } from './issued-token.ts'
+import type { ModelStore, ModelWrite } from './model-store.ts'
 import {
   forgetInteraction,
   forgetInteractions,
   isOwnInteraction,
   rememberInteraction,
 } from './own-interactions.ts'
+import { createRevocation } from './revocation.ts'
 import { collectLateWrites, collectWrites } from './unit-of-work.ts'
 
 type Next = () => Promise<unknown>
@@ -29,27 +27,37 @@ export type EngineMiddleware = (ctx: KoaContextWithOIDC, next: Next) => Promise<
 /** Endpoints that programs call: they get JSON whatever they say they accept. */
 const MACHINE_PATHS = new Set([
   '/token',
+  '/request',
+  '/introspect',
+  '/revoke',
   '/userinfo',
   '/jwks',
-  DEVICE_AUTHORIZATION_PATH,
   '/.well-known/openid-configuration',
   '/.well-known/oauth-authorization-server',
 ])
 const METHODS: Readonly<Record<string, string>> = {
   '/token': 'POST',
+  '/request': 'POST',
+  '/introspect': 'POST',
+  '/revoke': 'POST',
   '/jwks': 'GET',
   '/userinfo': 'GET, POST',
   '/auth': 'GET',
-  [DEVICE_AUTHORIZATION_PATH]: 'POST',
-  [DEVICE_PATH]: 'GET, POST',
   '/session/end': 'GET',
   '/session/end/confirm': 'POST',
   '/.well-known/openid-configuration': 'GET',
   '/.well-known/oauth-authorization-server': 'GET',
 }
+/** Where clients prove who they are. */
+const CLIENT_PATHS = new Set(['/token', '/request', '/introspect', '/revoke'])
 const PUBLIC_DOCUMENTS = new Set(['jwks', 'discovery'])
 
-export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators {
+export interface EngineMiddlewareCollaborators {
+  readonly models: ModelStore
+  readonly revocations: RevocationStore
+  readonly issued: IssuedTokens
+  readonly events: Events
+  readonly pages: EnginePages
   readonly requestId: () => string
   readonly log: Logger
   readonly clock: Clock
@@ -73,8 +81,9 @@ export function createEngineMiddleware(
     createKeySetAnswer(collaborators),
     takeEmptyBasicPassword,
     createUnitOfWork(collaborators),
+    createIntrospection(collaborators.issued),
+    createRevocation(collaborators),
     createSignOut(collaborators),
-    ...createDeviceMiddleware(collaborators),
   ]
 }
 
@@ -151,7 +160,7 @@ function refuse(
  */
 async function takeExactPathsOnly({ path }: KoaContextWithOIDC, next: Next): Promise<void> {
   // An interaction's id has capitals.
-  const fixed = path.replace(/^\/(auth|device)\/[\w-]+$/, '/$1')
+  const fixed = path.replace(/^\/auth\/[\w-]+$/, '/auth')
   if (fixed === fixed.toLowerCase() && !fixed.endsWith('/')) await next()
 }
 
@@ -177,13 +186,9 @@ function createQueryBound(collaborators: EngineMiddlewareCollaborators): EngineM
   }
 }
 
-function isResumed({ path }: KoaContextWithOIDC): boolean {
-  return path.startsWith('/auth/') || path.startsWith(`${DEVICE_PATH}/`)
-}
-
 /** The interaction that the engine would go on with: it goes by this cookie, not by the path. */
 function readResumed(ctx: KoaContextWithOIDC): string | undefined {
-  if (!isResumed(ctx)) return undefined
+  if (!ctx.path.startsWith('/auth/')) return undefined
   const engine = ctx.app as Provider
   return ctx.cookies.get(engine.cookieName('resume'), { signed: true })
 }
@@ -209,7 +214,7 @@ function createResumeGuard(collaborators: EngineMiddlewareCollaborators): Engine
  */
 function createResumeEnd({ models, log }: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {
-    if (!isResumed(ctx)) {
+    if (!ctx.path.startsWith('/auth/')) {
       await next()
       return
     }
@@ -268,8 +273,7 @@ async function takeEmptyBasicPassword(ctx: KoaContextWithOIDC, next: Next): Prom
   const [id, secret] = Buffer.from(encoded ?? '', 'base64')
     .toString('utf8')
     .split(/:(.*)/s)
-  const isForClients = ctx.path === '/token' || ctx.path === DEVICE_AUTHORIZATION_PATH
-  if (isForClients && id !== undefined && id !== '' && secret === '') {
+  if (CLIENT_PATHS.has(ctx.path) && id !== undefined && id !== '' && secret === '') {
     delete ctx.req.headers.authorization
     ctx.state['emptyBasicClientId'] = decodeFormComponent(id)
   }
@@ -335,9 +339,7 @@ function announceReuse(
 }
 
 function nameCredential({ oidc }: KoaContextWithOIDC): string {
-  const grantType = oidc.params?.['grant_type']
-  if (grantType === GRANT_TYPES.device_code) return 'DeviceCode'
-  return grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode'
+  return oidc.params?.['grant_type'] === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode'
 }
 
 function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
@@ -371,10 +373,7 @@ function createSignOut({ models, events }: EngineMiddlewareCollaborators): Engin
     await models.apply([...writes, ...end])
     if (ended === undefined) return
     // Who becomes somebody else signs out in between, and goes on.
-    forgetInteractions(
-      ctx,
-      /\/(?:auth|device)\/([\w-]+)(?:\?|$)/.exec(ctx.response.get('location'))?.[1],
-    )
+    forgetInteractions(ctx, /\/auth\/([\w-]+)(?:\?|$)/.exec(ctx.response.get('location'))?.[1])
     events.signedOut({
       accountId: ctx.oidc.session?.accountId,
       clientId: ctx.oidc.client?.clientId,

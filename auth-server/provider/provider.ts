@@ -15,18 +15,17 @@ import type { KeyRing } from '../keys/keyring.ts'
 import type { Logger } from '../log.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
-import type { GuessThrottle, Pace } from '../throttle.ts'
 import { createAccessTokenShaper } from './access-token.ts'
 import { createAdapterFactory } from './adapter.ts'
 import { createAccountLookup } from './claims.ts'
 import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
-import { createUserCodeGuard } from './device.ts'
 import { speakToEngine, toEngineError } from './errors.ts'
 import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
 import { createApiKeyGrant } from './grants/api-key.ts'
 import { registerGrants } from './grants/grants.ts'
 import type { EnginePages } from './interaction.ts'
+import { createIssuedTokens } from './issued-token.ts'
 import {
   acceptEmptyBasicPasswords,
   acceptJwtsAtUserinfo,
@@ -54,10 +53,6 @@ export interface EngineCollaborators {
   /** Compares a secret with the stored one of the client; refuses when too many were wrong. */
   readonly verifySecret: (clientId: string, secret: string, address: string) => Promise<boolean>
   readonly verifyApiKey: VerifyApiKey<Account>
-  /** Bounds guesses at the codes that devices show. */
-  readonly userCodes: GuessThrottle
-  /** Whether a device polls again too soon. */
-  readonly polls: Pace
   readonly requestId: () => string
 }
 
@@ -66,6 +61,7 @@ export interface EngineOptions {
   readonly tokens: Config['tokens']
   readonly keys: KeyRing
   readonly cookieKey: string
+  readonly dpopNonceKey: Buffer
   readonly identifierKeys: IdentifierKeys
 }
 
@@ -92,23 +88,26 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     tokens: options.tokens,
     keys: options.keys,
     cookieKey: options.cookieKey,
+    dpopNonceKey: options.dpopNonceKey,
     adapter: createAdapterFactory(
       { ...collaborators, identifiers },
       {
         refreshRetryWindowSeconds: options.tokens.refreshRetryWindowSeconds,
+        interactionTtlSeconds: options.tokens.interactionTtlSeconds,
         isResourceImplied,
         replacedSession: () => readReplacedSession(currentContext()),
-        isDeviceResumed: () => currentContext()?.oidc.route === 'device_resume',
-        guessUserCode: createUserCodeGuard(collaborators.userCodes, currentContext),
       },
     ),
     resources,
     shaper: createAccessTokenShaper({ catalogue, identifiers, findAccount, userinfoAudience }),
     pages,
-    catalogue,
-    events: collaborators.events,
     requestId,
     findAccount,
+  })
+  const issued = createIssuedTokens(collaborators, {
+    issuer: options.issuer,
+    keys: options.keys.published,
+    userinfoAudience,
   })
   const provider = new Provider(options.issuer, configuration)
   // The HTTP layer replaces X-Forwarded-* by what it has checked itself: see `http/proxy.ts`.
@@ -119,14 +118,10 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   acceptJwtsAtUserinfo(
     provider,
     currentContext,
-    createUserinfoTokenReader(collaborators.revocations, {
-      issuer: options.issuer,
-      audience: userinfoAudience,
-      keys: options.keys.published,
-    }),
+    createUserinfoTokenReader(issued, userinfoAudience),
   )
   acceptEmptyBasicPasswords(provider)
-  const around = { ...collaborators, publishedKeys: options.keys.published }
+  const around = { ...collaborators, issued, publishedKeys: options.keys.published }
   for (const middleware of createEngineMiddleware(around)) provider.use(middleware as never)
   const { verifyApiKey } = collaborators
   registerGrants(provider, [createApiKeyGrant({ verifyApiKey, resources, clock })])
@@ -172,8 +167,8 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
       error_description?: string
       error_detail?: string
     }
-    // A device that waits for its person asks again and again.
-    if (error instanceof errors.AuthorizationPending) return
+    // The engine refuses JWTs where we take them.
+    if (error instanceof errors.UnsupportedTokenType) return
     events.requestRefused({
       endpoint,
       error: code ?? error.name,
@@ -183,12 +178,12 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
   }
   provider.on('grant.error', refused('token'))
   provider.on('authorization.error', refused('authorization'))
+  provider.on('pushed_authorization_request.error', refused('pushed_authorization_request'))
+  provider.on('introspection.error', refused('introspection'))
+  provider.on('revocation.error', refused('revocation'))
   provider.on('userinfo.error', refused('userinfo'))
   provider.on('end_session.error', refused('end_session'))
   provider.on('end_session_confirm.error', refused('end_session_confirm'))
-  provider.on('device_authorization.error', refused('device_authorization'))
-  provider.on('code_verification.error', refused('code_verification'))
-  provider.on('device_resume.error', refused('device_resume'))
   // Without this Koa would write it to standard error. A lost connection is reported by the app around.
   const emitter: EventEmitter = provider
   emitter.on('error', (error: Error) => {

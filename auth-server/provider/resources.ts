@@ -29,13 +29,7 @@ export interface ResourcePolicy {
 
 const NOTHING_FOR_CLIENT =
   'the client is registered for none of the scopes of APIs that it asks for'
-const AUTHORIZATION_ROUTES = new Set([
-  'authorization',
-  'resume',
-  'device_authorization',
-  'code_verification',
-  'device_resume',
-])
+const AUTHORIZATION_ROUTES = new Set(['authorization', 'resume', 'pushed_authorization_request'])
 
 export function createResourcePolicy(
   catalogue: Catalogue,
@@ -60,24 +54,18 @@ export function createResourcePolicy(
   }
 }
 
-/** What a token request redeems, where the engine knows it. */
-export function redeemedBy({ oidc }: KoaContextWithOIDC) {
-  const { AuthorizationCode, RefreshToken, DeviceCode } = oidc.entities
-  return AuthorizationCode ?? RefreshToken ?? DeviceCode
-}
-
 /** The scopes of the request, or those of the credential that it redeems. */
 export function requestedScopes(ctx: KoaContextWithOIDC): readonly string[] {
-  const { params } = ctx.oidc
+  const { params, entities } = ctx.oidc
   if (typeof params?.['scope'] === 'string') return params['scope'].split(' ').filter(Boolean)
-  return [...(redeemedBy(ctx)?.scopes ?? [])]
+  return [...((entities.AuthorizationCode ?? entities.RefreshToken)?.scopes ?? [])]
 }
 
 /** RFC 6749 §3.3: the scopes that a client gets for a request that names none. */
 function assumeScopes(ctx: KoaContextWithOIDC, client: EngineClient): void {
-  const { params } = ctx.oidc
+  const { params, entities } = ctx.oidc
   if (!params || params['scope'] !== undefined) return
-  if (redeemedBy(ctx)) return
+  if (entities.AuthorizationCode ?? entities.RefreshToken) return
   const { defaultScopes } = recordOf(client)
   if (defaultScopes.length > 0) params['scope'] = defaultScopes.join(' ')
 }
@@ -122,7 +110,8 @@ function pickResource(
   client: EngineClient,
   oneOf: readonly string[],
 ): string | string[] {
-  const granted = [redeemedBy(ctx)?.resource ?? oneOf].flat()
+  const { RefreshToken, AuthorizationCode } = ctx.oidc.entities
+  const granted = [(RefreshToken ?? AuthorizationCode)?.resource ?? oneOf].flat()
   if (!oneOf.every((identifier) => granted.includes(identifier))) {
     throw new errors.InvalidTarget('a resource was named that was not granted')
   }

@@ -1,15 +1,6 @@
-import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import { isOidcScope } from '../scopes/catalogue.ts'
-import type { PublicJwk } from '../keys/keyset.ts'
 import { reattach } from './identifiers.ts'
-import type { RevocationStore } from '../revocation/revocation.ts'
-
-export interface UserinfoOptions {
-  readonly issuer: string
-  /** The `aud` that a token must list to be good at userinfo. */
-  readonly audience: string
-  readonly keys: readonly PublicJwk[]
-}
+import type { IssuedClaims, IssuedTokens } from './issued-token.ts'
 
 /** What a JWT that serves userinfo becomes for the engine: the opaque token it would have been. */
 export interface UserinfoToken {
@@ -21,64 +12,49 @@ export interface UserinfoToken {
   readonly scope: string
   readonly iat: number
   readonly exp: number
+  /** The thumbprint of the key that has to be proven beside it (RFC 9449 §7). */
+  readonly jkt?: string
 }
 
 /**
  * Reads an access token of this issuer that lists userinfo in its audience, or answers `undefined`.
  *
- * Checks signature, `typ`, issuer, audience and times, and that the session was not ended that the token
- * hangs on (`sid`). Does not check that grant, account and client still live: the engine does, for these
- * tokens as for its own. A token bound to a key (`cnf`) is refused: its proof cannot be checked here.
+ * Does not check that its grant still lives, nor the proof of the key that it is bound to: the engine
+ * does, for these tokens as for its own. One that is bound to anything else is refused.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc9068.html#section-4 RFC 9068 §4}
  */
 export function createUserinfoTokenReader(
-  revocations: Pick<RevocationStore, 'isRevoked'>,
-  options: UserinfoOptions,
+  issued: IssuedTokens,
+  userinfoAudience: string,
 ): (token: string) => Promise<UserinfoToken | undefined> {
-  const keys = createLocalJWKSet({ keys: options.keys.map((key) => ({ ...key })) })
-  const verification = {
-    issuer: options.issuer,
-    audience: options.audience,
-    algorithms: [...new Set(options.keys.map(({ alg }) => alg))],
-    requiredClaims: ['sub', 'client_id', 'grant_id', 'scope', 'jti', 'iat', 'exp'],
-  }
-  const verify = async (token: string): Promise<JWTPayload | undefined> => {
-    try {
-      const { payload, protectedHeader } = await jwtVerify(token, keys, verification)
-      const isAccessToken = protectedHeader.typ === 'at+jwt' || protectedHeader.typ === 'JWT'
-      return isAccessToken && payload['cnf'] === undefined ? payload : undefined
-    } catch {
-      // Whatever is wrong with it, it is no token that serves userinfo: the engine answers that.
-      return undefined
-    }
-  }
   return async (token) => {
-    const payload = await verify(token)
-    if (!payload) return undefined
-    const { sid } = payload
-    // A token of an offline grant has none.
-    const ended = typeof sid === 'string' && (await revocations.isRevoked('session', sid))
-    return ended ? undefined : toToken(payload)
+    const known = await issued.verify(token)
+    if (!known || ![known.claims.aud].flat().includes(userinfoAudience)) return undefined
+    const result = toToken(known.claims)
+    return result && (await issued.checkLife(known.claims)).ok ? result : undefined
   }
 }
 
-function toToken(payload: JWTPayload): UserinfoToken | undefined {
-  const { jti, sub, client_id: clientId, grant_id: grantId, scope, iat, exp } = payload
-  const texts = [jti, sub, clientId, grantId, scope]
-  if (!texts.every((value) => typeof value === 'string')) return undefined
+function toToken(claims: IssuedClaims): UserinfoToken | undefined {
+  const { jti, sub, client_id: clientId, grant_id: grantId, scope, iat, exp, cnf } = claims
+  const jkt = readBoundKey(cnf)
+  if (grantId === undefined || jkt === false) return undefined
   return {
-    jti: jti as string,
-    accountId: sub as string,
-    clientId: clientId as string,
-    grantId: reattach(grantId as string),
-    scope: (scope as string).split(' ').filter(isOidcScope).join(' '),
-    iat: iat as number,
-    exp: exp as number,
+    jti,
+    accountId: sub,
+    clientId,
+    grantId: reattach(grantId),
+    scope: scope.split(' ').filter(isOidcScope).join(' '),
+    iat,
+    exp,
+    ...(jkt === undefined ? {} : { jkt }),
   }
 }
 
-/** True for what can only be a JWT: the engine's own tokens have no dots. */
-export function looksLikeJwt(token: unknown): token is string {
-  return typeof token === 'string' && token.length <= 8192 && token.split('.').length === 3
+/** The thumbprint that a token is bound to; `false` for a binding that nobody here can check. */
+function readBoundKey(cnf: IssuedClaims['cnf']): string | undefined | false {
+  if (cnf === undefined) return undefined
+  const { jkt, ...others } = cnf
+  return typeof jkt === 'string' && Object.keys(others).length === 0 && jkt
 }

@@ -8,6 +8,7 @@ export type RevokedKind = 'token' | 'grant' | 'session' | 'user' | 'client' | 'k
 /** Why it was taken away, for operators. */
 export type RevocationReason =
   | 'signed_out'
+  | 'token_revoked'
   | 'session_deleted'
   | 'grant_revoked'
   | 'consent_withdrawn'
@@ -43,7 +44,11 @@ export interface RevocationStore {
   append(entries: readonly NewRevocation[]): Promise<void>
   /** At most `limit` entries that come after the place `after`, in order. */
   list(after: number, limit: number): Promise<readonly Revocation[]>
-  isRevoked(kind: RevokedKind, subject: string): Promise<boolean>
+  /**
+   * Whether an entry says so. `issuedAt` (milliseconds since the epoch): of a person or a client, whose
+   * later tokens may be good, only entries count that are not older.
+   */
+  isRevoked(kind: RevokedKind, subject: string, issuedAt?: number): Promise<boolean>
   /** Removes at most `limit` entries that expired before `before` (ms); answers how many. */
   purge(before: number, limit: number): Promise<number>
 }

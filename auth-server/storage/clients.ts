@@ -79,8 +79,12 @@ function toRow(client: Client): Schema['client'] {
 
 type Settings = Omit<Client, 'id' | 'disabled' | 'owner' | 'createdAt' | 'updatedAt'>
 
+/** What a client has that was written before there was such a setting. */
+const ADDED_SINCE = { dpop: 'allowed', par: 'allowed', introspects: [] } as const
+
 function toClient(row: Selectable<Schema['client']>): Client {
   return {
+    ...ADDED_SINCE,
     ...(JSON.parse(row.settings) as Settings),
     id: row.id,
     disabled: row.disabled === 1,

@@ -24,6 +24,7 @@ export function createRevocationStore(database: Database): RevocationStore {
       .select('sequence')
       .where('kind', '=', '')
       .where('subject', '=', '')
+      .where('revoked_at', '>=', 0)
       .limit(1),
   )
   const after = prepareRead(database, (db) =>
@@ -35,7 +36,8 @@ export function createRevocationStore(database: Database): RevocationStore {
         .transaction()
         .execute((transaction) => appendRevocations(database, transaction, entries)),
     list: async (place, limit) => (await after(place, limit)).map(toRevocation),
-    isRevoked: async (kind, subject) => (await bySubject(kind, subject, 1)).length > 0,
+    isRevoked: async (kind, subject, issuedAt = 0) =>
+      (await bySubject(kind, subject, issuedAt, 1)).length > 0,
     purge(before, limit) {
       const query = kysely.deleteFrom('revocation').where('sequence', 'in', (where) => {
         const expired = where

@@ -67,6 +67,9 @@ const GETS = [
 ]
 const POSTS = [
   '/token',
+  '/request',
+  '/introspect',
+  '/revoke',
   '/userinfo',
   '/session/end/confirm',
   '/interaction/0123456789abcdef0123/sign-in',

@@ -64,6 +64,10 @@ const PLAIN = {
   pkce: 'required',
   claimsInIdToken: false,
   origins: [],
+  // Not in the data: settings that came later.
+  dpop: 'allowed',
+  par: 'allowed',
+  introspects: [],
   disabled: false,
   owner: 'operator',
 } as const

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent, createServer, request as httpRequest, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
@@ -65,6 +66,23 @@ async function start(example: string): Promise<World> {
 function readChallenge({ status, headers }: Reply): readonly unknown[] {
   return [status, headers['www-authenticate']]
 }
+
+test.each([...EXAMPLES, 'your-own-api'])(
+  'the example %s says in a sentence that its port is taken',
+  async (example) => {
+    await using other = createServer().listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    const { port } = other.address() as AddressInfo
+    const args = ['http://127.0.0.1:1', String(port)]
+    await using program = startProgram(`examples/${example}.ts`, args)
+    const { code, stdout, stderr } = await program.ended
+    expect([code, stdout, stderr]).toEqual([
+      1,
+      '',
+      `cannot listen on port ${port}, give another one: listen EADDRINUSE: address already in use 127.0.0.1:${port}\n`,
+    ])
+  },
+)
 
 describe.each(EXAMPLES)('the example %s', (example) => {
   test('has less than 40 lines', async () => {
