@@ -11,7 +11,9 @@ import {
 import { systemClock } from '../../auth-server/clock.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
+import { introspect, prove } from '../support/endpoints.ts'
 import { basic, decodeJwt, requestToken } from '../support/flow.ts'
+import { createProofClient } from '../support/proof.ts'
 import { BILLING, NOTES, SERVICE_SECRET, startServer, type TestServer } from '../support/server.ts'
 
 const GRANT = 'urn:portreeve:params:oauth:grant-type:api-key'
@@ -32,6 +34,13 @@ function withGrant(config: ConfigInput): ConfigInput {
       {
         id: 'reader',
         grants: ['api_key'],
+        secret: { env: 'SERVICE_SECRET' },
+        scopes: ['notes:read'],
+      },
+      {
+        id: 'bound',
+        grants: ['api_key'],
+        dpop: 'required',
         secret: { env: 'SERVICE_SECRET' },
         scopes: ['notes:read'],
       },
@@ -357,6 +366,57 @@ describe('API keys: the resource (RFC 8707 §2.2)', () => {
       headers: { authorization: `Bearer ${body.access_token}` },
     })
     expect(response.status).toBe(401)
+  })
+})
+
+describe('API keys: the proof of possession (RFC 9449 §5)', () => {
+  test('a proof binds the token to its key', async () => {
+    const [key, proofKey] = [await shared.makeKey(), await createProofClient()]
+    const dpop = prove(proofKey, shared.server.issuer)
+    const first = await redeem(shared, key.text, {}, { ...as('gateway'), dpop })
+    const again = await redeem(shared, key.text, {}, { ...as('gateway'), dpop })
+    expect([first.status, first.body.token_type]).toEqual([200, 'DPoP'])
+    expect(decodeJwt(first.body.access_token).claims['cnf']).toEqual({ jkt: proofKey.thumbprint })
+    expect([again.status, again.body.error]).toEqual([400, 'invalid_dpop_proof'])
+  })
+
+  test('a client that has to prove its key gets no token without (§8: with a nonce)', async () => {
+    const [key, proofKey] = [await shared.makeKey(), await createProofClient()]
+    const ask = (dpop: Record<string, string>) =>
+      redeem(shared, key.text, {}, { ...as('bound'), ...dpop })
+    const bare = await ask({})
+    expect([bare.status, bare.body.access_token]).toEqual([400, undefined])
+    const first = await ask({ dpop: prove(proofKey, shared.server.issuer) })
+    expect(first.body.error).toBe('use_dpop_nonce')
+    const nonce = first.headers.get('dpop-nonce') ?? ''
+    const claims = { nonce }
+    const bound = await ask({ dpop: prove(proofKey, shared.server.issuer, '/token', { claims }) })
+    expect([bound.status, bound.body.token_type]).toEqual([200, 'DPoP'])
+  })
+
+  test('a proof for another address is refused', async () => {
+    const [key, proofKey] = [await shared.makeKey(), await createProofClient()]
+    const wrong = prove(proofKey, shared.server.issuer, '/userinfo')
+    expect(await redeem(shared, key.text, {}, { ...as('gateway'), dpop: wrong })).toMatchObject({
+      status: 400,
+      body: { error: 'invalid_dpop_proof' },
+    })
+  })
+})
+
+describe('API keys: what was issued (RFC 7662 §2.2)', () => {
+  test('a token is active until its key is revoked, and those of another key go on', async () => {
+    const [one, two] = [await shared.makeKey(), await shared.makeKey()]
+    const tokens = [await redeem(shared, one.text), await redeem(shared, two.text)]
+    const ask = async () => {
+      const answers = tokens.map(({ body }) =>
+        introspect(shared.server.issuer, body.access_token, as('gateway')),
+      )
+      return (await Promise.all(answers)).map(({ body }) => body['active'])
+    }
+    expect(await ask()).toEqual([true, true])
+    await shared.stores.apiKeys.revoke(one.id)
+    expect(await ask()).toEqual([false, true])
   })
 })
 
