@@ -241,6 +241,17 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
     [{ reason: 'mistyped', clientId: 'web' }, refusedKey('mistyped', undefined)],
     [{ reason: 'throttled', clientId: 'web' }, refusedKey('throttled', undefined)],
   ],
+  deviceCodeRefused: [
+    [
+      { reason: 'unknown' },
+      {
+        event: 'device_code_refused',
+        level: 'warn',
+        metric: 'portreeve_device_code_refused_total{reason="unknown"} 1',
+        audit: undefined,
+      },
+    ],
+  ],
   credentialReused: [
     [
       { kind: 'RefreshToken', grantId: 'g', clientId: 'web', accountId: 'acc_a' },

@@ -54,6 +54,8 @@ export interface Events {
     accountId?: string | undefined
     clientId?: string | undefined
   }): void
+  /** Somebody has typed a device's code that was not taken. The code is left out on purpose. */
+  deviceCodeRefused(facts: { reason: string }): void
   credentialReused(facts: {
     kind: string
     grantId?: string | undefined
@@ -112,6 +114,9 @@ const ENDPOINTS = [
   'end_session',
   'end_session_confirm',
   'resume',
+  'device_authorization',
+  'code_verification',
+  'device_resume',
 ]
 const CREDENTIALS = [
   'AuthorizationCode',
@@ -152,6 +157,7 @@ const ERRORS = [
   'slow_down',
   'temporarily_unavailable',
   'unauthorized_client',
+  'unmet_authentication_requirements',
   'unsupported_grant_type',
   'unsupported_response_type',
   'use_dpop_nonce',
@@ -280,6 +286,15 @@ export const TREATMENTS: Treatments = {
         ? undefined
         : { by: 'stranger', accountId, clientId, facts: { reason, keyId } },
   },
+  deviceCodeRefused: {
+    event: 'device_code_refused',
+    level: 'warn',
+    labels: {
+      reason: ({ reason }) =>
+        oneOf(['missing', 'unknown', 'expired', 'used', 'throttled', 'form'], reason),
+    },
+    audit: () => undefined,
+  },
   credentialReused: {
     event: 'credential_reused',
     level: 'warn',
@@ -346,6 +361,7 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     apiKeyMade: announce('apiKeyMade'),
     apiKeyRevoked: announce('apiKeyRevoked'),
     apiKeyRefused: announce('apiKeyRefused'),
+    deviceCodeRefused: announce('deviceCodeRefused'),
     credentialReused: announce('credentialReused'),
     objectChanged: announce('objectChanged'),
   }

@@ -41,6 +41,7 @@ import { tendKeys } from './keys/upkeep.ts'
 import { startKeyWatch } from './keys/watch.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
+import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
 import { createInteractions } from './provider/pending.ts'
 import { createSessions } from './provider/session.ts'
@@ -48,7 +49,7 @@ import { buildProvider } from './provider/provider.ts'
 import { createCatalogue } from './scopes/catalogue.ts'
 import { startPurge } from './storage/purge.ts'
 import { openStores, type Stores } from './storage/stores.ts'
-import { createGuessThrottle } from './throttle.ts'
+import { createGuessThrottle, createPace } from './throttle.ts'
 
 /** A running authorization server. Disposing of it answers what is under way, then stops. */
 export interface AuthServer extends AsyncDisposable {
@@ -214,6 +215,8 @@ async function compose(services: Services, isDraining: () => boolean) {
       events,
       clock,
     }),
+    userCodes: createGuessThrottle(config.signIn, { what: 'user_code', createLimiter }),
+    polls: createPace('device_poll', SHORTEST_INTERVAL_SECONDS, createLimiter),
   })
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
@@ -264,7 +267,14 @@ async function compose(services: Services, isDraining: () => boolean) {
 
 type EngineParts = Pick<
   Parameters<typeof buildProvider>[0],
-  'clients' | 'catalogue' | 'pages' | 'requestId' | 'verifySecret' | 'verifyApiKey'
+  | 'clients'
+  | 'catalogue'
+  | 'pages'
+  | 'requestId'
+  | 'verifySecret'
+  | 'verifyApiKey'
+  | 'userCodes'
+  | 'polls'
 >
 
 interface Engine {

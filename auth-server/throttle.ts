@@ -37,7 +37,7 @@ export type CreateLimiter = (name: string, limit: GuessLimit) => RateLimiterAbst
 
 export interface ThrottleOptions {
   /** What is guessed at: each has counters of its own. Default: `password`. */
-  readonly what?: 'password' | 'client' | 'api_key'
+  readonly what?: 'password' | 'client' | 'api_key' | 'user_code'
   /** Default: counters in the memory of this process. */
   readonly createLimiter?: CreateLimiter
 }
@@ -87,6 +87,19 @@ export function createGuessThrottle(
       return { forgive: () => giveBack(taken) }
     },
   }
+}
+
+/** Says whether something is done again too soon. */
+export type Pace = (key: string) => Promise<boolean>
+
+/** Lets the same be done once in so many seconds. `name` tells it from others, as in `CreateLimiter`. */
+export function createPace(
+  name: string,
+  windowSeconds: number,
+  createLimiter: CreateLimiter = limitInMemory,
+): Pace {
+  const limiter = createLimiter(name, { attempts: 1, windowSeconds })
+  return async (key) => (await consume(limiter, digest(key))) !== undefined
 }
 
 function keyOfPair(subject: string, place: string): string {

@@ -8,6 +8,7 @@ export const GRANT_TYPES = {
   refresh_token: 'refresh_token',
   client_credentials: 'client_credentials',
   api_key: 'urn:portreeve:params:oauth:grant-type:api-key',
+  device_code: 'urn:ietf:params:oauth:grant-type:device_code',
 } as const
 export type GrantType = keyof typeof GRANT_TYPES
 

@@ -90,8 +90,8 @@ function checkGrants({ grants, redirectUris }: CheckedClient, report: Report): v
       'the authorization_code grant needs at least one redirect URI',
     )
   }
-  if (grants.includes('refresh_token') && !hasCode) {
-    report('PR309', ['grants'], 'refresh_token needs authorization_code beside it')
+  if (grants.includes('refresh_token') && !hasCode && !grants.includes('device_code')) {
+    report('PR309', ['grants'], 'refresh_token needs authorization_code or device_code beside it')
   }
 }
 

@@ -50,7 +50,7 @@ export const RULES = {
   PR306: refused('A client that proves who it is has a secret.'),
   PR307: refused('Only a client that proves who it is may be exempt from PKCE.'),
   PR308: refused('A client with the authorization_code grant has redirect URIs.'),
-  PR309: refused('The refresh_token grant comes with authorization_code.'),
+  PR309: refused('The refresh_token grant comes with authorization_code or device_code.'),
   PR310: refused("A redirect URI is https, http on loopback, or a native app's own scheme."),
   PR311: refused('A redirect URI is https, unless its host is a loopback one.'),
   PR312: refused('A redirect URI has no wildcard.'),

@@ -38,7 +38,9 @@ export function logRequests(log: Logger, clock: Clock): Middleware {
 function hideIdentifiers(path: string): string {
   const shown = path.startsWith('/.well-known/')
     ? path
-    : path.replace(/^\/(interaction|auth)\/[^/]+/i, '/$1/:uid').replaceAll(/[\w-]{20,}/g, ':hidden')
+    : path
+        .replace(/^\/(interaction|auth|device)\/[^/]+/i, '/$1/:uid')
+        .replaceAll(/[\w-]{20,}/g, ':hidden')
   return shown.slice(0, 200)
 }
 

@@ -6,7 +6,7 @@ import type { ApiKey } from '../api-keys/api-key.ts'
 import { formatTime } from '../clock.ts'
 import type { EnginePages, PendingInteraction, ScopeInWords } from '../provider/interaction.ts'
 import type { Assets } from './assets.ts'
-import type { Problem } from './problem.ts'
+import { describeCodeFault, type Problem } from './problem.ts'
 
 /** The CSRF token of each form. */
 export interface FormTokens {
@@ -104,6 +104,9 @@ const NAMES = [
   'choose-resource',
   'new-api-key',
   'api-key-made',
+  'device-code',
+  'device-confirm',
+  'device-end',
 ] as const
 
 /** Compiles the templates in `folder`. Throws for one that is missing or does not compile. */
@@ -132,6 +135,11 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
     error: (facts) => render('error', facts),
     signOut: (facts) => render('sign-out', facts),
     signedOut: (facts) => render('signed-out', facts),
+    deviceCode: ({ fault, ...facts }) =>
+      render('device-code', { ...facts, problem: fault && { text: describeCodeFault(fault) } }),
+    deviceConfirm: (facts) =>
+      render('device-confirm', { ...facts, asked: groupByResource(facts.asked) }),
+    deviceEnd: (facts) => render('device-end', facts),
   }
 }
 

@@ -1,5 +1,6 @@
 import type { SignInRefusal } from '../accounts/sign-in.ts'
 import { assertNever } from '../errors.ts'
+import type { DeviceCodeFault } from '../provider/interaction.ts'
 
 /** Why a form did nothing: the status, the words, and the fields that it is about. */
 export interface Problem {
@@ -38,7 +39,7 @@ export function describeRefusal(reason: SignInRefusal): Problem {
     case 'throttled':
       return {
         status: 429,
-        text: `There were too many attempts. Try again in ${describeWait(reason.retryAfterSeconds)}.`,
+        text: describeThrottle(reason.retryAfterSeconds),
         fields: [],
       }
     case 'busy':
@@ -50,6 +51,30 @@ export function describeRefusal(reason: SignInRefusal): Problem {
     default:
       return assertNever(reason)
   }
+}
+
+/** The same for the code of a device. */
+export function describeCodeFault(fault: DeviceCodeFault): string {
+  switch (fault.kind) {
+    case 'missing':
+      return 'Enter the code that your device shows.'
+    case 'unknown':
+      return 'No device shows that code. Please compare it letter by letter.'
+    case 'expired':
+      return 'That code is too old. Start again on your device, and enter the new one.'
+    case 'used':
+      return 'That code was used already. Start again on your device, and enter the new one.'
+    case 'form':
+      return NOT_FROM_HERE.text
+    case 'throttled':
+      return describeThrottle(fault.retryAfterSeconds)
+    default:
+      return assertNever(fault)
+  }
+}
+
+function describeThrottle(seconds: number): string {
+  return `There were too many attempts. Try again in ${describeWait(seconds)}.`
 }
 
 /** Rounded up, so that nobody comes back too early. */

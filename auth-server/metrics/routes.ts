@@ -6,6 +6,8 @@ export type RouteClass =
   | 'introspection'
   | 'revocation'
   | 'userinfo'
+  | 'device_authorization'
+  | 'device'
   | 'jwks'
   | 'discovery'
   | 'end_session'
@@ -23,6 +25,8 @@ const ROUTES: readonly (readonly [RegExp, RouteClass])[] = [
   [/^\/introspect$/, 'introspection'],
   [/^\/revoke$/, 'revocation'],
   [/^\/userinfo$/, 'userinfo'],
+  [/^\/device_authorization$/, 'device_authorization'],
+  [/^\/device(?:\/[^/]+)?$/, 'device'],
   [/^\/jwks$/, 'jwks'],
   [/^\/\.well-known\/(?:openid-configuration|oauth-authorization-server)$/, 'discovery'],
   [/^\/session\/end(?:\/[^/]+)?$/, 'end_session'],

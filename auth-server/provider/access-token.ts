@@ -9,7 +9,7 @@ import { isOidcScope, type Catalogue, type Resource } from '../scopes/catalogue.
 import { fillOwnClaims } from '../scopes/own-claims.ts'
 import { recordOf } from './clients.ts'
 import type { Identifiers } from './identifiers.ts'
-import { requestedScopes } from './resources.ts'
+import { redeemedBy, requestedScopes } from './resources.ts'
 
 type Token = AccessToken | ClientCredentials
 
@@ -48,7 +48,7 @@ export function createAccessTokenShaper(
         return { ...ownClaims(ctx, resource, undefined), ...carried.get(token) }
       }
       const { grantId, accountId } = token
-      const source = ctx.oidc.entities.AuthorizationCode ?? ctx.oidc.entities.RefreshToken
+      const source = redeemedBy(ctx)
       const tellsWho =
         resource?.rolesClaim === true || Object.keys(resource?.claims ?? {}).length > 0
       const account = tellsWho ? await findAccount(ctx, accountId) : undefined
@@ -97,12 +97,10 @@ function ownClaims(
  * the client, not named by it, neither when it asked for authorization nor now.
  */
 function servesUserinfo(ctx: KoaContextWithOIDC): boolean {
-  const { params, entities } = ctx.oidc
-  const source = entities.AuthorizationCode ?? entities.RefreshToken
-  const granted = source?.resource
+  const granted = redeemedBy(ctx)?.resource
   // A list of one was chosen, a list of several was named: see `adapter.ts`.
   const isChosen = Array.isArray(granted) && granted.length === 1
-  const isNamedNow = params?.['resource'] !== undefined
+  const isNamedNow = ctx.oidc.params?.['resource'] !== undefined
   return isChosen && !isNamedNow && grantedOidcScopes(ctx).includes('openid')
 }
 

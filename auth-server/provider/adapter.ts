@@ -29,7 +29,13 @@ export interface AdapterOptions {
   readonly isResourceImplied: () => boolean
   /** The id that the session had before this request replaced it, if it has. */
   readonly replacedSession: () => string | undefined
+  /** True where a device's request goes on: it is named by what its interaction remembers. */
+  readonly isDeviceResumed: () => boolean
+  /** Counts a look-up by a user code, which is short enough to guess. Throws after too many. */
+  readonly guessUserCode: LookUp
 }
+
+type LookUp = <Row>(find: () => Promise<Row | undefined>) => Promise<Row | undefined>
 
 /** The engine's storage, for one model at a time. */
 export function createAdapterFactory(
@@ -120,9 +126,9 @@ function createModelAdapter(
 
   return {
     async find(id) {
-      // A grant's identifier never comes from outside; any other that looks like a row key is a
-      // stolen hash shown as if it were the token.
-      if (id.length > MAX_ID_LENGTH || (isForged(id) && model !== 'Grant')) return undefined
+      if (id.length > MAX_ID_LENGTH || (isForged(id) && !mayBeRowKey(model, options))) {
+        return undefined
+      }
       const row = await findSettled(identifiers.key(model, id))
       if (!row) return undefined
       const hidden = row.consumedAt !== undefined && (await isRetry(id, row.consumedAt))
@@ -135,15 +141,18 @@ function createModelAdapter(
       return row && toPayload(model, row, reattach(row.key), false)
     },
     async findByUserCode(userCode) {
-      const row = await models.findByUserCode(model, identifiers.userCode(userCode))
-      return row && toPayload(model, row, reattach(row.key), false)
+      if (isForged(userCode)) return undefined
+      const row = await options.guessUserCode(() =>
+        models.findByUserCode(model, identifiers.userCode(userCode)),
+      )
+      return row && { ...toPayload(model, row, reattach(row.key), false), userCode }
     },
     async upsert(id, payload, expiresIn) {
+      if (model === 'DeviceCode' && isOurFault(payload)) return
       if (model === 'PushedAuthorizationRequest') refuseLargeRequest(payload)
       const lifetime = boundLifetime(model, payload, expiresIn, options)
       const expiresAt = lifetime === undefined ? undefined : clock.now() + lifetime * 1000
-      const kept =
-        model === 'AuthorizationCode' && isResourceImplied() ? implyResource(payload) : payload
+      const kept = SIGN_INS.has(model) && isResourceImplied() ? implyResource(payload) : payload
       const replaced = model === 'Session' ? replacedSession() : undefined
       await change({
         kind: 'put',
@@ -194,6 +203,22 @@ function boundLifetime(
   return expiresIn
 }
 
+/** What a person's sign-in and consent end in. */
+const SIGN_INS = new Set(['AuthorizationCode', 'DeviceCode'])
+
+/**
+ * The identifier of a grant never comes from outside, nor that of a device's request where it goes on.
+ * Any other that looks like a row key is a stolen hash shown as if it were the token.
+ */
+function mayBeRowKey(model: string, { isDeviceResumed }: AdapterOptions): boolean {
+  return model === 'Grant' || (model === 'DeviceCode' && isDeviceResumed())
+}
+
+/** The engine ends a device's request at any error. What failed here may be tried again. */
+function isOurFault({ error }: AdapterPayload): boolean {
+  return error === 'server_error' || error === 'temporarily_unavailable'
+}
+
 /** The browser follows a redirect; where an account is switched without JavaScript, it waits for a click. */
 const ANSWERED_SECONDS = 120
 
@@ -233,17 +258,21 @@ function toRow(
   expiresAt: number | undefined,
   identifiers: Identifiers,
 ): ModelRow {
-  const { jti: _jti, ...rest } = payload
+  const { jti: _jti, userCode: typed, ...rest } = payload
+  const userCode = typed === undefined ? undefined : identifiers.userCode(typed)
   const grantId =
     model === 'Grant' ? id : model === 'Interaction' ? undefined : textOf(rest['grantId'])
   return {
     model,
     key: identifiers.key(model, id),
-    payload: model === 'Interaction' ? forgetIds(rest, id) : rest,
+    payload:
+      model === 'Interaction'
+        ? forgetIds(rest, id)
+        : { ...rest, ...(userCode === undefined ? {} : { userCode: reattach(userCode) }) },
     expiresAt,
     grantId: grantId === undefined ? undefined : nameGrant(grantId, identifiers),
     uid: textOf(rest['uid']),
-    userCode: rest.userCode === undefined ? undefined : identifiers.userCode(rest.userCode),
+    userCode,
     accountId: textOf(rest['accountId']),
     clientId: textOf(rest['clientId']),
   }
@@ -329,7 +358,7 @@ function describeLoss(
   if (model === 'PushedAuthorizationRequest') {
     return new errors.InvalidRequestUri('request_uri was used already')
   }
-  if (model === 'AuthorizationCode' && lost.kind === 'put') {
+  if (SIGN_INS.has(model) && lost.kind === 'put') {
     return new errors.AccessDenied('the grant was withdrawn meanwhile')
   }
   return new errors.InvalidGrant(`${model} was used already`)

@@ -8,14 +8,21 @@ import {
 import type { Account } from '../accounts/account.ts'
 import type { Config } from '../config/schema.ts'
 import type { KeyRing } from '../keys/keyring.ts'
-import { OIDC_SCOPES } from '../scopes/catalogue.ts'
+import type { Events } from '../events.ts'
+import { OIDC_SCOPES, type Catalogue } from '../scopes/catalogue.ts'
 import type { AccessTokenShaper } from './access-token.ts'
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
 import { clientOf, recordOf, RECORD } from './clients.ts'
+import {
+  createDeviceFlow,
+  DEVICE_AUTHORIZATION_PATH,
+  DEVICE_CODE_TTL_SECONDS,
+  DEVICE_PATH,
+} from './device.ts'
 import { createErrorRenderer } from './errors.ts'
 import { grantSilently, needsConsentEachTime } from './consent.ts'
 import type { EnginePages } from './interaction.ts'
-import { readSignOutSecret } from './internals.ts'
+import { readFormSecret } from './internals.ts'
 import { mayIntrospect } from './introspection.ts'
 import type { ResourcePolicy } from './resources.ts'
 import { mayRevoke } from './revocation.ts'
@@ -31,6 +38,8 @@ export interface EngineSettings {
   readonly resources: ResourcePolicy
   readonly shaper: AccessTokenShaper
   readonly pages: EnginePages
+  readonly catalogue: Catalogue
+  readonly events: Events
   readonly requestId: (ctx: object) => string
   readonly findAccount: (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
 }
@@ -38,6 +47,7 @@ export interface EngineSettings {
 /** The engine's configuration: every default that this server disagrees with, and every hook. */
 export function createEngineConfiguration(settings: EngineSettings): Configuration {
   const { tokens, resources, shaper, findAccount } = settings
+  const renderError = createErrorRenderer(settings.pages, settings.requestId)
   return {
     adapter: settings.adapter,
     jwks: { keys: listEngineKeys(settings.keys) },
@@ -46,6 +56,8 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       pushed_authorization_request: '/request',
       introspection: '/introspect',
       revocation: '/revoke',
+      device_authorization: DEVICE_AUTHORIZATION_PATH,
+      code_verification: DEVICE_PATH,
     },
     responseTypes: ['code'],
     scopes: Object.keys(OIDC_SCOPES),
@@ -65,6 +77,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      deviceFlow: createDeviceFlow({ ...settings, renderError }),
       dPoP: {
         enabled: true,
         nonceSecret: settings.dpopNonceKey,
@@ -100,11 +113,12 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     rotateRefreshToken: true,
     extraTokenClaims: (ctx, token) => shaper.extraClaims(ctx, token),
     formats: { customizers: { jwt: shaper.customize } },
-    renderError: createErrorRenderer(settings.pages, settings.requestId),
+    renderError,
     ttl: {
       AccessToken: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600,
       ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600,
       AuthorizationCode: () => tokens.authorizationCodeTtlSeconds,
+      DeviceCode: () => DEVICE_CODE_TTL_SECONDS,
       IdToken: () => tokens.idTokenTtlSeconds,
       RefreshToken: () => tokens.refreshTokenTtlSeconds,
       // Anybody can have one made: it is for as long as a person needs to sign in, or out.
@@ -171,7 +185,7 @@ function createLogoutPages({ pages }: EngineSettings) {
     logoutSource(ctx: KoaContextWithOIDC) {
       ctx.body = pages.signOut({
         action: ctx.oidc.urlFor('end_session_confirm'),
-        xsrf: readSignOutSecret(ctx),
+        xsrf: readFormSecret(ctx),
         clientName: nameOf(ctx.oidc.client),
       })
     },

@@ -3,9 +3,12 @@ import { describeToOperator, PortreeveError } from '../errors.ts'
 import type { EnginePages } from './interaction.ts'
 
 /** Too many wrong secrets: whoever asks has to wait. */
-class TooManyAttempts extends errors.OIDCProviderError {
+export class TooManyAttempts extends errors.OIDCProviderError {
+  readonly retryAfterSeconds: number
+
   constructor(retryAfterSeconds: number) {
     super(429, 'temporarily_unavailable')
+    this.retryAfterSeconds = retryAfterSeconds
     this.error_description = `too many failed attempts, try again in ${retryAfterSeconds} s`
     this.expose = true
   }

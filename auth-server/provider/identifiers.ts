@@ -9,6 +9,7 @@ export interface Identifiers {
   /** The row key of an identifier, or of what `reattach` made of a row key. */
   key(model: string, id: string): string
   grantId(id: string): string
+  /** The keyed hash of a user code, or of what `reattach` made of one. */
   userCode(code: string): string
   /** The successor of a refresh token, so that every retry of a refresh comes to the same one. */
   successor(refreshToken: string): string
@@ -31,7 +32,7 @@ export function createIdentifiers(keys: IdentifierKeys): Identifiers {
       return model === 'Grant' ? grantId(id) : hash(`${model}\0${id}`)
     },
     grantId,
-    userCode: (code) => hmac(keys.userCode, code),
+    userCode: (code) => (isForged(code) ? code.slice(BY_KEY.length) : hmac(keys.userCode, code)),
     successor: (refreshToken) => hmac(keys.refreshSuccessor, refreshToken),
   }
 }

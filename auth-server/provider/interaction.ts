@@ -18,8 +18,8 @@ export interface PendingInteraction {
   readonly uid: string
   readonly prompt: 'login' | 'consent'
   readonly client: Client
-  /** The host (or custom scheme) that the browser returns to. */
-  readonly returnTo: string
+  /** The host (or custom scheme) that the browser returns to; `undefined` where a device waits. */
+  readonly returnTo: string | undefined
   /** The person of the current session, if any. */
   readonly account: Account | undefined
   /** A username that the client suggests (`login_hint`), unverified. */
@@ -54,6 +54,27 @@ export interface Interactions {
   cancel(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
 }
 
+/** Why the code of a device was not taken. */
+export type DeviceCodeFault =
+  | { readonly kind: 'missing' | 'unknown' | 'expired' | 'used' }
+  /** The form was out of date, or came from another page. */
+  | { readonly kind: 'form' }
+  | { readonly kind: 'throttled'; readonly retryAfterSeconds: number }
+
+/** How the request of a device has ended, for the person at the browser. */
+export type DeviceEnd =
+  | { readonly kind: 'done'; readonly clientName: string }
+  | { readonly kind: 'cancelled' }
+  /** `reason` is public text. */
+  | { readonly kind: 'refused'; readonly reason: string }
+
+/** What the forms of a device's pages post, and where to. */
+interface DeviceForm {
+  readonly action: string
+  readonly xsrf: string
+  readonly userCode: string
+}
+
 /** The pages that the engine itself shows, as functions from facts to HTML. */
 export interface EnginePages {
   /** `description` is public text; `requestId` is what the person may quote to the operator. */
@@ -61,4 +82,9 @@ export interface EnginePages {
   /** A form that posts `xsrf` to `action`, with `logout=yes` to sign out and without it to stay. */
   signOut(facts: { action: string; xsrf: string; clientName: string | undefined }): string
   signedOut(facts: { clientName: string | undefined }): string
+  /** Asks for the code that a device shows: a form that posts `xsrf` and `user_code`. */
+  deviceCode(facts: DeviceForm & { fault: DeviceCodeFault | undefined }): string
+  /** Asks whether it is this device: the same with `confirm=yes` to go on and `abort=yes` to refuse. */
+  deviceConfirm(facts: DeviceForm & { clientName: string; asked: readonly ScopeInWords[] }): string
+  deviceEnd(facts: DeviceEnd): string
 }

@@ -116,11 +116,32 @@ export function acceptEmptyBasicPasswords(provider: Provider): void {
   })
 }
 
-/** The secret that the sign-out form sends back, as the engine's own form would. */
-export function readSignOutSecret(ctx: KoaContextWithOIDC): string {
+/** The secret that the form of this page sends back, as the engine's own form would. */
+export function readFormSecret(ctx: KoaContextWithOIDC): string {
   const secret: unknown = ctx.oidc.session?.state?.['secret']
-  if (typeof secret !== 'string') throw new TypeError('the engine made no secret for this sign-out')
+  if (typeof secret !== 'string') throw new TypeError('the engine made no secret for this form')
   return secret
+}
+
+const CODE_FAULTS = {
+  NoCodeError: 'missing',
+  NotFoundError: 'unknown',
+  ExpiredError: 'expired',
+  AlreadyUsedError: 'used',
+} as const
+
+/** Why the engine has not taken a device's code; `undefined` where an error is about something else. */
+export function nameCodeFault({
+  name,
+}: Error): 'missing' | 'unknown' | 'expired' | 'used' | undefined {
+  return Object.hasOwn(CODE_FAULTS, name)
+    ? CODE_FAULTS[name as keyof typeof CODE_FAULTS]
+    : undefined
+}
+
+/** Whether the person, or a policy (then as the `cause`), has refused what a device asks for. */
+export function isDeviceRefused({ name }: Error): boolean {
+  return name === 'AbortedError'
 }
 
 /** The session that this request has ended, if it has ended one, with what its clients know it by. */
@@ -138,7 +159,7 @@ export function readEndedSession(
  * changes ids to forget what the session had: there nothing goes on.
  */
 export function readReplacedSession(ctx: KoaContextWithOIDC | undefined): string | undefined {
-  if (ctx?.oidc.route !== 'resume') return undefined
+  if (ctx?.oidc.route !== 'resume' && ctx?.oidc.route !== 'device_resume') return undefined
   const { oldId } = (ctx.oidc.session ?? {}) as { oldId?: string }
   return oldId
 }

@@ -1,17 +1,23 @@
 import { createHash } from 'node:crypto'
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
+import { GRANT_TYPES } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
 import type { PublicJwk } from '../keys/keyset.ts'
 import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
+import {
+  createDeviceMiddleware,
+  DEVICE_AUTHORIZATION_PATH,
+  DEVICE_PATH,
+  type DeviceAnswerCollaborators,
+} from './device.ts'
 import { toEngineError } from './errors.ts'
-import type { EnginePages } from './interaction.ts'
 import { readEndedSession } from './internals.ts'
 import { createIntrospection } from './introspection.ts'
 import type { IssuedTokens } from './issued-token.ts'
-import type { ModelStore, ModelWrite } from './model-store.ts'
+import type { ModelWrite } from './model-store.ts'
 import {
   forgetInteraction,
   forgetInteractions,
@@ -32,6 +38,7 @@ const MACHINE_PATHS = new Set([
   '/revoke',
   '/userinfo',
   '/jwks',
+  DEVICE_AUTHORIZATION_PATH,
   '/.well-known/openid-configuration',
   '/.well-known/oauth-authorization-server',
 ])
@@ -43,21 +50,26 @@ const METHODS: Readonly<Record<string, string>> = {
   '/jwks': 'GET',
   '/userinfo': 'GET, POST',
   '/auth': 'GET',
+  [DEVICE_AUTHORIZATION_PATH]: 'POST',
+  [DEVICE_PATH]: 'GET, POST',
   '/session/end': 'GET',
   '/session/end/confirm': 'POST',
   '/.well-known/openid-configuration': 'GET',
   '/.well-known/oauth-authorization-server': 'GET',
 }
 /** Where clients prove who they are. */
-const CLIENT_PATHS = new Set(['/token', '/request', '/introspect', '/revoke'])
+const CLIENT_PATHS = new Set([
+  '/token',
+  '/request',
+  '/introspect',
+  '/revoke',
+  DEVICE_AUTHORIZATION_PATH,
+])
 const PUBLIC_DOCUMENTS = new Set(['jwks', 'discovery'])
 
-export interface EngineMiddlewareCollaborators {
-  readonly models: ModelStore
+export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators {
   readonly revocations: RevocationStore
   readonly issued: IssuedTokens
-  readonly events: Events
-  readonly pages: EnginePages
   readonly requestId: () => string
   readonly log: Logger
   readonly clock: Clock
@@ -84,6 +96,7 @@ export function createEngineMiddleware(
     createIntrospection(collaborators.issued),
     createRevocation(collaborators),
     createSignOut(collaborators),
+    ...createDeviceMiddleware(collaborators),
   ]
 }
 
@@ -160,7 +173,7 @@ function refuse(
  */
 async function takeExactPathsOnly({ path }: KoaContextWithOIDC, next: Next): Promise<void> {
   // An interaction's id has capitals.
-  const fixed = path.replace(/^\/auth\/[\w-]+$/, '/auth')
+  const fixed = path.replace(/^\/(auth|device)\/[\w-]+$/, '/$1')
   if (fixed === fixed.toLowerCase() && !fixed.endsWith('/')) await next()
 }
 
@@ -186,9 +199,13 @@ function createQueryBound(collaborators: EngineMiddlewareCollaborators): EngineM
   }
 }
 
+function isResumed({ path }: KoaContextWithOIDC): boolean {
+  return path.startsWith('/auth/') || path.startsWith(`${DEVICE_PATH}/`)
+}
+
 /** The interaction that the engine would go on with: it goes by this cookie, not by the path. */
 function readResumed(ctx: KoaContextWithOIDC): string | undefined {
-  if (!ctx.path.startsWith('/auth/')) return undefined
+  if (!isResumed(ctx)) return undefined
   const engine = ctx.app as Provider
   return ctx.cookies.get(engine.cookieName('resume'), { signed: true })
 }
@@ -214,7 +231,7 @@ function createResumeGuard(collaborators: EngineMiddlewareCollaborators): Engine
  */
 function createResumeEnd({ models, log }: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {
-    if (!ctx.path.startsWith('/auth/')) {
+    if (!isResumed(ctx)) {
       await next()
       return
     }
@@ -339,7 +356,9 @@ function announceReuse(
 }
 
 function nameCredential({ oidc }: KoaContextWithOIDC): string {
-  return oidc.params?.['grant_type'] === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode'
+  const grantType = oidc.params?.['grant_type']
+  if (grantType === GRANT_TYPES.device_code) return 'DeviceCode'
+  return grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode'
 }
 
 function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
@@ -373,7 +392,10 @@ function createSignOut({ models, events }: EngineMiddlewareCollaborators): Engin
     await models.apply([...writes, ...end])
     if (ended === undefined) return
     // Who becomes somebody else signs out in between, and goes on.
-    forgetInteractions(ctx, /\/auth\/([\w-]+)(?:\?|$)/.exec(ctx.response.get('location'))?.[1])
+    forgetInteractions(
+      ctx,
+      /\/(?:auth|device)\/([\w-]+)(?:\?|$)/.exec(ctx.response.get('location'))?.[1],
+    )
     events.signedOut({
       accountId: ctx.oidc.session?.accountId,
       clientId: ctx.oidc.client?.clientId,

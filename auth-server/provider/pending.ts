@@ -1,15 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errors, type Grant, type Provider } from 'oidc-provider'
-import type { Account, AccountStore } from '../accounts/account.ts'
-import type { Client, ClientStore } from '../clients/client.ts'
+import type { AccountStore } from '../accounts/account.ts'
+import type { ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
-import type { OidcScope } from '../config/built-in.ts'
-import { isOidcScope, OIDC_SCOPES, type Catalogue, type Resource } from '../scopes/catalogue.ts'
-import { decideScopes } from '../scopes/policy.ts'
+import type { Catalogue } from '../scopes/catalogue.ts'
 import type { EngineHost } from './host.ts'
 import type { Interactions, PendingInteraction, ScopeInWords } from './interaction.ts'
 import { isOwnInteraction } from './own-interactions.ts'
-import { toSubject } from './resources.ts'
+import { sortScopes } from './scopes-in-words.ts'
 
 export interface InteractionCollaborators {
   readonly host: EngineHost
@@ -18,6 +16,9 @@ export interface InteractionCollaborators {
   readonly catalogue: Catalogue
   readonly events: Events
 }
+
+/** What the client is told of a person who has turned back. */
+export const DECLINED = 'the person declined'
 
 type Details = Awaited<ReturnType<Provider['interactionDetails']>>
 
@@ -61,7 +62,7 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
           accountId: details.session?.accountId,
           clientId: textOf(details.params['client_id']),
         })
-        const result = { error: 'access_denied', error_description: 'the person declined' }
+        const result = { error: 'access_denied', error_description: DECLINED }
         return host
           .provider()
           .interactionResult(req, res, result, { mergeWithLastSubmission: false })
@@ -94,7 +95,7 @@ async function unlessOver<T>(work: () => Promise<T>): Promise<T | undefined> {
 /** `undefined` where the client was removed or disabled since, or waits for what we have no page for. */
 async function describe(
   { clients, accounts, catalogue }: InteractionCollaborators,
-  { uid, prompt, params, session }: Details,
+  { uid, prompt, params, session, deviceCode }: Details,
 ): Promise<PendingInteraction | undefined> {
   const client = await clients.findById(textOf(params['client_id']))
   if (!client || client.disabled) return undefined
@@ -105,7 +106,7 @@ async function describe(
     uid,
     prompt: prompt.name,
     client,
-    returnTo: describeReturn(textOf(params['redirect_uri'])),
+    returnTo: deviceCode === undefined ? describeReturn(textOf(params['redirect_uri'])) : undefined,
     account,
     loginHint: textOf(params['login_hint']) || undefined,
     ...scopes,
@@ -117,42 +118,6 @@ function textOf(value: unknown): string {
 }
 
 const NONE = { asked: [], leftOut: [] } as const
-
-/** Into what may be granted and what the person's roles do not carry, each in words. */
-function sortScopes(
-  catalogue: Catalogue,
-  params: Details['params'],
-  client: Client,
-  account: Account | undefined,
-): { asked: ScopeInWords[]; leftOut: ScopeInWords[] } {
-  const requested = textOf(params['scope']).split(' ').filter(Boolean)
-  const asked = requested.filter(isOidcScope).map((scope) => describeOidcScope(scope))
-  const leftOut: ScopeInWords[] = []
-  const resources = [params['resource'] ?? []]
-    .flat()
-    .map((id) => catalogue.resources.get(textOf(id)))
-  for (const resource of resources.filter((known) => known !== undefined)) {
-    const { granted, refused } = decideScopes({
-      requested: requested.filter((scope) => !isOidcScope(scope)),
-      resourceScopes: new Set(resource.scopes.keys()),
-      clientScopes: new Set(client.scopes),
-      subject: toSubject(catalogue, account ?? 'unknown'),
-    })
-    asked.push(...granted.map((scope) => describeScope(resource, scope)))
-    const byRole = refused.filter(({ reason }) => reason === 'role')
-    leftOut.push(...byRole.map(({ scope }) => describeScope(resource, scope)))
-  }
-  return { asked, leftOut }
-}
-
-function describeOidcScope(scope: OidcScope): ScopeInWords {
-  return { scope, description: OIDC_SCOPES[scope], resourceName: undefined, resource: undefined }
-}
-
-function describeScope(resource: Resource, scope: string): ScopeInWords {
-  const { description = scope } = resource.scopes.get(scope) ?? {}
-  return { scope, description, resourceName: resource.name, resource: resource.identifier }
-}
 
 /** Where the browser goes next, in the form that people can compare with what they expect. */
 function describeReturn(redirectUri: string): string {

@@ -15,11 +15,13 @@ import type { KeyRing } from '../keys/keyring.ts'
 import type { Logger } from '../log.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
+import type { GuessThrottle, Pace } from '../throttle.ts'
 import { createAccessTokenShaper } from './access-token.ts'
 import { createAdapterFactory } from './adapter.ts'
 import { createAccountLookup } from './claims.ts'
 import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
+import { createUserCodeGuard } from './device.ts'
 import { speakToEngine, toEngineError } from './errors.ts'
 import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
 import { createApiKeyGrant } from './grants/api-key.ts'
@@ -53,6 +55,10 @@ export interface EngineCollaborators {
   /** Compares a secret with the stored one of the client; refuses when too many were wrong. */
   readonly verifySecret: (clientId: string, secret: string, address: string) => Promise<boolean>
   readonly verifyApiKey: VerifyApiKey<Account>
+  /** Bounds guesses at the codes that devices show. */
+  readonly userCodes: GuessThrottle
+  /** Whether a device polls again too soon. */
+  readonly polls: Pace
   readonly requestId: () => string
 }
 
@@ -96,11 +102,15 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
         interactionTtlSeconds: options.tokens.interactionTtlSeconds,
         isResourceImplied,
         replacedSession: () => readReplacedSession(currentContext()),
+        isDeviceResumed: () => currentContext()?.oidc.route === 'device_resume',
+        guessUserCode: createUserCodeGuard(collaborators.userCodes, currentContext),
       },
     ),
     resources,
     shaper: createAccessTokenShaper({ catalogue, identifiers, findAccount, userinfoAudience }),
     pages,
+    catalogue,
+    events: collaborators.events,
     requestId,
     findAccount,
   })
@@ -169,6 +179,8 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
     }
     // The engine refuses JWTs where we take them.
     if (error instanceof errors.UnsupportedTokenType) return
+    // A device that waits for its person asks again and again.
+    if (error instanceof errors.AuthorizationPending) return
     events.requestRefused({
       endpoint,
       error: code ?? error.name,
@@ -184,6 +196,9 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
   provider.on('userinfo.error', refused('userinfo'))
   provider.on('end_session.error', refused('end_session'))
   provider.on('end_session_confirm.error', refused('end_session_confirm'))
+  provider.on('device_authorization.error', refused('device_authorization'))
+  provider.on('code_verification.error', refused('code_verification'))
+  provider.on('device_resume.error', refused('device_resume'))
   // Without this Koa would write it to standard error. A lost connection is reported by the app around.
   const emitter: EventEmitter = provider
   emitter.on('error', (error: Error) => {

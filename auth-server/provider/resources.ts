@@ -29,7 +29,14 @@ export interface ResourcePolicy {
 
 const NOTHING_FOR_CLIENT =
   'the client is registered for none of the scopes of APIs that it asks for'
-const AUTHORIZATION_ROUTES = new Set(['authorization', 'resume', 'pushed_authorization_request'])
+const AUTHORIZATION_ROUTES = new Set([
+  'authorization',
+  'resume',
+  'pushed_authorization_request',
+  'device_authorization',
+  'code_verification',
+  'device_resume',
+])
 
 export function createResourcePolicy(
   catalogue: Catalogue,
@@ -54,18 +61,24 @@ export function createResourcePolicy(
   }
 }
 
+/** What a token request redeems, where the engine knows it. */
+export function redeemedBy({ oidc }: KoaContextWithOIDC) {
+  const { AuthorizationCode, RefreshToken, DeviceCode } = oidc.entities
+  return AuthorizationCode ?? RefreshToken ?? DeviceCode
+}
+
 /** The scopes of the request, or those of the credential that it redeems. */
 export function requestedScopes(ctx: KoaContextWithOIDC): readonly string[] {
-  const { params, entities } = ctx.oidc
+  const { params } = ctx.oidc
   if (typeof params?.['scope'] === 'string') return params['scope'].split(' ').filter(Boolean)
-  return [...((entities.AuthorizationCode ?? entities.RefreshToken)?.scopes ?? [])]
+  return [...(redeemedBy(ctx)?.scopes ?? [])]
 }
 
 /** RFC 6749 §3.3: the scopes that a client gets for a request that names none. */
 function assumeScopes(ctx: KoaContextWithOIDC, client: EngineClient): void {
-  const { params, entities } = ctx.oidc
+  const { params } = ctx.oidc
   if (!params || params['scope'] !== undefined) return
-  if (entities.AuthorizationCode ?? entities.RefreshToken) return
+  if (redeemedBy(ctx)) return
   const { defaultScopes } = recordOf(client)
   if (defaultScopes.length > 0) params['scope'] = defaultScopes.join(' ')
 }
@@ -110,8 +123,7 @@ function pickResource(
   client: EngineClient,
   oneOf: readonly string[],
 ): string | string[] {
-  const { RefreshToken, AuthorizationCode } = ctx.oidc.entities
-  const granted = [(RefreshToken ?? AuthorizationCode)?.resource ?? oneOf].flat()
+  const granted = [redeemedBy(ctx)?.resource ?? oneOf].flat()
   if (!oneOf.every((identifier) => granted.includes(identifier))) {
     throw new errors.InvalidTarget('a resource was named that was not granted')
   }

@@ -254,6 +254,7 @@ describe('the public documents', () => {
     expect(JSON.parse(body)).toEqual({
       issuer,
       authorization_endpoint: `${issuer}/auth`,
+      device_authorization_endpoint: `${issuer}/device_authorization`,
       token_endpoint: `${issuer}/token`,
       userinfo_endpoint: `${issuer}/userinfo`,
       jwks_uri: `${issuer}/jwks`,
@@ -271,6 +272,7 @@ describe('the public documents', () => {
         'authorization_code',
         'refresh_token',
         'client_credentials',
+        'urn:ietf:params:oauth:grant-type:device_code',
         'urn:portreeve:params:oauth:grant-type:api-key',
       ],
       id_token_signing_alg_values_supported: expect.arrayContaining(['RS256', 'ES256']),
