@@ -4,7 +4,8 @@ import { clientOf } from './clients.ts'
 
 /** The claims that each scope of OpenID Connect opens (OpenID Connect Core §5.4). */
 export const CLAIMS_OF_SCOPES: Readonly<Record<string, readonly string[]>> = {
-  openid: ['sub'],
+  // Those of the sign-in are in ID tokens alone: userinfo knows of none.
+  openid: ['sub', 'auth_time', 'acr', 'amr'],
   profile: [
     'name',
     'given_name',

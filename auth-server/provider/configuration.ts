@@ -26,6 +26,7 @@ import { readFormSecret } from './internals.ts'
 import { mayIntrospect } from './introspection.ts'
 import type { ResourcePolicy } from './resources.ts'
 import { mayRevoke } from './revocation.ts'
+import { ACR_PASSWORD, createAcrCheck } from './step-up.ts'
 import { listEngineKeys } from './verification-key.ts'
 
 export interface EngineSettings {
@@ -64,6 +65,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     claims: Object.fromEntries(
       Object.entries(CLAIMS_OF_SCOPES).map(([scope, claims]) => [scope, [...claims]]),
     ),
+    acrValues: [ACR_PASSWORD],
     clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     // No HS*: secrets are kept as hashes, so nothing can be signed or checked with them.
@@ -167,6 +169,7 @@ function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
       },
     ),
   )
+  policy.get('login')?.checks.add(createAcrCheck())
   policy
     .get('consent')
     ?.checks.add(

@@ -22,6 +22,11 @@ export interface PendingInteraction {
   readonly returnTo: string | undefined
   /** The person of the current session, if any. */
   readonly account: Account | undefined
+  /**
+   * Why that person has to sign in once more: it is longer ago than the client allows, or it asks for it
+   * now.
+   */
+  readonly again: 'too_old' | 'asked' | undefined
   /** A username that the client suggests (`login_hint`), unverified. */
   readonly loginHint: string | undefined
   /** What consent is asked for. */

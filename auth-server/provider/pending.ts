@@ -8,6 +8,7 @@ import type { EngineHost } from './host.ts'
 import type { Interactions, PendingInteraction, ScopeInWords } from './interaction.ts'
 import { isOwnInteraction } from './own-interactions.ts'
 import { sortScopes } from './scopes-in-words.ts'
+import { ACR_PASSWORD, describeAgain } from './step-up.ts'
 
 export interface InteractionCollaborators {
   readonly host: EngineHost
@@ -35,7 +36,7 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
       unlessOver(async () => {
         // The engine reads this again after the consent page: without `ts` it would take that moment.
         const ts = Math.floor(at / 1000)
-        const login = { accountId, amr: [...methods], remember: true, ts }
+        const login = { accountId, acr: ACR_PASSWORD, amr: [...methods], remember: true, ts }
         await readDetails(host, req, res)
         return host
           .provider()
@@ -108,6 +109,7 @@ async function describe(
     client,
     returnTo: deviceCode === undefined ? describeReturn(textOf(params['redirect_uri'])) : undefined,
     account,
+    again: account && describeAgain(prompt.reasons),
     loginHint: textOf(params['login_hint']) || undefined,
     ...scopes,
   }

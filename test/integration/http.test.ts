@@ -254,6 +254,7 @@ describe('the public documents', () => {
     expect(JSON.parse(body)).toEqual({
       issuer,
       authorization_endpoint: `${issuer}/auth`,
+      acr_values_supported: ['urn:portreeve:acr:password'],
       device_authorization_endpoint: `${issuer}/device_authorization`,
       token_endpoint: `${issuer}/token`,
       userinfo_endpoint: `${issuer}/userinfo`,
