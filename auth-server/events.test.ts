@@ -137,6 +137,36 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
       },
     ],
   ],
+  tokenExchanged: [
+    [
+      {
+        clientId: 'gateway',
+        accountId: 'acc_a',
+        subject: 'acc_a',
+        actor: 'gateway',
+        from: 'https://gateway.example/',
+        resource: 'https://notes.example/',
+        scope: 'notes:read',
+      },
+      {
+        event: 'token_exchanged',
+        level: 'info',
+        metric: 'portreeve_token_exchanged_total 1',
+        audit: {
+          by: 'client',
+          accountId: 'acc_a',
+          clientId: 'gateway',
+          facts: {
+            subject: 'acc_a',
+            actor: 'gateway',
+            from: 'https://gateway.example/',
+            resource: 'https://notes.example/',
+            scope: 'notes:read',
+          },
+        },
+      },
+    ],
+  ],
   tokenRevoked: [
     [
       { kind: 'RefreshToken', clientId: 'web', accountId: 'acc_a', grantId: 'g' },

@@ -24,6 +24,16 @@ export interface Events {
     /** The API key that it was issued for. */
     keyId?: string | undefined
   }): void
+  /** A client got a token for another one. `actor`: who acts, where that is not the subject. */
+  tokenExchanged(facts: {
+    clientId: string
+    accountId?: string | undefined
+    subject: string
+    actor?: string | undefined
+    from: string
+    resource: string
+    scope: string
+  }): void
   /** A client has given back a token of its own; with a refresh token all that hangs on its grant. */
   tokenRevoked(facts: {
     kind: 'AccessToken' | 'RefreshToken'
@@ -232,6 +242,12 @@ export const TREATMENTS: Treatments = {
       facts: { grantType, scope, keyId },
     }),
   },
+  tokenExchanged: {
+    event: 'token_exchanged',
+    level: 'info',
+    labels: {},
+    audit: ({ accountId, clientId, ...facts }) => ({ by: 'client', accountId, clientId, facts }),
+  },
   tokenRevoked: {
     event: 'token_revoked',
     level: 'info',
@@ -355,6 +371,7 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     consentGiven: announce('consentGiven'),
     consentRefused: announce('consentRefused'),
     tokenIssued: announce('tokenIssued'),
+    tokenExchanged: announce('tokenExchanged'),
     tokenRevoked: announce('tokenRevoked'),
     requestRefused: announce('requestRefused'),
     clientAuthenticationRefused: announce('clientAuthenticationRefused'),

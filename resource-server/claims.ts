@@ -182,7 +182,7 @@ function findWrongTime(
 export function describeAuth(claims: AccessTokenClaims, pool: GrantPool): Auth {
   return Object.freeze({
     // RFC 9068 §2.2: without a resource owner, the subject is the client.
-    kind: claims.sub === claims.client_id ? 'service' : 'person',
+    kind: isService(claims) ? 'service' : 'person',
     issuer: claims.iss,
     subject: claims.sub,
     clientId: claims.client_id,
@@ -190,6 +190,14 @@ export function describeAuth(claims: AccessTokenClaims, pool: GrantPool): Auth {
     roles: pool.readRoles(claims.roles ?? []),
     claims: freezeClaims(claims, pool),
   })
+}
+
+/**
+ * A token that was exchanged (RFC 8693) may be about another service than the one that holds it: the
+ * issuer then says so.
+ */
+function isService({ sub, client_id: clientId, sub_kind: kind }: AccessTokenClaims): boolean {
+  return sub === clientId || kind === 'service'
 }
 
 /** What many tokens say alike, and whose form has been checked. */

@@ -52,6 +52,7 @@ export const CLIENT_MEMBERS = [
   'dpop',
   'par',
   'introspects',
+  'exchange',
   'claimsInIdToken',
   'origins',
   'disabled',

@@ -258,6 +258,7 @@ function formatClient(client: ClientView, style: Style): string {
     ['default resource', client.defaultResource === undefined ? [] : [client.defaultResource]],
     ['origins', client.origins],
     ['API behind', client.introspects],
+    ['exchanges for', client.exchange.map(({ resource }) => resource)],
     ['special', special],
   ]
   return formatFields(

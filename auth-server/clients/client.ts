@@ -33,6 +33,14 @@ export interface Client {
   readonly par: 'allowed' | 'required'
   /** The resources that it is the API behind: it may introspect tokens for them. */
   readonly introspects: readonly string[]
+  /** What it may exchange tokens for (RFC 8693). */
+  readonly exchange: readonly {
+    readonly resource: string
+    readonly scopes?: readonly string[] | undefined
+    readonly subjects: readonly ('person' | 'service')[]
+    readonly from: readonly string[]
+    readonly mode: readonly ('impersonation' | 'delegation')[]
+  }[]
   /** Puts the claims of the granted scopes into the ID token as well as at userinfo. */
   readonly claimsInIdToken: boolean
   /** Origins whose scripts may call the token endpoint (CORS), exact. */

@@ -26,6 +26,7 @@ function createOwnClient(issuer: string): Client {
     dpop: 'allowed',
     par: 'allowed',
     introspects: [],
+    exchange: [],
     claimsInIdToken: false,
     origins: [],
     disabled: false,

@@ -7,6 +7,7 @@ export const GRANT_TYPES = {
   authorization_code: 'authorization_code',
   refresh_token: 'refresh_token',
   client_credentials: 'client_credentials',
+  token_exchange: 'urn:ietf:params:oauth:grant-type:token-exchange',
   api_key: 'urn:portreeve:params:oauth:grant-type:api-key',
   device_code: 'urn:ietf:params:oauth:grant-type:device_code',
 } as const
@@ -28,5 +29,5 @@ export const DIRECT_ACCESS_CLIENT = 'portreeve:direct-access'
 export const RESERVED_CLAIMS: readonly string[] = [
   'iss sub aud exp nbf iat jti typ alg kid cnf client_id azp scope sid grant_id',
   'roles groups entitlements auth_time acr amr nonce at_hash c_hash',
-  'act may_act events authorization_details',
+  'act may_act sub_kind events authorization_details',
 ].flatMap((names) => names.split(' '))

@@ -33,6 +33,7 @@ export function checkClient(
   checkUris(client, report)
   checkScopes(client, resources, report)
   checkIntrospection(client, resources, report)
+  checkExchange(client, resources, report)
   return findings
 }
 
@@ -168,4 +169,48 @@ function checkIntrospection(
 
 function isResource(identifier: string, resources: readonly ResourceConfig[]): boolean {
   return resources.some((resource) => resource.identifier === identifier)
+}
+
+function checkExchange(
+  { exchange, grants, authMethod }: CheckedClient,
+  resources: readonly ResourceConfig[] | undefined,
+  report: Report,
+): void {
+  const hasGrant = grants.includes('token_exchange')
+  if (hasGrant && authMethod === 'none') {
+    const message = 'token_exchange needs a secret: expected another authMethod than "none"'
+    report('PR332', ['grants'], message)
+  }
+  if (hasGrant !== exchange.length > 0) {
+    const message = hasGrant
+      ? 'token_exchange needs at least one rule in exchange'
+      : 'rules are of no use without the grant token_exchange'
+    report('PR333', ['exchange'], message)
+  }
+  if (!resources) return
+  for (const [index, rule] of exchange.entries()) {
+    const at = ['exchange', index]
+    const target = resources.find(({ identifier }) => identifier === rule.resource)
+    if (!target) {
+      const message = `${echo(rule.resource)} is the identifier of no resource`
+      report('PR334', [...at, 'resource'], message)
+    }
+    for (const [place, scope] of (rule.scopes ?? []).entries()) {
+      if (!target || Object.hasOwn(target.scopes, scope)) continue
+      report('PR334', [...at, 'scopes', place], `${echo(scope)} is no scope of ${rule.resource}`)
+    }
+    for (const [place, identifier] of rule.from.entries()) {
+      const source = resources.find((resource) => resource.identifier === identifier)
+      if (!source) {
+        report(
+          'PR334',
+          [...at, 'from', place],
+          `${echo(identifier)} is the identifier of no resource`,
+        )
+      } else if (source.secret !== undefined) {
+        const message = `the API of ${echo(identifier)} could make such tokens itself`
+        report('PR335', [...at, 'from', place], message)
+      }
+    }
+  }
 }

@@ -33,6 +33,20 @@ function publicClient(client: Partial<Client>): ConfigInput {
   return withClients({ authMethod: 'none', secret: undefined, ...client })
 }
 
+const exchangeRule: NonNullable<Client['exchange']>[number] = {
+  resource: notes.identifier,
+  subjects: ['person'],
+  from: [notes.identifier],
+  mode: ['delegation'],
+}
+
+function withExchange(rule: Partial<typeof exchangeRule>): ConfigInput {
+  return withClients({
+    grants: ['authorization_code', 'token_exchange'],
+    exchange: [{ ...exchangeRule, ...rule }],
+  })
+}
+
 function withRedirect(uri: string, client: Partial<Client> = {}): ConfigInput {
   return publicClient({ redirectUris: [uri], ...client })
 }
@@ -431,6 +445,45 @@ const CASES: Readonly<Record<RuleId, Case>> = {
   PR331: {
     accepted: [withClients({ introspects: [notes.identifier] })],
     refused: [['clients.0.introspects.0', withClients({ introspects: ['https://x.example/'] })]],
+  },
+  PR332: {
+    accepted: [withExchange({})],
+    refused: [
+      [
+        'clients.0.grants',
+        publicClient({
+          grants: ['authorization_code', 'token_exchange'],
+          exchange: [exchangeRule],
+        }),
+      ],
+    ],
+  },
+  PR333: {
+    accepted: [withExchange({}), withClients({ exchange: [] })],
+    refused: [
+      ['clients.0.exchange', withClients({ grants: ['authorization_code', 'token_exchange'] })],
+      ['clients.0.exchange', withClients({ exchange: [exchangeRule] })],
+    ],
+  },
+  PR334: {
+    accepted: [withExchange({ scopes: ['notes:read'] })],
+    refused: [
+      ['clients.0.exchange.0.resource', withExchange({ resource: 'https://x.example/' })],
+      ['clients.0.exchange.0.from.0', withExchange({ from: ['https://x.example/'] })],
+      ['clients.0.exchange.0.scopes.0', withExchange({ scopes: ['x'] })],
+    ],
+  },
+  PR335: {
+    accepted: [withExchange({})],
+    refused: [
+      [
+        'clients.0.exchange.0.from.0',
+        {
+          ...withExchange({}),
+          resources: [{ ...notes, algorithm: 'HS256', secret: { env: 'S' }, issuer: 'notes' }],
+        },
+      ],
+    ],
   },
   PR350: {
     accepted: [withClients({})],

@@ -65,6 +65,10 @@ export const RULES = {
   PR329: refused('A client id is not the one that this server has as a client of itself.'),
   PR330: refused('A client that may ask about tokens has a secret.'),
   PR331: refused('The resources that a client is the API behind are among the resources.'),
+  PR332: refused('A client with the token_exchange grant has a secret.'),
+  PR333: refused('The token_exchange grant comes with rules (exchange), and they with the grant.'),
+  PR334: refused('A rule for exchanges names resources that there are, and scopes of its target.'),
+  PR335: refused('A rule for exchanges takes no token of a resource with a shared secret.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

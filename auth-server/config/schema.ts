@@ -126,6 +126,23 @@ const resource = z.strictObject({
     ),
 })
 
+const exchangeRule = z.strictObject({
+  resource: absoluteUri.describe('The resource that the new token is for.'),
+  scopes: z
+    .array(scopeToken)
+    .optional()
+    .describe('The most that it may carry. Where absent, what the old token carries.'),
+  subjects: z
+    .array(z.enum(['person', 'service']))
+    .min(1)
+    .describe('Whom the old token may be about.'),
+  from: z.array(absoluteUri).min(1).describe('The resources that the old token may be for.'),
+  mode: z
+    .array(z.enum(['impersonation', 'delegation']))
+    .min(1)
+    .describe('`delegation` says in the new token who acts (`act`), `impersonation` does not.'),
+})
+
 export const clientSchema = z.strictObject({
   id: clientId.describe('The `client_id`. Public.'),
   name: name.optional().describe('What people read on the consent page. The id where absent.'),
@@ -190,6 +207,13 @@ export const clientSchema = z.strictObject({
     .default([])
     .describe(
       'The resources that it is the API behind: it may ask about tokens for them (RFC 7662), and exchange them.',
+    ),
+  exchange: z
+    .array(exchangeRule)
+    .max(100)
+    .default([])
+    .describe(
+      'What it may exchange tokens for (RFC 8693), with the grant `token_exchange`: tokens that were issued to it, and tokens for what it `introspects`.',
     ),
   claimsInIdToken: z
     .boolean()

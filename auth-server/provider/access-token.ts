@@ -67,6 +67,8 @@ export function createAccessTokenShaper(
     customize(ctx, token, jwt) {
       const resource = findResource(token)
       if (resource?.tokenType === 'JWT') jwt.header = { ...jwt.header, typ: 'JWT' }
+      const sub = carried.get(token)?.['sub']
+      if (sub !== undefined) jwt.payload['sub'] = sub
       if (resource?.signing.kind === 'secret') {
         jwt.payload['iss'] = resource.signing.issuer
         // Its API could make one for itself that says the same: nothing here may believe it.

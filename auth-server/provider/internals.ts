@@ -179,3 +179,8 @@ export async function bindToProof(
   await checkDpopReplay(provider, ctx, proof, client.clientId)
   token.setThumbprint('jkt', proof.thumbprint)
 }
+
+/** The thumbprint of the key that this request proves, if it proves one. */
+export async function readProvenKey(ctx: KoaContextWithOIDC): Promise<string | undefined> {
+  return (await validateDpop(ctx.oidc.provider, ctx))?.thumbprint
+}

@@ -120,6 +120,13 @@ export function isAccountId(subject: string): boolean {
   return subject.startsWith(ACCOUNT_ID_PREFIX)
 }
 
+/** The thumbprint that a token is bound to; `false` for a binding that nobody here can check. */
+export function readBoundKey(cnf: IssuedClaims['cnf']): string | undefined | false {
+  if (cnf === undefined) return undefined
+  const { jkt, ...others } = cnf
+  return typeof jkt === 'string' && Object.keys(others).length === 0 && jkt
+}
+
 async function verifySignature(
   token: string,
   keySet: ReturnType<typeof createLocalJWKSet>,

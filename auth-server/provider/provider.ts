@@ -26,6 +26,7 @@ import { speakToEngine, toEngineError } from './errors.ts'
 import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
 import { createApiKeyGrant } from './grants/api-key.ts'
 import { registerGrants } from './grants/grants.ts'
+import { createTokenExchange } from './grants/token-exchange.ts'
 import type { EnginePages } from './interaction.ts'
 import { createIssuedTokens } from './issued-token.ts'
 import {
@@ -134,7 +135,10 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   const around = { ...collaborators, issued, publishedKeys: options.keys.published }
   for (const middleware of createEngineMiddleware(around)) provider.use(middleware as never)
   const { verifyApiKey } = collaborators
-  registerGrants(provider, [createApiKeyGrant({ verifyApiKey, resources, clock })])
+  registerGrants(provider, [
+    createApiKeyGrant({ verifyApiKey, resources, clock }),
+    createTokenExchange({ ...collaborators, issued, resources, findAccount }),
+  ])
   listen(provider, collaborators)
   return provider
 }

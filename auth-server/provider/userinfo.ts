@@ -1,6 +1,6 @@
 import { isOidcScope } from '../scopes/catalogue.ts'
 import { reattach } from './identifiers.ts'
-import type { IssuedClaims, IssuedTokens } from './issued-token.ts'
+import { readBoundKey, type IssuedClaims, type IssuedTokens } from './issued-token.ts'
 
 /** What a JWT that serves userinfo becomes for the engine: the opaque token it would have been. */
 export interface UserinfoToken {
@@ -50,11 +50,4 @@ function toToken(claims: IssuedClaims): UserinfoToken | undefined {
     exp,
     ...(jkt === undefined ? {} : { jkt }),
   }
-}
-
-/** The thumbprint that a token is bound to; `false` for a binding that nobody here can check. */
-function readBoundKey(cnf: IssuedClaims['cnf']): string | undefined | false {
-  if (cnf === undefined) return undefined
-  const { jkt, ...others } = cnf
-  return typeof jkt === 'string' && Object.keys(others).length === 0 && jkt
 }

@@ -275,6 +275,7 @@ describe('the public documents', () => {
         'client_credentials',
         'urn:ietf:params:oauth:grant-type:device_code',
         'urn:portreeve:params:oauth:grant-type:api-key',
+        'urn:ietf:params:oauth:grant-type:token-exchange',
       ],
       id_token_signing_alg_values_supported: expect.arrayContaining(['RS256', 'ES256']),
       request_uri_parameter_supported: false,

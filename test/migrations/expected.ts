@@ -68,6 +68,7 @@ const PLAIN = {
   dpop: 'allowed',
   par: 'allowed',
   introspects: [],
+  exchange: [],
   disabled: false,
   owner: 'operator',
 } as const

@@ -39,6 +39,7 @@ export function client(more: Partial<Client> = {}): Client {
     dpop: 'allowed',
     par: 'allowed',
     introspects: [],
+    exchange: [],
     claimsInIdToken: false,
     origins: [],
     disabled: false,
