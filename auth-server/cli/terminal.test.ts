@@ -111,7 +111,7 @@ describe('on a terminal of 80 columns', () => {
     using cli = makeCli({ columns: 80 })
     const { code, stderr } = await cli.run('clients', 'add', 'app', '--grant', 'implicit')
     expect(code).toBe(2)
-    expect(listLines(stderr, 80)).toHaveLength(2)
+    expect(listLines(stderr, 80)).toHaveLength(3)
   })
 })
 
