@@ -22,8 +22,7 @@ const readText = bodyParser({
 
 /** Reads the body of a request as a form. */
 export async function readForm(ctx: Context): Promise<Result<Form, FormFault>> {
-  const encoding = ctx.get('Content-Encoding').toLowerCase()
-  if (ctx.request.is(FORM) === false || (encoding !== '' && encoding !== 'identity')) {
+  if (ctx.request.is(FORM) === false || !takesEncoding(ctx)) {
     return refuse(415, 'This page takes forms only.')
   }
   try {
@@ -38,6 +37,16 @@ export async function readForm(ctx: Context): Promise<Result<Form, FormFault>> {
   }
   const body: unknown = ctx.request.body
   return parseForm(typeof body === 'string' ? body : '')
+}
+
+/**
+ * Whether a body comes as it is: none is decompressed for a stranger. Names of codings have no case
+ * (RFC 9110 §8.4.1), but the parser compares them exactly.
+ */
+export function takesEncoding({ req }: Pick<Context, 'req'>): boolean {
+  const coding = req.headers['content-encoding']?.trim().toLowerCase() ?? ''
+  delete req.headers['content-encoding']
+  return coding === '' || coding === 'identity'
 }
 
 /**

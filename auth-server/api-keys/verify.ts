@@ -62,16 +62,15 @@ export type VerifyApiKey<Owner> = (
 /** Hashed in no time. */
 const LONGEST_CHOSEN = 256
 const USE_EVERY_MS = 60_000
-/** Some 100 bytes each. */
-const MOST_REMEMBERED = 10_000
 
 /**
  * Whether a key is good now: its form, that it was made here, that it is neither revoked nor expired,
  * and that its owner may still act. Remembers the use, at most once a minute.
  *
- * Wrong keys are counted like guesses at passwords, and an address that has guessed too often is not
- * even looked up. Keys that were right before go on there: strangers who send wrong keys through a
- * gateway must not keep its other users out. What has not the form of a key is no guess.
+ * Wrong keys are counted like guesses at passwords, and who has guessed too often is told to wait. A key
+ * that was made is never kept out by them: strangers who send wrong keys through a gateway must not shut
+ * out its other users, and looking one more up helps nobody to guess 256 bits. What has not the form of
+ * a key is no guess.
  *
  * Does not decide what the key may do: its scopes are a bound, the client's and the owner's are others.
  */
@@ -80,14 +79,10 @@ export function createApiKeyVerifier<Owner extends { readonly disabled: boolean 
   { chosen = [] }: ApiKeyVerifierOptions = {},
 ): VerifyApiKey<Owner> {
   const { apiKeys, accounts, throttle, events, clock } = collaborators
-  const remembered = createMemory(MOST_REMEMBERED)
 
-  /** Looks it up before it is counted: hundreds of good keys may come at once from one address. */
   const findMade = async (hash: string, { clientId = '', address }: ApiKeySource) => {
-    const throttled = remembered.has(hash) ? undefined : await throttle.peek(clientId, address)
-    if (throttled) return refuse({ kind: 'throttled', ...throttled })
     const key = await apiKeys.findByHash(hash)
-    if (key) return judge(key)
+    if (key) return judge((await recordUse(key)) ? await apiKeys.findByHash(hash) : key)
     const guess = await throttle.begin(clientId, address)
     return refuse('retryAfterSeconds' in guess ? { kind: 'throttled', ...guess } : UNKNOWN)
   }
@@ -102,29 +97,29 @@ export function createApiKeyVerifier<Owner extends { readonly disabled: boolean 
     await guess.forgive()
     return judge(key)
   }
-  const judge = async (key: ApiKey): Promise<Result<VerifiedApiKey<Owner>, ApiKeyRefusal>> => {
+  const judge = async (
+    key: ApiKey | undefined,
+  ): Promise<Result<VerifiedApiKey<Owner>, ApiKeyRefusal>> => {
+    if (!key) return refuse(UNKNOWN)
     const state = judgeState(key, clock.now())
     if (state !== 'active') return refuse({ kind: state, key })
     const owner = await accounts.findById(key.accountId)
     if (!owner || owner.disabled) return refuse({ kind: 'owner', key })
     return { ok: true, value: { key, owner } }
   }
-  const recordUse = async ({ id, lastUsedAt = -Infinity }: ApiKey) => {
+  /** Whether it was written: that may have waited, and the key have ended meanwhile. */
+  const recordUse = async (key: ApiKey) => {
     const now = clock.now()
-    if (lastUsedAt <= now - USE_EVERY_MS) await apiKeys.recordUse(id, now, now - USE_EVERY_MS)
-  }
-  const verifyMade = async (hash: string, source: ApiKeySource) => {
-    const verified = await findMade(hash, source)
-    if (!verified.ok) return verified
-    remembered.add(hash)
-    await recordUse(verified.value.key)
-    return verified
+    const isDue = (key.lastUsedAt ?? -Infinity) <= now - USE_EVERY_MS
+    if (!isDue || judgeState(key, now) !== 'active') return false
+    await apiKeys.recordUse(key.id, now, now - USE_EVERY_MS)
+    return true
   }
 
   return async (text, source) => {
     const form = judgeApiKey(text)
     const verified = form.ok
-      ? await verifyMade(hashApiKey(text), source)
+      ? await findMade(hashApiKey(text), source)
       : await findChosen(text, form.reason, source)
     if (!verified.ok) events.apiKeyRefused(describeRefusal(verified.reason, source))
     return verified
@@ -145,18 +140,4 @@ function describeRefusal(reason: ApiKeyRefusal, { clientId }: ApiKeySource) {
 function isSame(one: string, two: string): boolean {
   const [first, second] = [Buffer.from(one), Buffer.from(two)]
   return first.length === second.length && timingSafeEqual(first, second)
-}
-
-/** The newest `most` of what was added. */
-function createMemory(most: number) {
-  const known = new Set<string>()
-  return {
-    has: (text: string) => known.has(text),
-    add(text: string) {
-      known.delete(text)
-      known.add(text)
-      const [oldest] = known
-      if (known.size > most && oldest !== undefined) known.delete(oldest)
-    },
-  }
 }

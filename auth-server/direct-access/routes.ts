@@ -9,7 +9,7 @@ import { formatTime } from '../clock.ts'
 import type { DirectAccessConfig } from '../config/schema.ts'
 import { assertNever } from '../errors.ts'
 import type { Events } from '../events.ts'
-import { readForm } from '../form.ts'
+import { readForm, takesEncoding } from '../form.ts'
 import type { Resource } from '../scopes/catalogue.ts'
 import type { IssueDirectly } from './issue.ts'
 import { isSentByLocalProgram } from './local.ts'
@@ -177,6 +177,7 @@ const parseJson = bodyParser({
 })
 
 async function readApiKey(ctx: RouterContext): Promise<string | undefined> {
+  if (!takesEncoding(ctx)) return undefined
   try {
     await parseJson(ctx, async () => {})
   } catch (error) {

@@ -158,18 +158,24 @@ export async function insertApiKey(scope: Scope, key: StoredApiKey): Promise<boo
   return numAffectedRows === 1n
 }
 
-/** Inside of whatever ends access: the entry of the account revokes what was issued for them. */
+/** Inside of whatever ends access. Answers the ids of those that it ended. */
 export async function endApiKeys(
   transaction: Transaction<Schema>,
   accountId: string,
   now: number,
-): Promise<void> {
-  await transaction
-    .updateTable('api_key')
-    .set({ revoked_at: now })
+): Promise<readonly string[]> {
+  const active = transaction
+    .selectFrom('api_key')
+    .select('id')
     .where('account_id', '=', accountId)
     .where('revoked_at', 'is', null)
-    .execute()
+  const rows = await active.execute()
+  const ids = rows.map(({ id }) => id)
+  if (ids.length > 0) {
+    const update = transaction.updateTable('api_key').set({ revoked_at: now })
+    await update.where('id', 'in', ids).execute()
+  }
+  return ids
 }
 
 /** Each database would order them by rules of its own. */

@@ -37,10 +37,15 @@ export async function endAccess(
   for (const { key, uid } of sessions) if (uid === null) await destroy(unit, 'Session', key)
   await transaction.deleteFrom('engine_model').where(column, '=', id).execute()
   const now = clock.now()
-  if (kind === 'user') await endApiKeys(transaction, id, now)
-  const entry = { kind, subject: id, reason, revokedAt: now }
+  const keys = kind === 'user' ? await endApiKeys(transaction, id, now) : []
+  // A key that was being redeemed meanwhile may come to a token that is younger than the end.
+  const ended = [
+    ...keys.map((key) => ({ kind: 'grant', subject: key }) as const),
+    { kind, subject: id },
+  ]
   const expiresAt = now + TOMBSTONE_MILLISECONDS
-  await appendRevocations(database, transaction, [{ ...entry, expiresAt }])
+  const entries = ended.map((one) => ({ ...one, reason, revokedAt: now, expiresAt }))
+  await appendRevocations(database, transaction, entries)
 }
 
 /** There may be very many of them: a statement for each would hold up everybody else. */

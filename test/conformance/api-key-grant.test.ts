@@ -279,20 +279,17 @@ describe('API keys: the key (RFC 6749 §5.2, invalid_grant)', () => {
     expect(await shared.stores.apiKeys.findById(key.id)).toMatchObject({ lastUsedAt })
   })
 
-  test('wrong keys are throttled by client and address, and good ones known here go on', async () => {
+  test('wrong keys are throttled by client and address, and good ones go on', async () => {
     await using world = await start((config) => ({
       ...withGrant(config),
       signIn: { perAccount: { attempts: 3, windowSeconds: 60 } },
     }))
-    const known = await world.makeKey()
     const fresh = await world.makeKey()
-    expect(await redeem(world, known.text)).toMatchObject({ status: 200 })
     for (let count = 0; count < 3; count += 1) await redeem(world, generateApiKey())
-    const throttled = await redeem(world, fresh.text)
+    const throttled = await redeem(world, generateApiKey())
     expect(throttled).toMatchObject({ status: 429, body: { error: 'temporarily_unavailable' } })
     expect(Number(throttled.headers.get('retry-after'))).toBeGreaterThan(0)
-    expect(await redeem(world, known.text)).toMatchObject({ status: 200 })
-    expect(await redeem(world, fresh.text, {}, as('reader'))).toMatchObject({ status: 200 })
+    expect(await redeem(world, fresh.text)).toMatchObject({ status: 200 })
   })
 })
 

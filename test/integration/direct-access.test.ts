@@ -181,6 +181,27 @@ describe('a token for a password', () => {
     expect((await sendRaw(server.directUrl, [...chunked, form], body)).status).toBe(413)
   })
 
+  test.each([
+    ['gzip', 400],
+    ['IDENTITY', 401],
+    ['x', 400],
+  ])(
+    'is not refused with an error of the server where the coding is %s',
+    async (coding, status) => {
+      const headers = { 'content-encoding': coding }
+      const body = new URLSearchParams({ username: 'naren', password: 'not this one' })
+      const form = await fetch(`${server.directUrl}/getToken`, { method: 'POST', headers, body })
+      await form.body?.cancel()
+      const key = await fetch(`${server.directUrl}/api/v3/auth`, {
+        method: 'POST',
+        headers: { ...headers, 'content-type': 'application/json' },
+        body: '{"api-key":"x"}',
+      })
+      await key.body?.cancel()
+      expect([form.status, key.status]).toEqual([status, 400])
+    },
+  )
+
   test('is one that any API takes, where it is for a resource with keys', async () => {
     await using modern = await start(withPassword({ resource: NOTES }))
     const answer = await getToken(modern, { username: 'alice', password: PASSWORDS.alice })

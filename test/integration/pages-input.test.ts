@@ -53,6 +53,11 @@ describe('the body of a form', () => {
     ],
     ['no type', 415, (body: string) => [body, { 'content-type': '' }]],
     ['a compressed body', 415, (body: string) => [body, { 'content-encoding': 'gzip' }]],
+    [
+      'a compressed body, in capitals',
+      415,
+      (body: string) => [body, { 'content-encoding': 'GZIP' }],
+    ],
     ['an unknown encoding', 415, (body: string) => [body, { 'content-encoding': 'x' }]],
   ] as [string, number, (body: string) => [string, Record<string, string>]][])(
     'is refused with the page again: %s',
