@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock } from '../clock.ts'
+import type { Result } from '../errors.ts'
 import {
   createGuard,
   type Auth,
@@ -18,6 +19,7 @@ import {
   passResponseHeaders,
   valuesOf,
 } from './gateway-headers.ts'
+import type { Exchange, ExchangeFailure } from './gateway-exchange.ts'
 import { createPlaces, type NoPlace } from './gateway-places.ts'
 import { createRelay, hasBody, type RelayFailure, type RelayLimits } from './gateway-relay.ts'
 import { chooseTarget, type Route, type TargetRefusal } from './gateway-target.ts'
@@ -38,6 +40,8 @@ export interface GatewayOptions extends RelayLimits {
   readonly passedHeaders: ReadonlySet<string>
   /** How many requests may be under way at each service. Nobody gets more than half of them. */
   readonly maxUnderWay: number
+  /** For the routes that name a resource. */
+  readonly exchange?: Exchange | undefined
 }
 
 /** Lets requests with a good token through to the services behind it. */
@@ -100,6 +104,15 @@ export function createGateway(
       return refuse('refused', TOO_LARGE)
     }
     const { origin, prefix } = target.route
+    const place = places.take(origin.origin, nameHolder(decision.value))
+    if (!place.ok) return refuse('refused', BUSY[place.reason], { refusal: { kind: place.reason } })
+    using held = new DisposableStack()
+    held.use(place.value)
+    const token = await chooseToken(readToken(request, extractor), decision.value, target.route)
+    if (!token.ok) {
+      const facts = { service: prefix, failure: token.reason }
+      return refuse('not_exchanged', describeExchangeFailure(token.reason), facts)
+    }
     const headers = passRequestHeaders(rawHeaders, {
       method,
       requestId,
@@ -107,14 +120,10 @@ export function createGateway(
       host: request.headers.host ?? '',
       upstreamHost: origin.host,
       pseudonym,
-      token: await chooseToken(request, extractor),
+      token: token.value,
       alsoPassed: passedHeaders,
     })
     if (response.destroyed) return undefined
-    const place = places.take(origin.origin, nameHolder(decision.value))
-    if (!place.ok) return refuse('refused', BUSY[place.reason], { refusal: { kind: place.reason } })
-    using held = new DisposableStack()
-    held.use(place.value)
     // Not before now: a client that waits for it sends no body to be refused.
     if (expectsContinue(request)) response.writeContinue()
     const failure = await relay.pass({
@@ -136,6 +145,16 @@ export function createGateway(
     return undefined
   }
 
+  /** The token that the service behind is shown: one of its own, or the caller's. */
+  async function chooseToken(
+    token: string,
+    { claims }: Auth,
+    { resource }: Route,
+  ): Promise<Result<string, ExchangeFailure>> {
+    if (resource === undefined || !options.exchange) return { ok: true, value: token }
+    return options.exchange.exchange({ token, expiresAt: claims.exp }, resource)
+  }
+
   return {
     handle(request, response) {
       if (!mayStart(request, response)) return
@@ -149,11 +168,7 @@ export function createGateway(
   }
 }
 
-/**
- * The token that the service behind is shown: the caller's own. A token of the service's own, by
- * exchange (RFC 8693), would be chosen here.
- */
-async function chooseToken(request: IncomingMessage, extractor: TokenExtractor): Promise<string> {
+function readToken(request: IncomingMessage, extractor: TokenExtractor): string {
   const found = extractor.read(request)
   if (!found.ok) throw new Error('There is no token in a request that was let through.')
   return found.value.token
@@ -258,6 +273,25 @@ function describeFailure(failure: RelayFailure): Answer {
     // Nobody reads it.
     case 'client_gone':
       return describe(502, 'The service could not answer.', 'bad_gateway')
+  }
+}
+
+/** Nothing is wrong with the token that the caller has shown: it was checked. */
+function describeExchangeFailure(failure: ExchangeFailure): Answer {
+  switch (failure.kind) {
+    case 'issuer_unavailable':
+      return {
+        ...describe(
+          503,
+          'The issuer of tokens cannot be asked, try again.',
+          'temporarily_unavailable',
+        ),
+        headers: { 'Retry-After': '1' },
+      }
+    case 'not_allowed':
+      return describe(403, 'Nothing at this service is allowed to you.', 'access_denied')
+    case 'refused':
+      return describe(502, 'There is no token for this service.', 'bad_gateway')
   }
 }
 

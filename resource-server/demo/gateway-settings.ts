@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 import { fromAuthorization, fromHeader, fromOneOf } from '../index.ts'
 import { readEnvironment, type Environment } from './environment.ts'
 import type { GatewayOptions } from './gateway-api.ts'
+import type { ExchangeOptions } from './gateway-exchange.ts'
 import { isPassable } from './gateway-headers.ts'
 import type { Route } from './gateway-target.ts'
 import type { ServeSettings } from './serve.ts'
@@ -29,6 +30,11 @@ ${TOKEN_USAGE}
   --route PREFIX=ORIGIN      the service for paths that begin so; may be repeated. https, or http on
                              this machine (default: ${DEFAULT_ROUTES[0]}
                              and ${DEFAULT_ROUTES[1]})
+  --exchange PREFIX=URI      the service of that route gets a token of its own, for this resource of the
+                             issuer (RFC 8693), in place of the caller's; may be repeated. Needs --issuer
+  --client-id ID             the gateway as a client of the issuer, to exchange tokens; its secret is in
+                             the environment variable CLIENT_SECRET
+  --token-endpoint URL       where (default: /token at the issuer)
   --connect-timeout SECONDS  until there is a connection to the service (default 5)
   --headers-timeout SECONDS  from there to the headers of its answer (default 15)
   --timeout SECONDS          for all of an exchange (default 60)
@@ -40,6 +46,9 @@ const OPTIONS = {
   ...SERVE_OPTIONS,
   ...TOKEN_OPTIONS,
   route: { type: 'string', multiple: true },
+  exchange: { type: 'string', multiple: true },
+  'client-id': { type: 'string' },
+  'token-endpoint': { type: 'string' },
   'connect-timeout': { type: 'string' },
   'headers-timeout': { type: 'string' },
   timeout: { type: 'string' },
@@ -53,7 +62,9 @@ const MAX_UNDER_WAY = 256
 const PREFIX = /^\/$|^(\/[\w-][\w.~-]*)+$/
 
 export interface GatewaySettings extends TokenSettings, ServeSettings {
-  readonly gateway: GatewayOptions
+  readonly gateway: Omit<GatewayOptions, 'exchange'>
+  /** Where tokens are exchanged, if they are. */
+  readonly exchange: ExchangeOptions | undefined
 }
 
 /** Answers `undefined` where help was asked for. Throws a `TypeError` for wrong usage. */
@@ -71,14 +82,60 @@ export function readSettings(
     wholeTimeoutMs: seconds('timeout', 60),
     maxBodyBytes: readWhole('--max-body', values['max-body'], 100, MAX_MIB) * 2 ** 20,
   }
-  const routes = readRoutes(values.route ?? DEFAULT_ROUTES)
+  const routes = addResources(readRoutes(values.route ?? DEFAULT_ROUTES), values.exchange ?? [])
+  const exchange = readExchange(values, environment)
   const passedHeaders = new Set((values['pass-header'] ?? []).map(readPassedHeader))
   const settings = readServeSettings(values, DEFAULT_PORT)
   const tokens = readTokenSettings(values, environment)
   const { isShared } = tokens
   const token = isShared ? fromOneOf(fromAuthorization(), fromHeader('Token')) : fromAuthorization()
   const gateway = { ...limits, routes, token, namesChecks: isShared, passedHeaders }
-  return { ...settings, ...tokens, gateway: { ...gateway, maxUnderWay: MAX_UNDER_WAY } }
+  return { ...settings, ...tokens, exchange, gateway: { ...gateway, maxUnderWay: MAX_UNDER_WAY } }
+}
+
+interface ExchangeValues {
+  readonly exchange?: readonly string[] | undefined
+  readonly issuer?: string | undefined
+  readonly 'client-id'?: string | undefined
+  readonly 'token-endpoint'?: string | undefined
+}
+
+function readExchange(
+  { exchange, issuer, 'client-id': clientId, 'token-endpoint': endpoint }: ExchangeValues,
+  { CLIENT_SECRET: clientSecret = '' }: Environment,
+): ExchangeOptions | undefined {
+  if (exchange === undefined) {
+    if (clientId !== undefined) throw new TypeError('--client-id does not go without --exchange')
+    if (endpoint !== undefined) {
+      throw new TypeError('--token-endpoint does not go without --exchange')
+    }
+    return undefined
+  }
+  // What is signed with a secret could be made by the services themselves: nobody exchanges it.
+  if (issuer === undefined) throw new TypeError('--exchange needs --issuer')
+  if (clientId === undefined) throw new TypeError('--exchange needs --client-id')
+  if (clientSecret === '') throw new TypeError('CLIENT_SECRET: set it to the secret of the client')
+  const tokenEndpoint = endpoint ?? `${issuer.replace(/\/$/, '')}/token`
+  const url = URL.parse(tokenEndpoint)
+  if (!url || !isOrigin(url.origin) || url.username !== '' || url.password !== '') {
+    throw new TypeError('--token-endpoint: expected https://…, or http:// on this machine')
+  }
+  return { tokenEndpoint, clientId, clientSecret }
+}
+
+function addResources(routes: readonly Route[], exchange: readonly string[]): readonly Route[] {
+  const resources = new Map(exchange.map(readResource))
+  for (const prefix of resources.keys()) {
+    if (routes.some((route) => route.prefix === prefix)) continue
+    throw new TypeError(`--exchange: there is no route ${JSON.stringify(prefix)}`)
+  }
+  return routes.map((route) => ({ ...route, resource: resources.get(route.prefix) }))
+}
+
+function readResource(text: string): readonly [prefix: string, resource: string] {
+  const [, prefix = '', resource = ''] = /^([^=]*)=(.*)$/.exec(text) ?? []
+  if (URL.canParse(resource)) return [prefix, resource]
+  throw new TypeError(`--exchange: expected the prefix of a route, = and the URI of a resource`)
 }
 
 function refuseZero(option: string): never {

@@ -4,6 +4,11 @@ export interface Route {
   readonly prefix: string
   /** Scheme, host and port, nothing else. */
   readonly origin: URL
+  /**
+   * The identifier of the service at the issuer, where it gets a token of its own. Otherwise it is shown
+   * the caller's.
+   */
+  readonly resource?: string | undefined
 }
 
 /** Why a request goes nowhere. */

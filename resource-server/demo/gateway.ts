@@ -1,4 +1,5 @@
 import { systemClock } from '../clock.ts'
+import { createExchange } from './gateway-exchange.ts'
 import { createGateway } from './gateway-api.ts'
 import { readSettings, USAGE, type GatewaySettings } from './gateway-settings.ts'
 import { createBoundedServer, log, runProgram, serveUntilStopped } from './serve.ts'
@@ -6,10 +7,11 @@ import { createBoundedServer, log, runProgram, serveUntilStopped } from './serve
 const MAX_HEADER_BYTES = 16_384
 const MAX_CONNECTIONS = 1000
 
-async function serve({ verifier, gateway: options, ...settings }: GatewaySettings): Promise<void> {
+async function serve({ verifier, exchange, gateway, ...settings }: GatewaySettings): Promise<void> {
   await using cleanUp = new AsyncDisposableStack()
   cleanUp.use(verifier)
-  const gateway = cleanUp.use(createGateway(verifier, options, systemClock, log))
+  const options = { ...gateway, exchange: exchange && createExchange(exchange, systemClock) }
+  const running = cleanUp.use(createGateway(verifier, options, systemClock, log))
   // A body may take as long as the whole exchange.
   const server = createBoundedServer(options.wholeTimeoutMs + 1000, {
     maxHeaderSize: MAX_HEADER_BYTES,
@@ -17,8 +19,8 @@ async function serve({ verifier, gateway: options, ...settings }: GatewaySetting
   server.maxConnections = MAX_CONNECTIONS
   // Node would drop what is above a number in silence; the gateway refuses it.
   server.maxHeadersCount = 0
-  server.on('request', gateway.handle)
-  server.on('checkContinue', gateway.handle)
+  server.on('request', running.handle)
+  server.on('checkContinue', running.handle)
   await serveUntilStopped(server, settings, (url) => `The gateway is at ${url}. Ctrl+C stops it.`)
 }
 

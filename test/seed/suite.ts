@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { createBrowser, type Browser } from '../support/browser.ts'
-import { curl, lasting, leaveUnsigned, signWithSecret, startDemo } from '../support/demo.ts'
+import {
+  curl,
+  lasting,
+  leaveUnsigned,
+  signWithSecret,
+  startDemo,
+  startUpstream,
+} from '../support/demo.ts'
 import {
   authorizationUrl,
   decodeJwt,
@@ -12,7 +19,10 @@ import {
 } from '../support/flow.ts'
 import {
   API_V3,
+  GATEWAY,
   HEALTHCHECK,
+  INVOICES,
+  ORDERS,
   SEED_CONFIG,
   SEED_ENVIRONMENT,
   SEED_ISSUER,
@@ -40,9 +50,10 @@ export async function signInAs(
   who: Person,
   scope: string,
   browser: Browser = createBrowser(issuer),
+  resource: readonly string[] = [],
 ): Promise<TokenAnswer['body']> {
   const { verifier, challenge } = makePkce()
-  let page = await browser.get(authorizationUrl(issuer, challenge, { scope }))
+  let page = await browser.get(authorizationUrl(issuer, challenge, { scope, resource }))
   if (page.text.includes('/sign-in"')) {
     const fields = { username: who, password: SEED_PASSWORDS[who] }
     page = await browser.submit(page, '/sign-in', fields)
@@ -296,6 +307,68 @@ export function describeSeedSystems(where: string, openBackend: () => Promise<Se
       })
     })
 
+    test('§4 the gateway exchanges the token for one per service, which names both', async () => {
+      await using cleanUp = new AsyncDisposableStack()
+      const { issuer } = server
+      const asks = (audience: string) => ['--issuer', issuer, '--audience', audience]
+      const [invoices, orders] = await Promise.all([
+        startDemo('billing.ts', asks(INVOICES)),
+        startDemo('orders.ts', asks(ORDERS)),
+      ])
+      cleanUp.use(invoices)
+      cleanUp.use(orders)
+      // What a service is shown, told back.
+      const mirror = cleanUp.use(
+        await startUpstream(({ headers }, response) => response.end(headers.authorization)),
+      )
+      const routes = { '/': invoices.url, '/orders': orders.url, '/mirror': mirror.url }
+      const resources = { '/': INVOICES, '/orders': ORDERS, '/mirror': ORDERS }
+      const args = [
+        ...asks(GATEWAY),
+        ...Object.entries(routes).flatMap(([prefix, url]) => ['--route', `${prefix}=${url}`]),
+        ...Object.entries(resources).flatMap(([prefix, uri]) => ['--exchange', `${prefix}=${uri}`]),
+        '--client-id',
+        'gateway',
+      ]
+      const secret = { CLIENT_SECRET: SEED_ENVIRONMENT['GATEWAY_SECRET'] ?? '' }
+      const gateway = cleanUp.use(await startDemo('gateway.ts', args, secret))
+      const signIn = async (who: Person) => {
+        const scope = 'orders:use invoices:use'
+        const tokens = await signInAs(issuer, who, scope, createBrowser(issuer), [GATEWAY])
+        return tokens.access_token
+      }
+      const [naren, carol] = await Promise.all([signIn('naren'), signIn('carol')])
+      const order = ['-H', 'Content-Type: application/json', '-d', '{"item":"milk"}']
+      const { sub } = decodeJwt(naren).claims
+      const placed = await askAs(naren, `${gateway.url}/orders`, ...order)
+      expect([placed.status, JSON.parse(placed.body)]).toMatchObject([201, { owner: sub }])
+      expect((await askAs(naren, `${gateway.url}/invoices`)).status).toBe(200)
+      expect((await askAs(carol, `${gateway.url}/invoices`)).status).toBe(200)
+      // Carol may do nothing with orders, so there is no token for it.
+      expect((await askAs(carol, `${gateway.url}/orders`)).status).toBe(403)
+      const shown = (await askAs(naren, `${gateway.url}/mirror`)).body.replace(/^Bearer /, '')
+      expect(decodeJwt(shown).claims).toMatchObject({
+        aud: ORDERS,
+        sub,
+        client_id: 'gateway',
+        act: { sub: 'gateway' },
+        scope: 'orders:use',
+      })
+      // Nobody goes round the gateway, and one service's token is none at the other.
+      expect((await askAs(naren, `${orders.url}/orders`)).status).toBe(401)
+      expect((await askAs(shown, `${invoices.url}/invoices`)).status).toBe(401)
+      expect((await askAs(shown, `${gateway.url}/orders`)).status).toBe(401)
+      // The issuer is not asked again for what is known.
+      const given = () => server.logged().split('"event":"token_exchanged"').length - 1
+      const before = given()
+      expect(before).toBeGreaterThan(0)
+      expect((await askAs(naren, `${gateway.url}/orders`)).status).toBe(200)
+      expect(given()).toBe(before)
+      for (const text of [naren, shown, secret.CLIENT_SECRET]) {
+        expect(gateway.logged()).not.toContain(text)
+      }
+    })
+
     describe('§5 an API key for a JWT', () => {
       let hello: Awaited<ReturnType<typeof startHello>>
       beforeAll(async () => {
@@ -450,4 +523,8 @@ function keyClaims(life = lasting()) {
 function jwtgoClaims(change: Readonly<Record<string, unknown>> = {}) {
   const who = { authorized: true, client: 'Krissanawat' }
   return { ...who, aud: 'billing.jwtgo.io', iss: 'jwtgo.io', exp: lasting().exp, ...change }
+}
+
+function askAs(token: string, url: string, ...more: readonly string[]) {
+  return curl('-H', `Authorization: Bearer ${token}`, ...more, url)
 }

@@ -10,6 +10,13 @@ const JWTGO_BILLING = 'https://billing.jwtgo.example/'
 
 /** A name, as in the tokens of old, and not that of the server. */
 export const SEED_ISSUER = 'seed.portreeve.example'
+/** A gateway that exchanges tokens, and what is behind it. Each has tokens of its own. */
+export const GATEWAY = 'https://gateway.example/'
+export const ORDERS = 'https://orders.example/'
+export const INVOICES = 'https://invoices.example/'
+const OF_ORDERS = { 'orders:use': { description: 'Use your orders' } }
+const OF_INVOICES = { 'invoices:use': { description: 'Use your invoices' } }
+const CALLS = Object.keys({ ...OF_ORDERS, ...OF_INVOICES })
 /** What is behind the gateway, for tokens that are checked with the server's keys. */
 export const SERVICES = 'https://services.example/'
 
@@ -33,6 +40,7 @@ export const SEED_ENVIRONMENT: Readonly<Record<string, string>> = {
   NAREN: SEED_PASSWORDS.naren,
   ADMIN: SEED_PASSWORDS.admin,
   CAROL: SEED_PASSWORDS.carol,
+  GATEWAY_SECRET: randomBytes(32).toString('base64url'),
   KRISSANAWAT_SECRET: randomBytes(32).toString('base64url'),
   DEMONSTRATION_KEY: 'ABCDE',
 }
@@ -43,9 +51,9 @@ export const SEED_CONFIG: ConfigInput = {
   signIn: { shortestPassword: 6 },
   roles: {
     ...BASE_CONFIG.roles,
-    admin: { scopes: ['notes:read', 'notes:write', 'notes:read:all', 'services:use'] },
-    customer: { scopes: ['services:use'] },
-    accountant: { scopes: ['services:use'] },
+    admin: { scopes: ['notes:read', 'notes:write', 'notes:read:all', 'services:use', ...CALLS] },
+    customer: { scopes: ['services:use', ...CALLS] },
+    accountant: { scopes: ['services:use', 'invoices:use'] },
   },
   resources: [
     ...(BASE_CONFIG.resources ?? []).map((resource) => ({
@@ -61,6 +69,9 @@ export const SEED_CONFIG: ConfigInput = {
       rolesClaim: true,
       scopes: { 'services:use': { description: 'Use orders and invoices' } },
     },
+    { identifier: GATEWAY, name: 'The gateway', scopes: { ...OF_ORDERS, ...OF_INVOICES } },
+    { identifier: ORDERS, name: 'Orders', rolesClaim: true, scopes: OF_ORDERS },
+    { identifier: INVOICES, name: 'Invoices', rolesClaim: true, scopes: OF_INVOICES },
     {
       identifier: HEALTHCHECK,
       name: 'The health check',
@@ -98,9 +109,26 @@ export const SEED_CONFIG: ConfigInput = {
   clients: [
     ...(BASE_CONFIG.clients ?? []).map((client) =>
       client.id === 'web'
-        ? { ...client, scopes: [...(client.scopes ?? []), 'notes:read:all', 'services:use'] }
+        ? {
+            ...client,
+            scopes: [...(client.scopes ?? []), 'notes:read:all', 'services:use', ...CALLS],
+          }
         : client,
     ),
+    {
+      id: 'gateway',
+      name: 'The gateway',
+      grants: ['token_exchange'],
+      secret: { env: 'GATEWAY_SECRET' },
+      scopes: CALLS,
+      introspects: [GATEWAY],
+      exchange: [ORDERS, INVOICES].map((resource) => ({
+        resource,
+        subjects: ['person'],
+        from: [GATEWAY],
+        mode: ['delegation'],
+      })),
+    },
     {
       id: 'krissanawat',
       name: 'Krissanawat',
