@@ -45,6 +45,11 @@ export interface DpopRequest {
   readonly accessToken: string
   /** `cnf.jkt` of the access token, whose signature has been checked. */
   readonly thumbprint: string
+  /**
+   * Whom the issuer gave the token to: used proofs are counted by it, because a client has as many keys
+   * as it likes. The thumbprint by default.
+   */
+  readonly holder?: string | undefined
 }
 
 export interface DpopVerifier {
@@ -106,7 +111,8 @@ export function createDpopVerifier(options: DpopOptions = {}): DpopVerifier {
       const { jti, iat } = claims.value
       const key = hash('sha256', `${request.thumbprint}.${jti}`, 'base64url')
       const expiresAt = (iat + maxAgeSeconds) * 1000
-      return takeOnce(replays, { key, expiresAt, holder: request.thumbprint }, jti)
+      const { holder = request.thumbprint } = request
+      return takeOnce(replays, { key, expiresAt, holder }, jti)
     },
   }
 }

@@ -39,7 +39,7 @@ describe('used proofs in memory', () => {
 
   test('are forgotten in time, whatever expires late', async () => {
     const clock = createTurnableClock()
-    const store = createMemoryReplayStore({ clock, maxEntries: 3, maxEntriesPerKey: 3 })
+    const store = createMemoryReplayStore({ clock, maxEntries: 3, maxEntriesPerHolder: 3 })
     expect(store.take('late', Number.MAX_SAFE_INTEGER, 'a')).toBe(true)
     for (let round = 0; round < 10; round += 1) {
       const expiresAt = clock.now() + MINUTE
@@ -98,8 +98,8 @@ describe('used proofs in memory', () => {
   test.each<[string, Record<string, unknown>]>([
     ['maxEntries', { maxEntries: 0 }],
     ['maxEntries', { maxEntries: 1.5 }],
-    ['maxEntriesPerKey', { maxEntriesPerKey: 0 }],
-    ['maxEntriesPerKey', { maxEntriesPerKey: '10' }],
+    ['maxEntriesPerHolder', { maxEntriesPerHolder: 0 }],
+    ['maxEntriesPerHolder', { maxEntriesPerHolder: '10' }],
     ['no option max', { max: 1 }],
   ])('have no bound that cannot be right: %s', (message, options) => {
     expect(() => createMemoryReplayStore(options)).toThrow(TypeError)

@@ -6,8 +6,9 @@ export interface ReplayStore {
   /**
    * Takes a proof's key and answers whether nobody has taken it before. Of any number of calls with
    * one key, at the same time or not, one alone is answered `true`, until `expiresAt` (milliseconds
-   * since the epoch) has passed. Throws, or rejects, where it cannot say. `holder` is the thumbprint of
-   * the key that the proof is signed with: a store may use it to keep one client from filling it.
+   * since the epoch) has passed. Throws, or rejects, where it cannot say. `holder` says whom the
+   * issuer gave the token to, which its sender cannot choose: a store may use it to keep one from
+   * filling it.
    */
   take(key: string, expiresAt: number, holder: string): boolean | Promise<boolean>
 }
@@ -21,10 +22,10 @@ export interface MemoryReplayStoreOptions {
    */
   readonly maxEntries?: number
   /**
-   * How many of these may come from one client's key, a tenth of them by default. A client that has
-   * used as many is not let in until some are forgotten; all others are.
+   * How many of these one subject of an issuer may have used, a tenth of them by default, by whatever
+   * keys and clients. Who has used as many is not let in until some are forgotten; all others are.
    */
-  readonly maxEntriesPerKey?: number
+  readonly maxEntriesPerHolder?: number
   /** For tests. The system's clock by default. */
   readonly clock?: Clock
 }
@@ -35,9 +36,9 @@ export interface MemoryReplayStoreOptions {
  */
 const CLOCK_MARGIN_MS = 60_000
 
-/** What one client's key has used, and what is still kept of it. */
+/** Whom tokens were given to, and how much is still kept of what they have used. */
 interface Holder {
-  readonly thumbprint: string
+  readonly name: string
   kept: number
 }
 
@@ -52,9 +53,9 @@ export function createMemoryReplayStore(options: MemoryReplayStoreOptions = {}):
   refuseUnknownOptions('createMemoryReplayStore', options, MEMORY_OPTIONS)
   const { clock = systemClock } = options
   const maxEntries = readCount('maxEntries', options.maxEntries ?? 200_000)
-  const maxEntriesPerKey = readCount(
-    'maxEntriesPerKey',
-    options.maxEntriesPerKey ?? Math.ceil(maxEntries / 10),
+  const maxEntriesPerHolder = readCount(
+    'maxEntriesPerHolder',
+    options.maxEntriesPerHolder ?? Math.ceil(maxEntries / 10),
   )
   const used = new Map<string, Holder>()
   const holders = new Map<string, Holder>()
@@ -65,22 +66,22 @@ export function createMemoryReplayStore(options: MemoryReplayStoreOptions = {}):
     if (holder === undefined) return
     used.delete(key)
     holder.kept -= 1
-    if (holder.kept === 0) holders.delete(holder.thumbprint)
+    if (holder.kept === 0) holders.delete(holder.name)
   }
 
   return {
-    take(key, expiresAt, thumbprint) {
+    take(key, expiresAt, name) {
       if (!Number.isFinite(expiresAt)) throw new TypeError('expiresAt: expected milliseconds')
       const now = clock.monotonic()
       for (const old of due.takeUntil(now)) forget(old)
       if (used.has(key)) return false
-      const holder = holders.get(thumbprint) ?? { thumbprint, kept: 0 }
+      const holder = holders.get(name) ?? { name, kept: 0 }
       if (used.size >= maxEntries) throw new Error(`${maxEntries} used proofs are kept already`)
-      if (holder.kept >= maxEntriesPerKey) {
-        throw new Error(`${maxEntriesPerKey} used proofs of one key are kept already`)
+      if (holder.kept >= maxEntriesPerHolder) {
+        throw new Error(`${maxEntriesPerHolder} used proofs of one subject are kept already`)
       }
       holder.kept += 1
-      holders.set(thumbprint, holder)
+      holders.set(name, holder)
       used.set(key, holder)
       due.add(key, now + Math.max(0, expiresAt - clock.now()) + CLOCK_MARGIN_MS)
       return true
@@ -88,7 +89,7 @@ export function createMemoryReplayStore(options: MemoryReplayStoreOptions = {}):
   }
 }
 
-const MEMORY_OPTIONS = ['maxEntries', 'maxEntriesPerKey', 'clock']
+const MEMORY_OPTIONS = ['maxEntries', 'maxEntriesPerHolder', 'clock']
 
 function readCount(option: string, count: number): number {
   if (Number.isSafeInteger(count) && count >= 1) return count
@@ -163,6 +164,8 @@ const MAX_WAITING = 1000
  *
  * **Warning:** a Redis that evicts keys or loses writes forgets used proofs: let it have memory enough
  * and `maxmemory-policy noeviction`.
+ *
+ * Whose proofs they are is not counted: bound the memory of Redis by what all clients may send.
  *
  * Throws a `TypeError` that names the option for options that cannot be right.
  */

@@ -80,7 +80,8 @@ export function createSenderCheck(options: SenderOptions = {}): SenderCheck {
         if (refusal !== undefined) return refusal
       }
       if (thumbprint === undefined) return refuseScheme(found, trace)
-      return checkProof(thumbprint, found, facts, { dpop, readUrl }, trace)
+      const holder = `${auth.issuer} ${auth.subject}`
+      return checkProof({ thumbprint, holder }, found, facts, { dpop, readUrl }, trace)
     },
   }
 }
@@ -132,7 +133,7 @@ function checkCertificate(
 
 /** RFC 9449 §7.1: such a token is never taken after `Bearer`, nor without exactly one proof. */
 function checkProof(
-  thumbprint: string,
+  { thumbprint, holder }: { readonly thumbprint: string; readonly holder: string },
   { token, scheme }: FoundToken,
   facts: RequestFacts,
   { dpop, readUrl }: { dpop: DpopVerifier | undefined; readUrl: RequestUrlReader | undefined },
@@ -158,6 +159,7 @@ function checkProof(
     url: readUrl({ url: originalUrl, headers, socket }),
     accessToken: token,
     thumbprint,
+    holder,
   })
   return chain(proven, (result) => conclude(result.ok ? undefined : result.reason))
 }

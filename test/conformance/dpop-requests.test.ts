@@ -34,7 +34,7 @@ interface Api extends AsyncDisposable {
   readonly url: string
   readonly token: string
   readonly refusals: readonly Refusal[]
-  tokenFor(thumbprint: string): string
+  tokenFor(thumbprint: string, subject?: string): string
   /** A good proof for `GET /notes` at the API's own address, but for the change. */
   prove(change?: ProofChange): string
   /** Sends lines as they stand. `target`: what is asked for. */
@@ -71,7 +71,8 @@ async function startApi({ dpop, sender, policy }: Setting = {}): Promise<Api> {
   app.use(protect(policy)).use((ctx) => {
     ctx.body = { subject: ctx.state.auth.subject }
   })
-  const tokenFor = (jkt: string) => signToken(key, issuer.claims({ cnf: { jkt } }))
+  const tokenFor = (jkt: string, sub?: string) =>
+    signToken(key, issuer.claims({ cnf: { jkt }, ...(sub === undefined ? {} : { sub }) }))
   const token = tokenFor(client.thumbprint)
   const request = { method: 'GET', url: `${url}/notes`, accessToken: token }
   const running = made.move()
@@ -129,6 +130,22 @@ describe('a client of somebody else (openid-client)', () => {
     const send = await createClient(api)
     await expect(send(api.token)).rejects.toMatchObject({ status: 401 })
   })
+})
+
+test('one subject with many keys leaves room for the proofs of others', async () => {
+  const replays = createMemoryReplayStore({ maxEntries: 100 })
+  await using api = await startApi({ dpop: { replays } })
+  const ask = async (subject: string) => {
+    const own = await createProofClient()
+    const accessToken = api.tokenFor(own.thumbprint, subject)
+    const request = { method: 'GET', url: `${api.url}/notes`, accessToken }
+    const proof = makeProof(own, request, systemClock)
+    return (await api.send([`Authorization: DPoP ${accessToken}`, `DPoP: ${proof}`])).status
+  }
+  const statuses = await Promise.all(Array.from({ length: 101 }, () => ask('mallory')))
+  expect(statuses.filter((status) => status === 200)).toHaveLength(10)
+  expect(api.refusals.every(({ kind }) => kind === 'replays_unavailable')).toBe(true)
+  expect(await ask('alice')).toBe(200)
 })
 
 describe('of fifty requests at once with one proof', () => {
