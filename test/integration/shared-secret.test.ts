@@ -4,15 +4,28 @@ import { exportConfig } from '../../auth-server/admin/export-config.ts'
 import { prepareConfig } from '../../auth-server/config/load.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { createSharedSecretVerifier, createVerifier } from '../../resource-server/index.ts'
+import { introspect, post } from '../support/endpoints.ts'
 import { encode } from '../support/issuer.ts'
 import { basic, decodeJwt, obtainTokens, refresh, requestToken } from '../support/flow.ts'
-import { BASE_CONFIG, SERVICE_SECRET, startServer, type TestServer } from '../support/server.ts'
+import {
+  BASE_CONFIG,
+  NOTES,
+  SERVICE_SECRET,
+  startServer,
+  type TestServer,
+} from '../support/server.ts'
 
 const OLD = 'https://old.example/'
 const OLDER = 'https://older.example/'
 const SECRETS = {
   OLD_SECRET: randomBytes(32).toString('base64url'),
   OLDER_SECRET: randomBytes(64).toString('base64url'),
+}
+
+/** The service may exchange whatever it is given, of which only the half can be. */
+const EXCHANGE: Partial<NonNullable<ConfigInput['clients']>[number]> = {
+  grants: ['client_credentials', 'token_exchange'],
+  exchange: [{ resource: NOTES, subjects: ['service'], from: [NOTES], mode: ['impersonation'] }],
 }
 
 /** Two APIs that can check nothing but a secret. */
@@ -52,6 +65,7 @@ function withSharedSecrets(config: ConfigInput): ConfigInput {
     clients: config.clients?.map((client) => ({
       ...client,
       scopes: [...(client.scopes ?? []), 'old:use', 'older:use'],
+      ...(client.id === 'service' ? EXCHANGE : {}),
     })),
   }
 }
@@ -169,6 +183,27 @@ describe('the server believes no token that such an API could have made', () => 
       aud: [OLD, `${server.issuer}/userinfo`],
     })
     expect(await askUserinfo(forged)).toBe(401)
+  })
+
+  test('at the exchange of tokens and at introspection, also from who it was issued to', async () => {
+    const token = await serviceToken('old:use')
+    const asService = { authorization: basic('service', SERVICE_SECRET) }
+    const asked = await introspect(server.issuer, token, asService)
+    expect([asked.status, asked.body]).toEqual([200, { active: false }])
+    const form = {
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      subject_token: token,
+      subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+      resource: NOTES,
+    }
+    const exchanged = await post(server.issuer, '/token', form, asService)
+    expect([exchanged.status, exchanged.body]).toMatchObject([
+      400,
+      { error: 'invalid_request', error_description: 'the subject token is not valid' },
+    ])
+    const other = await serviceToken('notes:read')
+    const fine = await post(server.issuer, '/token', { ...form, subject_token: other }, asService)
+    expect([fine.status, fine.body['scope']]).toEqual([200, 'notes:read'])
   })
 
   test('at an API that checks with its keys', async () => {
