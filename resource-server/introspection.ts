@@ -305,8 +305,16 @@ function readAuthorization(options: IntrospectionOptions): EndpointSettings['aut
     }
     return authorization
   }
-  if (!isFilled(clientId)) throw new TypeError('clientId: expected a text, or authorization')
-  if (!isFilled(clientSecret)) throw new TypeError('clientSecret: expected a text')
+  if (!isFilled(clientId)) {
+    throw new TypeError(
+      'clientId: createIntrospectionVerifier expected a text that is not empty, or authorization',
+    )
+  }
+  if (!isFilled(clientSecret)) {
+    throw new TypeError(
+      'clientSecret: createIntrospectionVerifier expected a text that is not empty; is its variable set?',
+    )
+  }
   const header = writeBasic(clientId, clientSecret)
   return () => header
 }

@@ -113,6 +113,9 @@ export interface RouterLike {
  * where no route fits, and what other middleware of the app does.
  */
 export function assertProtected(router: RouterLike): void {
+  if (!Array.isArray(router?.stack)) {
+    throw new TypeError('assertProtected: expected a router of @koa/router, not an app')
+  }
   const open = router.stack.filter(isOpen)
   if (open.length === 0) return
   const names = open.map(({ methods, path }) => `${methods.join(',') || 'use'} ${String(path)}`)

@@ -49,11 +49,13 @@ function listMetadataUrls(issuer: string): readonly string[] {
 function readUrl(issuer: string, place: IssuerPlace, url: string, body: unknown): string {
   const { issuer: actual, [place]: found } = (body ?? {}) as Record<string, unknown>
   if (actual !== issuer) {
-    const message = `${url} is the metadata of ${JSON.stringify(actual)}, not of ${issuer}`
+    const message = `${url} is the metadata of ${JSON.stringify(actual)}, not of ${JSON.stringify(issuer)}`
     throw new IssuerError('issuer_mismatch', message, { cause: { expected: issuer, actual } })
   }
   if (typeof found !== 'string' || !URL.canParse(found)) {
-    throw new IssuerError('bad_answer', `${url} names no ${place}`)
+    const instead =
+      place === 'introspection_endpoint' ? ': name it as endpoint, if there is one' : ''
+    throw new IssuerError('bad_answer', `${url} names no ${place}${instead}`)
   }
   if (!isTrustworthy(found, isLoopback(issuer))) {
     throw new IssuerError('insecure_url', `the ${place} ${found} is not https`)

@@ -46,7 +46,9 @@ export function createDpopNonces(options: DpopNonceOptions = {}): DpopNonces {
     clock = systemClock,
   } = options
   if (!(secret instanceof Uint8Array) || secret.length < MIN_SECRET_BYTES) {
-    throw new TypeError(`secret: expected at least ${MIN_SECRET_BYTES} bytes`)
+    throw new TypeError(
+      `secret: createDpopNonces expected at least ${MIN_SECRET_BYTES} random bytes; is its variable set?`,
+    )
   }
   if (typeof lifetimeSeconds !== 'number' || !(lifetimeSeconds >= 10 && lifetimeSeconds <= 3600)) {
     throw new TypeError(

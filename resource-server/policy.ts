@@ -56,6 +56,7 @@ const YEAR_SECONDS = 31_536_000
 export function readPolicy<Claims, Context>(
   policy: RoutePolicy<Claims, Context>,
 ): Requirements<Claims, Context> {
+  refuseContext(policy)
   refuseUnknownOptions('protect', policy, OPTIONS)
   // A name that was misspelt where the value comes from: it would be a check that nobody makes.
   const empty = Object.entries(policy).find(([, value]) => value === undefined)
@@ -67,7 +68,7 @@ export function readPolicy<Claims, Context>(
   }
   return {
     scopes: scope === undefined ? [] : readTokens('scope', scope),
-    roles: roles === undefined ? undefined : readNames('roles', roles),
+    roles: roles === undefined ? undefined : readRoles(roles),
     audiences: audience === undefined ? undefined : readNames('audience', audience),
     acrValues: acr === undefined ? [] : readTokens('acr', acr),
     maxAgeSeconds:
@@ -78,6 +79,23 @@ export function readPolicy<Claims, Context>(
     schema: claims,
     owns,
   }
+}
+
+/** `app.use(protect)` would pass at the start, and make a policy of each request. */
+function refuseContext(policy: unknown): void {
+  const isContext = typeof policy === 'object' && policy !== null && 'req' in policy
+  if (isContext) throw new TypeError('protect was given a Koa context: write protect()')
+}
+
+/** A claim may hold a role with a space, but who writes one here mostly means two, as in `scope`. */
+function readRoles(value: string | readonly string[]): readonly string[] {
+  const roles = readNames('roles', value)
+  if (typeof value === 'string' && value.includes(' ')) {
+    throw new TypeError(
+      `roles: expected a list, not ${JSON.stringify(value)}: a text is one role, and with a space it goes into a list`,
+    )
+  }
+  return roles
 }
 
 /** What a challenge names, between spaces. */

@@ -55,7 +55,7 @@ export function createSenderCheck(options: SenderOptions = {}): SenderCheck {
   }
   if (header !== undefined) requireCertificateHeader(header)
   if (dpop !== undefined && publicUrl === undefined) {
-    throw new TypeError('sender.publicUrl: expected where clients reach this API, as with dpop')
+    throw new TypeError('sender.publicUrl: is needed with sender.dpop: the URL that clients call')
   }
   if (header !== undefined && trustedProxies.length === 0) {
     throw new TypeError('sender.trustedProxies: expected who may write the certificateHeader')

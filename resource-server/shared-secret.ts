@@ -182,12 +182,19 @@ function readSubject(
 function readSecret(secret: unknown, algorithm: keyof typeof SCHEMES): Buffer {
   const isBytes = secret instanceof Uint8Array
   if (typeof secret !== 'string' && !isBytes) {
-    throw new TypeError('secret: expected a text or bytes')
+    throw new TypeError('secret: createSharedSecretVerifier expected a text or bytes')
   }
   const bytes = isBytes ? Buffer.from(secret) : Buffer.from(secret, 'utf8')
   const { minBytes } = SCHEMES[algorithm]
+  if (bytes.length === 0) {
+    throw new TypeError(
+      `secret: createSharedSecretVerifier expected at least ${minBytes} bytes for ${algorithm}, not none; is its variable set?`,
+    )
+  }
   if (bytes.length < minBytes) {
-    throw new TypeError(`secret: expected at least ${minBytes} bytes for ${algorithm}`)
+    throw new TypeError(
+      `secret: createSharedSecretVerifier expected at least ${minBytes} bytes for ${algorithm}`,
+    )
   }
   if (isPublishedKey(bytes)) {
     throw new TypeError('secret: expected a secret, not a key or a certificate that others know')

@@ -38,6 +38,13 @@ export interface TokenParser {
   remember(token: UnverifiedToken): void
 }
 
+const SCHEME_IN_FRONT = 'a scheme is in front of it: give the token alone'
+
+/** Who explains a token has mostly copied the whole header. */
+function hasScheme(token: string): boolean {
+  return /^(bearer|dpop) /i.test(token)
+}
+
 export function createTokenParser(algorithms: readonly string[]): TokenParser {
   const known = new Map<string, TokenHeader>()
   return {
@@ -45,12 +52,13 @@ export function createTokenParser(algorithms: readonly string[]): TokenParser {
       if (token.length > MAX_TOKEN_LENGTH) {
         return malformed('token', `more than ${MAX_TOKEN_LENGTH} characters`)
       }
+      if (token === '') return malformed('token', 'it is empty')
       const parts = token.split('.')
       const [headerText = '', payloadText = '', signatureText = ''] = parts
       if (parts.length !== 3) return malformed('token', `${parts.length} parts in place of 3`)
       const remembered = known.get(headerText)
       const header = remembered ? { ok: true as const, value: remembered } : readHeader(headerText)
-      if (!header.ok) return header
+      if (!header.ok) return hasScheme(token) ? malformed('token', SCHEME_IN_FRONT) : header
       if (!algorithms.includes(header.value.algorithm)) {
         return unsupported(header.value.algorithm)
       }

@@ -80,10 +80,13 @@ export function createVerifier(options: VerifierOptions | SeveralIssuersOptions)
 }
 
 function readIssuers(options: VerifierOptions | SeveralIssuersOptions): readonly IssuerOptions[] {
-  if (!('issuers' in options)) {
-    refuseUnknownOptions('createVerifier', options, [...ISSUER_OPTIONS, ...COMMON_OPTIONS])
+  if (typeof options !== 'object' || options === null || !('issuers' in options)) {
+    const known = [...ISSUER_OPTIONS, 'issuers', ...COMMON_OPTIONS]
+    refuseUnknownOptions('createVerifier', options, known)
     return [options]
   }
+  if ('issuer' in options)
+    throw new TypeError('issuer: expected either issuer or issuers, not both')
   refuseUnknownOptions('createVerifier with issuers', options, ['issuers', ...COMMON_OPTIONS])
   const { issuers } = options
   if (!Array.isArray(issuers)) throw new TypeError('issuers: expected a list')
@@ -156,9 +159,13 @@ function createAuthority(
 }
 
 export function requireIssuer(issuer: unknown): asserts issuer is string {
+  if (issuer === undefined)
+    throw new TypeError('issuer: expected the URL of the issuer, not undefined')
   const isUrl = typeof issuer === 'string' && /^https?:[^\s?#]+$/.test(issuer)
   if (!isUrl || !URL.canParse(issuer)) {
-    throw new TypeError(`issuer: expected a URL without query, not ${JSON.stringify(issuer)}`)
+    throw new TypeError(
+      `issuer: expected a URL that begins with https://, without query, not ${JSON.stringify(issuer)}`,
+    )
   }
   if (!isTrustworthy(issuer, isLoopback(issuer))) {
     throw new TypeError(

@@ -526,7 +526,11 @@ describe('several issuers', () => {
       /twice/,
     ],
     ['one without an audience', { issuers: [{ issuer: 'https://a.example' }] }, /^audience: /],
-    ['one beside them', { issuers: [], issuer: 'https://a.example' }, /no option issuer;/],
+    ['one beside them', { issuers: [], issuer: 'https://a.example' }, /^issuer: .*either/],
+    ['nothing', undefined, /^createVerifier: expected an object/],
+    ['no issuer', { audience: API }, /^issuer: expected the URL .* undefined$/],
+    ['a host alone', { issuer: 'a.example', audience: API }, /^issuer: .*https:\/\/.*"a\.example"/],
+    ['an option that is misspelt', { issuerz: [] }, /it has issuer,.* issuers,/],
     ['a clock in one of them', { issuers: [{ clock: null }] }, /no option clock;/],
   ])('are not configured with %s', (_case, options, message) => {
     expect(() => createVerifier(options as VerifierOptions)).toThrow(TypeError)
@@ -543,4 +547,14 @@ test.each<[Record<string, unknown>, RegExp]>([
   const all = { issuer: 'https://as.example', audience: API, ...options }
   expect(() => createVerifier(all)).toThrow(TypeError)
   expect(() => createVerifier(all)).toThrow(message)
+})
+
+test.each([
+  ['', 'it is empty'],
+  ['Bearer a.b.c', 'a scheme is in front of it: give the token alone'],
+  ['dpop a.b.c', 'a scheme is in front of it: give the token alone'],
+])('%j is explained as what it is', async (token, why) => {
+  await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
+  const { refusal } = await verifier.explain(token)
+  expect(refusal).toEqual({ kind: 'malformed', part: 'token', why })
 })

@@ -528,7 +528,9 @@ describe('a token that is bound to a DPoP key', () => {
   test('needs to know where clients reach the API', async () => {
     await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })
     const make = (sender: SenderOptions) => () => createProtect(verifier, { sender })
-    expect(make({ dpop: createDpopVerifier() })).toThrow(/^sender\.publicUrl: /)
+    expect(make({ dpop: createDpopVerifier() })).toThrow(
+      /^sender\.publicUrl: is needed with sender\.dpop: /,
+    )
     expect(make({ certificateHeader: { name: 'x', format: 'rfc9440' } })).toThrow(
       /trustedProxies: /,
     )
@@ -779,6 +781,15 @@ describe('a router', () => {
     expect(() => assertProtected(router)).toThrow(TypeError)
     expect(() => assertProtected(router)).toThrow(/\/early; .*\/earlier\./)
     expect(() => assertProtected(router)).not.toThrow(/\/right|\/public/)
+  })
+
+  test.each([
+    ['an app', { middleware: [] }],
+    ['nothing', undefined],
+  ])('is not %s', (_case, router) => {
+    const message = /^assertProtected: expected a router of @koa\/router, not an app$/
+    expect(() => assertProtected(router as never)).toThrow(TypeError)
+    expect(() => assertProtected(router as never)).toThrow(message)
   })
 
   test('with what answers for all its routes, in front of them, does not', async () => {

@@ -580,6 +580,15 @@ describe('an issuer that cannot be asked', () => {
     expect(await judge(verifier, issuer.issue())).toBe('allowed')
   })
 
+  test('because its metadata name no endpoint says what to do', async () => {
+    await using issuer = await startOpaqueIssuer()
+    delete issuer.metadata['introspection_endpoint']
+    const { message } = await failureOf(issuer.verifier(), issuer.issue())
+    expect(message).toMatch(
+      /names no introspection_endpoint: name it as endpoint, if there is one$/,
+    )
+  })
+
   test('because its endpoint has moved is found at the new place', async () => {
     await using issuer = await startOpaqueIssuer()
     const verifier = issuer.verifier()
@@ -705,7 +714,7 @@ describe('an introspection verifier is not made', () => {
     ['for an issuer on plain http', { issuer: 'http://login.example' }, /^issuer: /],
     ['without an audience', { audience: undefined }, /^audience: /],
     ['without a client', { clientId: undefined }, /^clientId: /],
-    ['without a secret', { clientSecret: '' }, /^clientSecret: /],
+    ['without a secret', { clientSecret: '' }, /^clientSecret: .*Verifier .*not empty/],
     ['with two ways to ask', { authorization: () => 'Bearer x' }, /^authorization: /],
     ['with a header that is not made anew', { authorization: 'Bearer x' }, /^authorization: /],
     ['with an endpoint on plain http', { endpoint: 'http://login.example/i' }, /^endpoint: /],

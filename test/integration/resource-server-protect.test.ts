@@ -295,6 +295,12 @@ describe('protect is not made', () => {
     ['with a list in place of a policy', [] as never, /^protect: .*list/],
     ['with a number in place of a policy', 5 as never, /^protect: .*number/],
     ['with a function in place of a policy', (() => true) as never, /^protect: .*function/],
+    [
+      'with a context of Koa',
+      { req: {}, res: {} },
+      /^protect was given a Koa context: write protect/,
+    ],
+    ['with two roles in one text', { roles: 'admin support' }, /^roles: expected a list/],
     ['with null in place of a policy', null as never, /^protect: .*null/],
   ])('%s', async (_case, policy, message) => {
     await using verifier = createVerifier({ issuer: 'https://as.example', audience: API })

@@ -192,11 +192,16 @@ describe('what everybody knows is no secret', () => {
   })
 
   test.each<[string, Record<string, unknown>, RegExp]>([
-    ['31 bytes', { secret: 'x'.repeat(31) }, /^secret: expected at least 32 bytes for HS256$/],
+    [
+      '31 bytes',
+      { secret: 'x'.repeat(31) },
+      /^secret: .*Verifier expected at least 32 bytes for HS256$/,
+    ],
+    ['an empty text', { secret: '' }, /^secret: .* not none; is its variable set/],
     [
       '63 bytes for HS512',
       { secret: randomBytes(63), algorithm: 'HS512' },
-      /^secret: expected at least 64 bytes for HS512$/,
+      /^secret: .*Verifier expected at least 64 bytes for HS512$/,
     ],
     ['no text', { secret: undefined }, /^secret: /],
     ['a key object', { secret: publicKey }, /^secret: /],

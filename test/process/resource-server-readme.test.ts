@@ -208,7 +208,7 @@ describe('lines for the end of api.mjs', () => {
     expect([status, body]).toEqual([200, { owner: 'acc_alice' }])
     expect((await api.ask('/opaque', 'another')).status).toBe(401)
     await using careless = await run(findSample(where))
-    expect((await careless.ended).stderr).toContain('TypeError: clientSecret: expected a text')
+    expect((await careless.ended).stderr).toContain('is its variable set?')
   })
 
   test('count what was decided', async () => {
