@@ -136,6 +136,30 @@ test('the first ten minutes end in a 401, a 200 and a 403', async () => {
 })
 
 describe('lines for the end of api.mjs', () => {
+  test('start all together, in the order of the page', async () => {
+    const api = findSample('api.mjs').file
+    const lines = samples.filter(({ name }) => name === undefined)
+    expect(lines.length).toBeGreaterThan(10)
+    const file = api + lines.map((sample) => sample.file.slice(api.length)).join('\n')
+    const TOKEN_SECRET = Buffer.alloc(32, 's').toString('base64')
+    const environment = { TOKEN_SECRET, NOTES_API_SECRET: 'a secret' }
+    await using all = await run({ section: '', name: undefined, file }, { environment })
+    expect(Number(await all.firstLine)).toBeGreaterThan(0)
+  })
+
+  test('take a token that is made with the shared secret', async () => {
+    const TOKEN_SECRET = Buffer.alloc(32, 's').toString('base64')
+    const environment = { TOKEN_SECRET }
+    await using mint = await run(findSample('mint.mjs'), { environment })
+    const { stdout } = await mint.ended
+    const [sample] = samples.filter(({ name, file }) => !name && file.includes('protectShared'))
+    if (sample === undefined) throw new TypeError('README.md has no shared secret')
+    await using api = await run(sample, { environment })
+    const url = `http://127.0.0.1:${await api.firstLine}/shared-secret`
+    const headers = { authorization: `Bearer ${stdout.trim()}` }
+    expect(await (await fetch(url, { headers })).json()).toEqual({ owner: 'alice' })
+  })
+
   test('decide by scopes, by roles, and by whose it is', async () => {
     await using api = await runApi('Scopes, roles, and what is whose')
     const status = async (place: string, method: string, claims: Record<string, unknown>) =>
