@@ -1,5 +1,5 @@
 // An API on Fastify. Arguments, both optional: the URL of the issuer, and the port
-// npx node examples/fastify.ts http://localhost:3000 3002
+// npx node examples/fastify.ts http://localhost:3000 3002 (Node 22.18 or later)
 import { createGuard, createVerifier } from '@portreeve/resource-server'
 import type { Auth, RoutePolicy } from '@portreeve/resource-server'
 import { fastify, type FastifyReply, type FastifyRequest } from 'fastify'

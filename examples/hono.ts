@@ -1,5 +1,5 @@
 // An API on Hono under Node. Arguments, both optional: the URL of the issuer, and the port
-// npx node examples/hono.ts http://localhost:3000 3002
+// npx node examples/hono.ts http://localhost:3000 3002 (Node 22.18 or later)
 import { serve, type HttpBindings } from '@hono/node-server'
 import { createGuard, createVerifier } from '@portreeve/resource-server'
 import type { Auth, RoutePolicy } from '@portreeve/resource-server'

@@ -1,5 +1,5 @@
 // An API on nothing but node:http. Arguments, both optional: the URL of the issuer, and the port
-// npx node examples/node-http.ts http://localhost:3000 3002
+// npx node examples/node-http.ts http://localhost:3000 3002 (Node 22.18 or later)
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createGuard, createVerifier, type Auth } from '@portreeve/resource-server'
 

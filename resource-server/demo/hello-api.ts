@@ -54,6 +54,7 @@ function addHealthcheck(
 ): void {
   const protect = createProtectInWords(verifier, fromHeader('access_token'), log, (ctx) => {
     ctx.status = 403
+    ctx.type = 'text/plain'
     ctx.body = 'Access Denied; Please check the access token'
   })
   router.get('/healthcheck', ...protect({ claims: WITH_USERNAME }), (ctx) => {

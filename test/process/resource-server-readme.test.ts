@@ -135,6 +135,13 @@ test('the first ten minutes end in a 401, a 200 and a 403', async () => {
   expect(await api.ended).toMatchObject({ code: 0 })
 })
 
+test('the issuer answers what is no JSON, and goes on', async () => {
+  const url = `http://127.0.0.1:${ports.get('3000')}`
+  const { status } = await fetch(url, { method: 'POST', body: '{' })
+  expect(status).toBe(400)
+  expect(decodeJwt(await makeToken({ sub: 'bob' })).sub).toBe('bob')
+})
+
 describe('lines for the end of api.mjs', () => {
   test('start all together, in the order of the page', async () => {
     const api = findSample('api.mjs').file
