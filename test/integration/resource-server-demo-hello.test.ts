@@ -70,6 +70,12 @@ describe('/healthcheck', () => {
     expect([status, body]).toEqual([403, DENIED])
   })
 
+  test('denies access in plain text, and calls it that', async () => {
+    const response = await fetch(`${hello.url}/healthcheck`)
+    expect(response.headers.get('content-type')).toBe('text/plain; charset=utf-8')
+    expect(await response.text()).toBe(DENIED)
+  })
+
   test('denies access without a token, and with one in another place', async () => {
     const token = signWithSecret(SESSION_SECRET, session())
     const places = [
