@@ -276,7 +276,7 @@ function describeFailure(failure: RelayFailure): Answer {
   }
 }
 
-/** Nothing is wrong with the token that the caller has shown: it was checked. */
+/** The token that the caller has shown was checked, but only the issuer knows that it was revoked. */
 function describeExchangeFailure(failure: ExchangeFailure): Answer {
   switch (failure.kind) {
     case 'issuer_unavailable':
@@ -287,6 +287,11 @@ function describeExchangeFailure(failure: ExchangeFailure): Answer {
           'temporarily_unavailable',
         ),
         headers: { 'Retry-After': '1' },
+      }
+    case 'over':
+      return {
+        ...describe(401, 'The token is not valid any more.', 'invalid_token'),
+        headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
       }
     case 'not_allowed':
       return describe(403, 'Nothing at this service is allowed to you.', 'access_denied')

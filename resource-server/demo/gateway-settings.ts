@@ -117,14 +117,16 @@ function readExchange(
   if (clientSecret === '') throw new TypeError('CLIENT_SECRET: set it to the secret of the client')
   const tokenEndpoint = endpoint ?? `${issuer.replace(/\/$/, '')}/token`
   const url = URL.parse(tokenEndpoint)
-  if (!url || !isOrigin(url.origin) || url.username !== '' || url.password !== '') {
+  if (!url || !isHttp(url) || !isOrigin(url.origin) || url.username !== '' || url.password !== '') {
     throw new TypeError('--token-endpoint: expected https://…, or http:// on this machine')
   }
   return { tokenEndpoint, clientId, clientSecret }
 }
 
 function addResources(routes: readonly Route[], exchange: readonly string[]): readonly Route[] {
-  const resources = new Map(exchange.map(readResource))
+  const pairs = exchange.map(readResource)
+  const resources = new Map(pairs)
+  if (resources.size < pairs.length) throw new TypeError('--exchange: a route is there twice')
   for (const prefix of resources.keys()) {
     if (routes.some((route) => route.prefix === prefix)) continue
     throw new TypeError(`--exchange: there is no route ${JSON.stringify(prefix)}`)
@@ -135,7 +137,7 @@ function addResources(routes: readonly Route[], exchange: readonly string[]): re
 function readResource(text: string): readonly [prefix: string, resource: string] {
   const [, prefix = '', resource = ''] = /^([^=]*)=(.*)$/.exec(text) ?? []
   if (URL.canParse(resource)) return [prefix, resource]
-  throw new TypeError(`--exchange: expected the prefix of a route, = and the URI of a resource`)
+  throw new TypeError('--exchange: expected the prefix of a route, = and the URI of a resource')
 }
 
 function refuseZero(option: string): never {
@@ -169,6 +171,10 @@ function readRoute(text: string): Route {
     )
   }
   return { prefix, origin: new URL(url) }
+}
+
+function isHttp({ protocol }: URL): boolean {
+  return protocol === 'https:' || protocol === 'http:'
 }
 
 /** A token goes there: over plain http it stays on this machine. */

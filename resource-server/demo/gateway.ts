@@ -1,5 +1,5 @@
 import { systemClock } from '../clock.ts'
-import { createExchange } from './gateway-exchange.ts'
+import { createExchange, EXCHANGE_TIMEOUT_MS } from './gateway-exchange.ts'
 import { createGateway } from './gateway-api.ts'
 import { readSettings, USAGE, type GatewaySettings } from './gateway-settings.ts'
 import { createBoundedServer, log, runProgram, serveUntilStopped } from './serve.ts'
@@ -12,8 +12,8 @@ async function serve({ verifier, exchange, gateway, ...settings }: GatewaySettin
   cleanUp.use(verifier)
   const options = { ...gateway, exchange: exchange && createExchange(exchange, systemClock) }
   const running = cleanUp.use(createGateway(verifier, options, systemClock, log))
-  // A body may take as long as the whole exchange.
-  const server = createBoundedServer(options.wholeTimeoutMs + 1000, {
+  // A body may take as long as the whole exchange, which begins when there is a token for the service.
+  const server = createBoundedServer(options.wholeTimeoutMs + EXCHANGE_TIMEOUT_MS + 1000, {
     maxHeaderSize: MAX_HEADER_BYTES,
   })
   server.maxConnections = MAX_CONNECTIONS

@@ -2,11 +2,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import { createGateway } from '../../resource-server/demo/gateway-api.ts'
-import { createExchange } from '../../resource-server/demo/gateway-exchange.ts'
+import {
+  createExchange,
+  type ExchangeOptions,
+} from '../../resource-server/demo/gateway-exchange.ts'
 import { readSettings } from '../../resource-server/demo/gateway-settings.ts'
 import { createVerifier, fromAuthorization } from '../../resource-server/index.ts'
 import { startUpstream } from '../support/demo.ts'
-import { API, createKey, signToken, startIssuer } from '../support/issuer.ts'
+import { API, createKey, hang, signToken, startIssuer } from '../support/issuer.ts'
 import { createTurnableClock } from '../support/turnable-clock.ts'
 
 const key = await createKey('ES256')
@@ -23,7 +26,7 @@ const json =
       .end(JSON.stringify(body))
 
 /** An exchange at an issuer that answers so; what it was sent is kept. */
-async function start(respond: Respond = json(200, GOOD), { maxTokens = 1000 } = {}) {
+async function start(respond: Respond = json(200, GOOD), change: Partial<ExchangeOptions> = {}) {
   const clock = createTurnableClock()
   const forms: URLSearchParams[] = []
   const take = async (request: IncomingMessage, response: ServerResponse) => {
@@ -33,7 +36,7 @@ async function start(respond: Respond = json(200, GOOD), { maxTokens = 1000 } = 
   const issuer = await startUpstream((request, response) => void take(request, response))
   const tokenEndpoint = `${issuer.url}/token`
   const client = { clientId: 'gate:way', clientSecret: 'a secret/of its own' }
-  const exchange = createExchange({ tokenEndpoint, ...client, maxTokens }, clock)
+  const exchange = createExchange({ tokenEndpoint, ...client, ...change }, clock)
   return {
     clock,
     forms,
@@ -103,8 +106,20 @@ describe('a token of its own for each service', () => {
     expect(world.forms).toHaveLength(2)
   })
 
-  test('is forgotten where there are too many', async () => {
-    await using world = await start(json(200, GOOD), { maxTokens: 2 })
+  test("is not taken for another's where two names together are the same text", async () => {
+    await using world = await start()
+    await world.ask('b","a', { resource: RESOURCE })
+    await world.ask('a', { resource: `${RESOURCE}","b` })
+    await world.ask('c', { resource: `${RESOURCE}\0d` })
+    await world.ask('d\0c', { resource: RESOURCE })
+    expect(world.forms).toHaveLength(4)
+  })
+
+  test.each([
+    ['tokens', { maxTokens: 2 }],
+    ['bytes of them', { maxBytes: 2 * GOOD.access_token.length }],
+  ])('is forgotten where there are too many %s', async (_case, bounds) => {
+    await using world = await start(json(200, GOOD), bounds)
     for (const token of ['a', 'b', 'c', 'b', 'c']) await world.ask(token)
     expect(world.forms).toHaveLength(3)
     await world.ask('a')
@@ -134,6 +149,21 @@ describe('there is none', () => {
       { kind: 'refused', status: 307 },
     ],
     ['what is no JSON', (response) => void response.end('no'), { kind: 'refused', status: 200 }],
+    [
+      'that the token of the caller is over',
+      json(400, { error: 'invalid_request', error_description: 'the subject token is not valid' }),
+      { kind: 'over' },
+    ],
+    [
+      'that in another way',
+      json(400, { error: 'invalid_client', error_description: 'the subject token is not valid' }),
+      { kind: 'refused', status: 400, error: 'invalid_client' },
+    ],
+    [
+      'a token that no header holds',
+      json(200, { ...GOOD, access_token: 'x'.repeat(8193) }),
+      { kind: 'refused', status: 200 },
+    ],
     ['null', json(200, null), { kind: 'refused' }],
     ['no token', json(200, { ...GOOD, access_token: undefined }), { kind: 'refused' }],
     [
@@ -153,6 +183,14 @@ describe('there is none', () => {
       expect(await world.ask()).toMatchObject({ ok: false, reason })
       expect(world.forms).toHaveLength(count)
     }
+  })
+})
+
+test('an issuer that does not end its answer is waited for no longer than the time-out', async () => {
+  await using world = await start(hang, { timeoutMs: 50 })
+  expect(await world.ask()).toMatchObject({
+    ok: false,
+    reason: { kind: 'issuer_unavailable', cause: { name: 'TimeoutError' } },
   })
 })
 
@@ -220,6 +258,12 @@ describe('the settings of the gateway', () => {
   test.each<[string, readonly string[], RegExp]>([
     ['no client', [...issuer, '--exchange', `/=${RESOURCE}`], /--client-id/],
     ['no such route', [...issuer, ...exchange, '--exchange', `/x=${RESOURCE}`], /no route/],
+    ['a route twice', [...issuer, ...exchange, '--exchange', `/orders=${API}`], /there twice/],
+    [
+      'an endpoint that is none',
+      [...issuer, ...exchange, '--token-endpoint', 'file:///token'],
+      /--token-endpoint: expected/,
+    ],
     ['no resource', [...issuer, ...exchange, '--exchange', '/=x'], /URI of a resource/],
     ['no exchange', [...issuer, '--client-id', 'gateway'], /does not go without --exchange/],
     [
