@@ -60,6 +60,7 @@ function shorten(text: string, isOpaque: boolean = OPAQUE.test(text)): string {
 function concealAuthorization(value: string): string {
   const [scheme = '', credentials = ''] = value.split(' ')
   if (scheme.toLowerCase() !== 'basic') return `${scheme} ${credentials.slice(0, SHOWN)}…`
-  const [id] = Buffer.from(credentials, 'base64').toString('utf8').split(':')
-  return `${scheme} (${id}:…)`
+  const [id = ''] = Buffer.from(credentials, 'base64').toString('utf8').split(':')
+  // Encoded as a form (RFC 6749 §2.3.1).
+  return `${scheme} (${new URLSearchParams(`id=${id}`).get('id') ?? ''}:…)`
 }

@@ -65,7 +65,7 @@ function readSent(body: unknown): Readonly<Record<string, unknown>> {
   return parseObject(body) ?? {}
 }
 
-function concealFields(fields: Readonly<Record<string, unknown>>): Fields {
+export function concealFields(fields: Readonly<Record<string, unknown>>): Fields {
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]) => [name, conceal(name, value)]),
   )

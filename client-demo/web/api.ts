@@ -1,5 +1,6 @@
 import { readBounded } from '../read-bounded.ts'
 import { Problem } from './problem.ts'
+import type { Send } from './recorder.ts'
 
 const TIMEOUT_MS = 5000
 /** A thousand notes of two thousand characters. */
@@ -29,7 +30,7 @@ export type AskApi = (
 ) => Promise<ApiAnswer>
 
 /** Asks the API with an access token. No answer at all is a `Problem`; a refusal is an answer. */
-export function createApi(api: string): AskApi {
+export function createApi(api: string, send: Send): AskApi {
   return async (token, method, path, body) => {
     const headers = { accept: 'application/json', authorization: `Bearer ${token}` }
     const content = body && {
@@ -37,7 +38,7 @@ export function createApi(api: string): AskApi {
       headers: { ...headers, 'content-type': 'application/json' },
     }
     try {
-      const response = await fetch(new URL(path, api), {
+      const response = await send(new URL(path, api).href, {
         method,
         headers,
         redirect: 'error',

@@ -8,6 +8,8 @@ import { pinHost, requireFormToken, requireOwnOrigin, secureAnswers } from './gu
 import { createIssuer, type IssuerOptions } from './issuer.ts'
 import { createPages, serveAssets } from './pages.ts'
 import { Problem, SessionOver } from './problem.ts'
+import { createRecorder, drawForm } from './recorder.ts'
+import { createFlowRoutes, isDiagram, isLive } from './flow-routes.ts'
 import { createNoteRoutes, createSignInRoutes } from './routes.ts'
 import { createSessions, makeId } from './sessions.ts'
 import { createVisitors } from './visitors.ts'
@@ -24,9 +26,10 @@ export function createWebDemo(clock: Clock, options: WebDemoOptions): Koa {
   const { publicUrl } = options
   const sessions = createSessions(clock)
   const bindings = createBindings(clock)
-  const visitors = createVisitors(sessions, publicUrl)
-  const issuer = createIssuer(clock, options)
-  const access = createAccess(clock, issuer, createApi(options.api))
+  const visitors = createVisitors(sessions, publicUrl, isLive)
+  const recorder = createRecorder(visitors, options.issuer)
+  const issuer = createIssuer(clock, recorder.send, options)
+  const access = createAccess(clock, issuer, createApi(options.api, recorder.send))
   const pages = createPages()
 
   const render = (ctx: Context, status: number, view: string, data: object) => {
@@ -52,23 +55,41 @@ export function createWebDemo(clock: Clock, options: WebDemoOptions): Koa {
     }
   }
 
-  const collaborators = { clock, issuer, access, sessions, visitors, bindings, publicUrl, render }
+  const collaborators = {
+    clock,
+    issuer,
+    access,
+    sessions,
+    visitors,
+    recorder,
+    bindings,
+    publicUrl,
+    render,
+  }
   const noteRoutes = createNoteRoutes(collaborators)
   const app = new Koa()
   app
-    .use(secureAnswers(options.issuer))
+    .use(secureAnswers(options.issuer, isDiagram))
     .use(pinHost(publicUrl))
     .use(serveAssets)
     .use(visitors.recognize)
+    .use(exceptWatching(recorder.record))
     .use(explainProblems)
     .use(requireOwnOrigin(publicUrl))
     .use(bodyParser({ enableTypes: ['form'], formLimit: MAX_FORM }))
+    .use(exceptWatching(drawForm))
     .use(requireFormToken((ctx, token) => bindings.isFormToken(token, visitors.of(ctx).id)))
     .use(createSignInRoutes(collaborators).routes())
+    .use(createFlowRoutes(collaborators).routes())
     .use(noteRoutes.routes())
     .use(noteRoutes.allowedMethods())
   app.on('error', report)
   return app
+}
+
+/** To look at what was said is no part of it. */
+function exceptWatching(middleware: Middleware): Middleware {
+  return (ctx, next) => (isDiagram(ctx) || isLive(ctx) ? next() : middleware(ctx, next))
 }
 
 /** No more than messages: what else an error holds may be an answer with tokens in it. */

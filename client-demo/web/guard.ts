@@ -6,7 +6,7 @@ import { Problem } from './problem.ts'
  * ours lead to the authorization server. A policy of `no-referrer` would make them send
  * `Origin: null` with our own forms.
  */
-export function secureAnswers(issuer: string): Middleware {
+export function secureAnswers(issuer: string, runsScript: (ctx: Context) => boolean): Middleware {
   const policy = [
     "default-src 'none'",
     "style-src 'self'",
@@ -15,10 +15,12 @@ export function secureAnswers(issuer: string): Middleware {
     "base-uri 'none'",
     "frame-ancestors 'none'",
   ]
+  // Only the page that draws what is said has a script, and that page has no form for notes.
+  const watching = [...policy, "script-src 'self'", "connect-src 'self'"]
   return (ctx, next) => {
     ctx.set({
       'Cache-Control': 'no-store',
-      'Content-Security-Policy': policy.join('; '),
+      'Content-Security-Policy': (runsScript(ctx) ? watching : policy).join('; '),
       'Cross-Origin-Opener-Policy': 'same-origin',
       'Cross-Origin-Resource-Policy': 'same-origin',
       'Referrer-Policy': 'same-origin',
@@ -70,6 +72,12 @@ function isRead(ctx: Context): boolean {
 export function readField(ctx: Context, name: string): string | undefined {
   const fields = (ctx.request.body ?? {}) as Record<string, unknown>
   const value = Object.hasOwn(fields, name) ? fields[name] : undefined
+  return typeof value === 'string' ? value : undefined
+}
+
+/** A parameter of the query, if it is there once. */
+export function readQuery(ctx: Context, name: string): string | undefined {
+  const value = Object.hasOwn(ctx.query, name) ? ctx.query[name] : undefined
   return typeof value === 'string' ? value : undefined
 }
 

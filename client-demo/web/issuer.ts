@@ -1,6 +1,7 @@
 import * as oauth from 'openid-client'
 import type { Clock } from './clock.ts'
 import { Problem, SessionOver } from './problem.ts'
+import type { Send } from './recorder.ts'
 
 const SCOPE = 'openid profile notes:read notes:write'
 const TIMEOUT_SECONDS = 5
@@ -44,11 +45,11 @@ export interface IssuerOptions {
 }
 
 /** Nothing is fetched before it is needed; a failed discovery is tried again by the next request. */
-export function createIssuer(clock: Clock, options: IssuerOptions): Issuer {
+export function createIssuer(clock: Clock, send: Send, options: IssuerOptions): Issuer {
   const { clientId, publicUrl } = options
   let discovered: Promise<oauth.Configuration> | undefined
   const discover = () => {
-    discovered ??= discoverIssuer(options).catch((error: unknown) => {
+    discovered ??= discoverIssuer(send, options).catch((error: unknown) => {
       discovered = undefined
       throw error
     })
@@ -111,12 +112,13 @@ export function createIssuer(clock: Clock, options: IssuerOptions): Issuer {
   }
 }
 
-function discoverIssuer(options: IssuerOptions): Promise<oauth.Configuration> {
+function discoverIssuer(send: Send, options: IssuerOptions): Promise<oauth.Configuration> {
   const { issuer, clientId, clientSecret } = options
   const auth = clientSecret === undefined ? oauth.None() : oauth.ClientSecretBasic(clientSecret)
   const execute = [oauth.enableNonRepudiationChecks]
   if (issuer.startsWith('http:')) execute.push(oauth.allowInsecureRequests)
   return oauth.discovery(new URL(issuer), clientId, undefined, auth, {
+    [oauth.customFetch]: (url, init) => send(url, init as RequestInit),
     execute,
     timeout: TIMEOUT_SECONDS,
   })

@@ -9,6 +9,7 @@ const ours = (name: string) => new URL(`views/${name}`, import.meta.url)
 const ASSETS: ReadonlyMap<string, { type: string; content: Buffer }> = new Map([
   ['/pico.css', { type: 'css', content: readFileSync(PICO) }],
   ['/style.css', { type: 'css', content: readFileSync(ours('style.css')) }],
+  ['/live.js', { type: 'js', content: readFileSync(ours('live.js')) }],
   ['/icon.svg', { type: 'svg', content: readFileSync(ours('icon.svg')) }],
 ])
 

@@ -7,6 +7,7 @@ import type { Clock } from './clock.ts'
 import { readField, seeOther } from './guard.ts'
 import type { Issuer } from './issuer.ts'
 import { Problem } from './problem.ts'
+import type { Recorder } from './recorder.ts'
 import { makeId, type Session, type Sessions } from './sessions.ts'
 import { describeToken, showSpan, showTime } from './token-words.ts'
 import type { Visitors } from './visitors.ts'
@@ -19,6 +20,7 @@ export interface Collaborators {
   readonly access: Access
   readonly sessions: Sessions
   readonly visitors: Visitors
+  readonly recorder: Recorder
   readonly bindings: Bindings
   readonly publicUrl: string
   readonly render: (ctx: Context, status: number, view: string, data: object) => void
@@ -60,7 +62,7 @@ export function createSignInRoutes(collaborators: Collaborators): Router {
 
 /** The notes, and what the access token says. */
 export function createNoteRoutes(collaborators: Collaborators): Router {
-  const { clock, access, visitors, bindings, render } = collaborators
+  const { clock, access, visitors, recorder, bindings, render } = collaborators
   const router = new Router()
 
   const requireSession = (ctx: Context): Session => {
@@ -74,13 +76,17 @@ export function createNoteRoutes(collaborators: Collaborators): Router {
     const trouble = [outcome, list].find((answer) => answer && answer.status >= 400)
     const { accessToken, expiresAt } = session.tokens
     const notes = readNotes(list.body)
-    render(ctx, trouble?.status ?? 200, 'notes', {
+    const status = trouble?.status ?? 200
+    // The page draws its own answer too.
+    ctx.status = status
+    render(ctx, status, 'notes', {
       notes: notes.slice(0, MAX_NOTES_SHOWN),
       hidden: Math.max(0, notes.length - MAX_NOTES_SHOWN),
       draft: readField(ctx, 'text') ?? '',
       opened: outcome?.status === 200 ? readNote(outcome.body) : undefined,
       refusal: trouble && { ...trouble, meaning: explainRefusal(trouble) },
       token: describeToken(accessToken),
+      arrows: recorder.listUntilNow(ctx),
       expiry: { at: showTime(expiresAt), in: showSpan(expiresAt - clock.now()) },
     })
   }

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Clock } from './clock.ts'
 import type { Person, Tokens } from './issuer.ts'
+import { createTrace, type Trace } from './trace.ts'
 
 const MAX_SESSIONS = 1000
 const MAX_IDLE_MS = 30 * 60_000
@@ -9,6 +10,8 @@ const MAX_AGE_MS = 8 * 3_600_000
 export interface Session {
   readonly person: Person
   tokens: Tokens
+  /** What was said for this person. */
+  readonly trace: Trace
   /** The one refresh that is under way. */
   renewal?: Promise<void> | undefined
 }
@@ -17,6 +20,8 @@ export interface Sessions {
   /** Begins a session under an id that nobody had before, and returns the id. */
   begin(person: Person, tokens: Tokens): string
   find(id: string): Session | undefined
+  /** As `find`, and does not count as use. */
+  peek(id: string): Session | undefined
   end(id: string): void
 }
 
@@ -37,7 +42,11 @@ export function createSessions(clock: Clock): Sessions {
       if (oldest !== undefined && entries.size >= MAX_SESSIONS) entries.delete(oldest)
       const id = makeId()
       const now = clock.now()
-      entries.set(hash(id), { session: { person, tokens }, begunAt: now, seenAt: now })
+      entries.set(hash(id), {
+        session: { person, tokens, trace: createTrace() },
+        begunAt: now,
+        seenAt: now,
+      })
       return id
     },
     find(id) {
@@ -48,6 +57,10 @@ export function createSessions(clock: Clock): Sessions {
       if (isOver(entry)) return undefined
       entries.set(key, { ...entry, seenAt: clock.now() })
       return entry.session
+    },
+    peek(id) {
+      const entry = entries.get(hash(id))
+      return entry && !isOver(entry) ? entry.session : undefined
     },
     end(id) {
       entries.delete(hash(id))

@@ -16,9 +16,14 @@ export interface Visitors {
   become(ctx: Context, id: string): void
 }
 
-export function createVisitors(sessions: Sessions, publicUrl: string): Visitors {
+/** `isWatching` tells requests that a page makes by itself: they keep nobody signed in. */
+export function createVisitors(
+  sessions: Sessions,
+  publicUrl: string,
+  isWatching: (ctx: Context) => boolean,
+): Visitors {
   const secure = publicUrl.startsWith('https:')
-  const cookie = secure ? '__Host-notes' : 'notes'
+  const cookie = nameCookie(publicUrl)
   const set = (ctx: Context, id: string) => {
     ctx.cookies.set(cookie, id, { sameSite: 'lax', httpOnly: true, secure, overwrite: true })
     ctx.state['visitor'] = { id, session: sessions.find(id) } satisfies Visitor
@@ -29,7 +34,8 @@ export function createVisitors(sessions: Sessions, publicUrl: string): Visitors 
     recognize(ctx, next) {
       ctx.cookies.secure = secure
       const id = ctx.cookies.get(cookie) ?? ''
-      if (ID.test(id)) ctx.state['visitor'] = { id, session: sessions.find(id) } satisfies Visitor
+      const session = isWatching(ctx) ? sessions.peek(id) : sessions.find(id)
+      if (ID.test(id)) ctx.state['visitor'] = { id, session } satisfies Visitor
       else set(ctx, makeId())
       return next()
     },
@@ -38,6 +44,14 @@ export function createVisitors(sessions: Sessions, publicUrl: string): Visitors 
       set(ctx, id)
     },
   }
+}
+
+/**
+ * `__Host-` pins a cookie to this host and to https (RFC 6265bis §4.1.3.2). Browsers take it with
+ * `Secure` alone, and not all of them keep a secure cookie from http on loopback: Safari does not.
+ */
+export function nameCookie(publicUrl: string): string {
+  return publicUrl.startsWith('https:') ? '__Host-notes' : 'notes'
 }
 
 function readVisitor(ctx: Context): Visitor {

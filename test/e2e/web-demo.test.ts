@@ -44,6 +44,46 @@ test.each(PLACES)('the web demo in Chromium, from sign-in to sign-out, %s', asyn
   expect(complaints.filter((complaint) => !complaint.includes('status of 403'))).toEqual([])
 })
 
+test.each(PLACES)('the diagram in Chromium, live in a second window, %s', async (_, place) => {
+  await using chromium = await launchChromium()
+  await using world = await startWebWorld()
+  await using context = await chromium.newContext(place)
+  const page = await context.newPage()
+  await page.goto(world.url)
+  const second = await context.newPage()
+  const complaints = listComplaints(second)
+  await second.goto(`${world.url}/flow`)
+  const said = (title: string) => second.locator('.said', { hasText: title }).first()
+  await said('GET /').waitFor()
+  await press(page, 'Sign in')
+  await fillSignIn(page, 'alice', PASSWORDS.alice)
+  await press(page, 'Allow')
+  await page.getByRole('heading', { name: 'Your notes' }).waitFor()
+  // Nobody loads the second window again.
+  await said('POST /token').waitFor()
+  await said('GET /notes').waitFor()
+  await page.getByLabel('A new note').fill('Seen live')
+  await press(page, 'Add')
+  await said('201 Created').waitFor()
+  expect(await inspect(second)).toEqual([])
+
+  // By keyboard: an arrow takes the focus, Enter opens it.
+  const summary = second.locator('details.from-server.to-client summary', { hasText: '200' }).nth(1)
+  await summary.focus()
+  await second.keyboard.press('Enter')
+  const opened = second.locator('details[open]')
+  await opened.getByText('access_token, a JWT of type at+jwt').waitFor()
+  await opened.getByText('whom it is about').first().waitFor()
+  expect(await inspect(second)).toEqual([])
+
+  await press(page, 'Sign out')
+  await press(page, 'Sign out')
+  await page.getByText('You are signed out').waitFor()
+  await said('GET /session/end').waitFor()
+  expect(await second.getByText('Seen live').count()).toBe(0)
+  expect(complaints).toEqual([])
+})
+
 test('the web demo in Chromium shows hostile text as text, and no script runs', async () => {
   await using chromium = await launchChromium()
   await using world = await startWebWorld()
