@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { Context } from 'koa'
+import { concealUrl } from '../conceal.ts'
 import { concealFields, describeExchange, type SentRequest } from '../exchange.ts'
 import type { Fields } from '../report.ts'
 import { showValue } from '../value.ts'
@@ -10,6 +11,8 @@ import type { Arrow, Party } from './trace.ts'
 
 const LONGEST_VALUE = 400
 const MOST_FIELDS = 40
+const LONGEST_NAME = 80
+const LONGEST_PATH = 100
 
 const PLAIN = {
   isUnseen: false,
@@ -23,7 +26,14 @@ const PLAIN = {
 function showFields(fields: Fields): Arrow['fields'] {
   return Object.entries(fields)
     .slice(0, MOST_FIELDS)
-    .map(([name, value]) => ({ name, value: showValue(value).slice(0, LONGEST_VALUE) }))
+    .map(([name, value]) => ({
+      name: cut(name, LONGEST_NAME),
+      value: cut(showValue(value), LONGEST_VALUE),
+    }))
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text
 }
 
 /** A request of the browser to this application. */
@@ -34,7 +44,7 @@ export function drawVisit(ctx: Context): Arrow {
     ...PLAIN,
     from: 'browser',
     to: 'client',
-    title: `${ctx.method} ${ctx.path}`,
+    title: `${ctx.method} ${cut(concealUrl(ctx.path), LONGEST_PATH)}`,
     meaning: VISITS[`${ctx.method} ${ctx.path}`] ?? '',
     fields: showFields({ ...cookie, ...concealFields({ ...ctx.query, ...form }) }),
   }
@@ -119,7 +129,7 @@ export function drawExchange(
       ...PLAIN,
       from: 'client',
       to,
-      title: `${exchange.method} ${pathname}`,
+      title: `${exchange.method} ${cut(pathname, LONGEST_PATH)}`,
       meaning: REQUESTS[pathname] ?? '',
       fields: showFields({ URL: exchange.url, ...exchange.sent }),
       tokens: decodeAll({ 'the access token in it': readBearer(sent) }),

@@ -47,12 +47,13 @@ export function createRecorder(visitors: Visitors, issuer: string): Recorder {
         arrows.push(...drawAnswer(ctx, issuer))
         const after = visitors.of(ctx)
         const trace = traceOf(ctx)
-        if (before.id === after.id) trace.append(arrows)
+        const shown = after.session ? arrows : arrows.map(withoutPerson)
+        if (before.id === after.id) trace.append(shown)
         else {
-          // What led to a sign-in is part of it; what was said in a session that is over goes with it.
+          // What led to a sign-in is part of it; what was said in a session that is over is gone with it.
           const earlier = before.session ? [] : strangers.of(before.id).list()
           strangers.forget(before.id)
-          trace.append(after.session ? [...earlier, ...arrows] : arrows.map(withoutFields))
+          trace.append([...earlier, ...shown])
         }
       }
     },
@@ -67,17 +68,19 @@ export function createRecorder(visitors: Visitors, issuer: string): Recorder {
       const arrows = visits.getStore()
       if (!arrows) return response
       const to = new URL(url).origin === new URL(issuer).origin ? 'server' : 'api'
-      const length = Number(response.headers.get('content-length') ?? Infinity)
-      const text =
-        length <= LONGEST_SHOWN_BYTES
-          ? await readBounded(response.clone(), LONGEST_SHOWN_BYTES)
-          : ''
+      const text = isShort(response) ? await readBounded(response.clone(), LONGEST_SHOWN_BYTES) : ''
       const { method, headers, body } = init
       const sent = { method, headers: Object.fromEntries(new Headers(headers)), body }
       arrows.push(...drawExchange(to, url, sent, response, text))
       return response
     },
   }
+}
+
+/** A packed answer does not say how long it is. */
+function isShort({ headers }: Response): boolean {
+  const length = Number(headers.get('content-length') ?? Infinity)
+  return length <= LONGEST_SHOWN_BYTES && !headers.has('content-encoding')
 }
 
 /** Draws the visit again, now that its form has been read. */
@@ -87,6 +90,13 @@ export const drawForm: Middleware = (ctx, next) => {
   return next()
 }
 
-function withoutFields(arrow: Arrow): Arrow {
-  return arrow.from === 'browser' && arrow.to === 'client' ? { ...arrow, fields: [] } : arrow
+/**
+ * Without what a person has written or was told: where nobody is signed in, or no longer, the next one at
+ * this browser sees it too. The form of a sign-in has nothing of a person.
+ */
+function withoutPerson(arrow: Arrow): Arrow {
+  const { from, to, title } = arrow
+  const isForm = from === 'browser' && title.startsWith('POST ') && title !== 'POST /sign-in'
+  const isPersonal = isForm || from === 'api' || to === 'api'
+  return { ...arrow, fields: isPersonal ? [] : arrow.fields, tokens: [] }
 }

@@ -33,21 +33,32 @@ export interface Trace {
 }
 
 const MOST_ARROWS = 80
+/** Of all arrows together: a thousand sessions and a hundred strangers take 140 MB at the most. */
+const MOST_CHARACTERS = 64 * 1024
 
-/** Keeps the last eighty arrows. */
+/**
+ * Keeps the last eighty arrows, and fewer of long ones. They are kept as JSON: whatever else a piece of a
+ * text belongs to, such as the form of which it shows the start, stays in memory with the piece.
+ */
 export function createTrace(): Trace {
-  const kept: PlacedArrow[] = []
+  const kept: { readonly place: number; readonly json: string }[] = []
   let last = 0
+  let characters = 0
   return {
     id: randomUUID(),
     append(arrows) {
       for (const arrow of arrows) {
         last += 1
-        kept.push({ ...arrow, place: last })
+        const json = JSON.stringify({ ...arrow, place: last } satisfies PlacedArrow)
+        kept.push({ place: last, json })
+        characters += json.length
       }
-      kept.splice(0, Math.max(0, kept.length - MOST_ARROWS))
+      while (kept.length > MOST_ARROWS || characters > MOST_CHARACTERS) {
+        characters -= kept.shift()?.json.length ?? 0
+      }
     },
-    list: (after = 0) => kept.filter(({ place }) => place > after),
+    list: (after = 0) =>
+      kept.filter(({ place }) => place > after).map(({ json }) => JSON.parse(json) as PlacedArrow),
   }
 }
 

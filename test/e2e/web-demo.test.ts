@@ -7,12 +7,12 @@ import { fillSignIn, launchChromium, listComplaints } from './world.ts'
 
 const press = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click()
 
-/** Always without scripts. */
 const PLACES: readonly (readonly [string, BrowserContextOptions])[] = [
   ['at a desk, by light', { viewport: { width: 1280, height: 900 }, colorScheme: 'light' }],
   ['on a phone, in the dark', { viewport: { width: 360, height: 740 }, colorScheme: 'dark' }],
 ]
 
+/** Without scripts, from the first page to the last. */
 test.each(PLACES)('the web demo in Chromium, from sign-in to sign-out, %s', async (_, place) => {
   await using chromium = await launchChromium()
   await using world = await startWebWorld()
@@ -33,7 +33,7 @@ test.each(PLACES)('the web demo in Chromium, from sign-in to sign-out, %s', asyn
   await page.getByLabel('A new note').fill('A reader writes nothing.')
   await press(page, 'Add')
   await lookAt('403 The API said no')
-  await page.getByText('error="insufficient_scope"').waitFor()
+  await page.getByRole('alert').getByText('error="insufficient_scope"').waitFor()
   await press(page, 'Refresh it now')
   await page.waitForURL(`${world.url}/#token`)
   expect(await page.getByLabel('A new note').inputValue()).toBe('')
@@ -97,8 +97,10 @@ test('the web demo in Chromium shows hostile text as text, and no script runs', 
   const hostile = '<img src="/x" onerror="alert(1)"><script>alert(2)</script>'
   await page.getByLabel('A new note').fill(hostile)
   await press(page, 'Add')
-  await page.getByText(hostile).waitFor()
-  expect(await page.locator('.notes img, .notes script').count()).toBe(0)
+  await page.locator('.notes').getByText(hostile).waitFor()
+  expect(
+    await page.locator('.notes img, .notes script, .diagram img, .diagram script').count(),
+  ).toBe(0)
   expect(complaints).toEqual([])
   const planted =
     "const s = document.createElement('script'); s.text = 'top.ran = 1'; document.body.append(s); top.ran"

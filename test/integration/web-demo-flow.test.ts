@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { createWebDemo } from '../../client-demo/web/app.ts'
 import { systemClock } from '../../client-demo/web/clock.ts'
+import { createStrangersTraces, createTrace } from '../../client-demo/web/trace.ts'
 import type { Page } from '../support/browser.ts'
 import { recordTokens } from '../support/recorded-tokens.ts'
 import { close, createVisitor, listen, portOf, startWebWorld } from '../support/web-demo.ts'
@@ -153,6 +154,17 @@ describe('the diagram', () => {
     expect((await alice.visit()).text).toContain('action="/sign-in"')
   })
 
+  test('keeps nothing of what was written into a session that is over', async () => {
+    await using world = await startWebWorld()
+    const alice = createVisitor(world)
+    const home = await alice.signIn('alice')
+    world.clock.advance(HOUR / 2 + 1)
+    await alice.submit(home, '/notes', { text: 'a secret of hers' })
+    const { text } = await alice.visit('/flow')
+    expect(text).toContain('POST /notes')
+    expect(text).not.toContain('a secret of hers')
+  })
+
   test('shows hostile text as text', async () => {
     await using world = await startWebWorld()
     const alice = createVisitor(world)
@@ -175,6 +187,15 @@ describe('the diagram', () => {
     expect(script.headers.get('content-type')).toContain('javascript')
   })
 
+  test('shows no more than the start of long names, values and paths', async () => {
+    await using world = await startWebWorld()
+    const nobody = createVisitor(world)
+    await nobody.visit(`/${'p'.repeat(3000)}?${'n'.repeat(3000)}=${'v '.repeat(1500)}`)
+    const { text } = await nobody.visit('/flow')
+    expect(text).toContain(`${'p'.repeat(50)}`)
+    expect(text).not.toMatch(/p{101}|n{81}|(v ){201}/)
+  })
+
   test('keeps the last eighty arrows', async () => {
     await using world = await startWebWorld()
     const nobody = createVisitor(world)
@@ -183,6 +204,38 @@ describe('the diagram', () => {
     expect(listArrows(page)).toHaveLength(80)
     expect(placeOf(page).after).toBe('90')
   })
+})
+
+test('a trace keeps no more than 64 K characters, whatever strangers send', () => {
+  const trace = createTrace()
+  const value = 'x'.repeat(5000)
+  const arrow = {
+    from: 'browser',
+    to: 'client',
+    isUnseen: false,
+    isAnswer: false,
+    isRefusal: false,
+    title: 'POST /notes',
+    meaning: '',
+    fields: [{ name: 'text', value }],
+    tokens: [],
+  } as const
+  for (let count = 0; count < 50; count += 1) trace.append([arrow])
+  const places = trace.list().map(({ place }) => place)
+  expect(places.length).toBeGreaterThan(10)
+  expect(JSON.stringify(trace.list()).length).toBeLessThanOrEqual(64 * 1024 + 100)
+  expect(places.at(-1)).toBe(50)
+})
+
+test('a hundred strangers have a trace, and the one used longest ago makes room', () => {
+  const traces = createStrangersTraces()
+  const first = traces.of('0').id
+  const second = traces.of('1').id
+  for (let count = 2; count < 100; count += 1) traces.of(String(count))
+  expect(traces.of('0').id).toBe(first)
+  traces.of('100')
+  expect(traces.of('0').id).toBe(first)
+  expect(traces.of('1').id).not.toBe(second)
 })
 
 test('behind https the cookie is pinned to its host, and the page says so', async () => {

@@ -1,6 +1,8 @@
 // Draws what came since, each second while somebody looks. What is fetched was rendered and escaped by
 // the server; the page is the same without this script, but stands still.
 const BETWEEN_MS = 1000
+/** As many as the server keeps. */
+const MOST_ARROWS = 80
 const status = document.querySelector('#live')
 
 async function look() {
@@ -21,6 +23,7 @@ function draw(list, html) {
     list.dataset.last = fresh.dataset.last
     list.closest('.diagram').querySelector('.empty')?.remove()
     list.append(...fresh.children)
+    for (const old of [...list.children].slice(0, -MOST_ARROWS)) old.remove()
   }
   status.textContent = length === 1 ? 'One more arrow.' : `${length} more arrows.`
 }
