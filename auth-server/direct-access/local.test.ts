@@ -9,7 +9,7 @@ test.each([
   ['::ffff:127.0.0.1', { host: 'localhost:8080' }],
   ['127.0.0.1', { host, 'sec-fetch-site': 'none' }],
 ])('knows a program on this machine, from %s with %j', (address, headers) => {
-  expect(isSentByLocalProgram({ address, headers })).toBe(true)
+  expect(isSentByLocalProgram({ address, url: '/', headers })).toBe(true)
 })
 
 test.each([
@@ -27,5 +27,24 @@ test.each([
   ['a page of another port', '127.0.0.1', { host, 'sec-fetch-site': 'same-site' }],
   ['a page of its own name', '127.0.0.1', { host, 'sec-fetch-site': 'same-origin' }],
 ])('takes none from %s', (_who, address, headers) => {
-  expect(isSentByLocalProgram({ address, headers })).toBe(false)
+  expect(isSentByLocalProgram({ address, url: '/', headers })).toBe(false)
+})
+
+test.each([
+  ['the target names another host', 'http://evil.example/', {}],
+  ['the host comes with a name of somebody', '/', { host: 'evil@127.0.0.1' }],
+  ['a page elsewhere has a link to it', '/', { referer: 'http://evil.example/' }],
+  ['a referer is no address', '/', { referer: 'evil' }],
+  ['Cloudflare passes it on', '/', { 'cf-connecting-ip': '192.0.2.1' }],
+  ['Akamai passes it on', '/', { 'true-client-ip': '192.0.2.1' }],
+  ['another proxy passes it on', '/', { 'x-client-ip': '192.0.2.1' }],
+])('is not sent by a local program where %s', (_case, url, more) => {
+  const headers = { host: '127.0.0.1', ...more }
+  expect(isSentByLocalProgram({ address: '127.0.0.1', url, headers })).toBe(false)
+})
+
+test('believes a target and a referer that name this machine', () => {
+  const headers = { host: '127.0.0.1', referer: 'http://localhost:8080/' }
+  const url = 'http://127.0.0.1/'
+  expect(isSentByLocalProgram({ address: '127.0.0.1', url, headers })).toBe(true)
 })

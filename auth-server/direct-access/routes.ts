@@ -63,8 +63,8 @@ export function createUnauthenticatedRoute(
   const resource = parts.findResource(identifier)
   router.get('/', async (ctx) => {
     const client = await parts.clients.findById(clientId)
-    const { socket, headers } = ctx.req
-    const isLocal = isSentByLocalProgram({ address: socket.remoteAddress, headers })
+    const { socket, url, headers } = ctx.req
+    const isLocal = isSentByLocalProgram({ address: socket.remoteAddress, url, headers })
     const issued =
       isLocal && client && !client.disabled
         ? await parts.issue(resource, { kind: 'nobody', client })
