@@ -61,7 +61,7 @@ const VISITS: Readonly<Record<string, string>> = {
 /** What the browser was answered, and where it goes from there if that is the authorization server. */
 export function drawAnswer(ctx: Context, issuer: string): readonly Arrow[] {
   const { status } = ctx
-  const location = String(ctx.response.get('location') ?? '')
+  const location = ctx.response.get('location')
   const answer: Arrow = {
     ...PLAIN,
     from: 'client',

@@ -192,7 +192,7 @@ describe('the diagram', () => {
     const nobody = createVisitor(world)
     await nobody.visit(`/${'p'.repeat(3000)}?${'n'.repeat(3000)}=${'v '.repeat(1500)}`)
     const { text } = await nobody.visit('/flow')
-    expect(text).toContain(`${'p'.repeat(50)}`)
+    expect(text).toContain('p'.repeat(50))
     expect(text).not.toMatch(/p{101}|n{81}|(v ){201}/)
   })
 

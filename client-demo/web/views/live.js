@@ -43,4 +43,4 @@ async function watch() {
 }
 
 status.textContent = 'Live: whatever is said appears below.'
-watch()
+void watch()
