@@ -59,6 +59,44 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
     [{ accountId: 'acc_a' }, deletedSession({ by: 'server', accountId: 'acc_a' })],
     [{}, deletedSession(undefined)],
   ],
+  logoutDelivered: [
+    [
+      { clientId: 'web', accountId: 'acc_a', attempts: 2 },
+      {
+        event: 'logout_delivered',
+        level: 'info',
+        metric: 'portreeve_logout_delivered_total 1',
+        audit: { by: 'server', accountId: 'acc_a', clientId: 'web' },
+      },
+    ],
+  ],
+  logoutPostponed: [
+    [
+      { clientId: 'web', accountId: 'acc_a', attempts: 1, reason: 'timeout' },
+      {
+        event: 'logout_postponed',
+        level: 'warn',
+        metric: 'portreeve_logout_postponed_total{reason="timeout"} 1',
+        audit: undefined,
+      },
+    ],
+  ],
+  logoutGivenUp: [
+    [
+      { clientId: 'web', accountId: 'acc_a', attempts: 1, reason: 'refused' },
+      {
+        event: 'logout_given_up',
+        level: 'warn',
+        metric: 'portreeve_logout_given_up_total{reason="refused"} 1',
+        audit: {
+          by: 'server',
+          accountId: 'acc_a',
+          clientId: 'web',
+          facts: { reason: 'refused', attempts: 1 },
+        },
+      },
+    ],
+  ],
   consentGiven: [
     [
       { accountId: 'acc_a', clientId: 'web', scopes: ['openid', 'notes:read'] },

@@ -14,6 +14,12 @@ export interface Events {
   signedOut(facts: { accountId?: string | undefined; clientId?: string | undefined }): void
   /** Somebody has deleted its key in Redis. */
   sessionDeleted(facts: { accountId?: string | undefined }): void
+  /** A client has taken a logout token. `attempts` counts this one, too. */
+  logoutDelivered(facts: LogoutFacts): void
+  /** It has not, and gets another one later. */
+  logoutPostponed(facts: LogoutFacts & { reason: string }): void
+  /** It does not get one any more: whoever was signed in there may still be. */
+  logoutGivenUp(facts: LogoutFacts & { reason: string }): void
   consentGiven(facts: { accountId: string; clientId: string; scopes: readonly string[] }): void
   consentRefused(facts: { accountId?: string | undefined; clientId: string }): void
   tokenIssued(facts: {
@@ -82,6 +88,12 @@ export interface Events {
   }): void
 }
 
+interface LogoutFacts {
+  readonly clientId: string
+  readonly accountId: string
+  readonly attempts: number
+}
+
 export type EventName = keyof Events
 type FactsOf<Name extends EventName> = Parameters<Events[Name]>[0]
 
@@ -134,6 +146,7 @@ const CREDENTIALS = [
   'DeviceCode',
   'PushedAuthorizationRequest',
 ]
+const LOGOUT_FAILURES = ['refused', 'status', 'timeout', 'network']
 const KEY_REFUSALS = [
   'not_a_key',
   'mistyped',
@@ -212,6 +225,30 @@ export const TREATMENTS: Treatments = {
     labels: {},
     // Who deleted it is not known here: the server ends what hung on it.
     audit: ({ accountId }) => (accountId === undefined ? undefined : { by: 'server', accountId }),
+  },
+  logoutDelivered: {
+    event: 'logout_delivered',
+    level: 'info',
+    labels: {},
+    audit: ({ clientId, accountId }) => ({ by: 'server', accountId, clientId }),
+  },
+  logoutPostponed: {
+    event: 'logout_postponed',
+    level: 'warn',
+    labels: { reason: ({ reason }) => oneOf(LOGOUT_FAILURES, reason) },
+    // How it ends is recorded.
+    audit: () => undefined,
+  },
+  logoutGivenUp: {
+    event: 'logout_given_up',
+    level: 'warn',
+    labels: { reason: ({ reason }) => oneOf(LOGOUT_FAILURES, reason) },
+    audit: ({ clientId, accountId, reason, attempts }) => ({
+      by: 'server',
+      accountId,
+      clientId,
+      facts: { reason, attempts },
+    }),
   },
   consentGiven: {
     event: 'consent_given',
@@ -368,6 +405,9 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     signInRefused: announce('signInRefused'),
     signedOut: announce('signedOut'),
     sessionDeleted: announce('sessionDeleted'),
+    logoutDelivered: announce('logoutDelivered'),
+    logoutPostponed: announce('logoutPostponed'),
+    logoutGivenUp: announce('logoutGivenUp'),
     consentGiven: announce('consentGiven'),
     consentRefused: announce('consentRefused'),
     tokenIssued: announce('tokenIssued'),

@@ -4,6 +4,7 @@ import { createSignIn } from './accounts/sign-in.ts'
 import { reconcile } from './admin/reconcile.ts'
 import { createAuditKey, requireSameKey } from './audit/audit.ts'
 import { createAuditRecorder, type AuditRecorder } from './audit/recorder.ts'
+import { startLogoutDelivery } from './backchannel/deliver.ts'
 import { createApiKeyVerifier } from './api-keys/verify.ts'
 import { createSecretVerifier } from './clients/authenticate.ts'
 import { withOwnClient } from './clients/own-client.ts'
@@ -136,8 +137,9 @@ export async function createAuthServer(
   const keys = { rootKey, sealKey }
   const services = { loaded, issuer, keys, stores, audit, events, clock, log }
   const draining = { now: false }
-  const { app, direct, watchKeys } = await compose(services, () => draining.now)
+  const { app, direct, watchKeys, deliverLogouts } = await compose(services, () => draining.now)
   cleanUp.use(watchKeys())
+  cleanUp.use(deliverLogouts())
   cleanUp.use(startPurge([stores.models, stores.revocations, stores.apiKeys], clock, log))
   server.off('request', refuseWhileStarting)
   server.on('request', app)
@@ -262,7 +264,12 @@ async function compose(services: Services, isDraining: () => boolean) {
     },
     { issuer, trustedProxies: config.trustedProxies },
   )
-  return { app: app.callback(), direct, watchKeys }
+  const deliverLogouts = () =>
+    startLogoutDelivery(
+      { logouts: stores.logouts, clients, signingKeys, events, clock, log },
+      { issuer },
+    )
+  return { app: app.callback(), direct, watchKeys, deliverLogouts }
 }
 
 type EngineParts = Pick<

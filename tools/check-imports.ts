@@ -28,6 +28,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   admin: 3,
   provider: 2,
   storage: 2,
+  backchannel: 2,
   accounts: 1,
   clients: 1,
   scopes: 1,

@@ -44,6 +44,7 @@ export const CLIENT_MEMBERS = [
   'secretHash',
   'redirectUris',
   'postLogoutRedirectUris',
+  'backchannelLogoutUri',
   'scopes',
   'defaultScopes',
   'defaultResource',

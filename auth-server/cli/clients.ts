@@ -29,6 +29,7 @@ interface AddOptions extends SecretOptions {
   readonly scope?: readonly string[]
   readonly defaultScope?: readonly string[]
   readonly defaultResource?: string
+  readonly backchannelLogoutUri?: string
   readonly origin?: readonly string[]
   readonly firstParty?: boolean
   readonly pkceExempt?: boolean
@@ -90,6 +91,7 @@ function addAdd(clients: Command, cli: Cli): void {
       'where people may be sent after signing out; may be repeated',
       collect,
     )
+    .option('--backchannel-logout-uri <uri>', 'where it is told of sessions that ended')
     .option(
       '--origin <origin>',
       'whose scripts may call the token endpoint; may be repeated',
@@ -122,7 +124,8 @@ function addAdd(clients: Command, cli: Cli): void {
 }
 
 function readClient(id: string, options: AddOptions): NewClient {
-  const { name, applicationType, grant, authMethod, defaultResource } = options
+  const { name, applicationType, grant, authMethod, defaultResource, backchannelLogoutUri } =
+    options
   return {
     id,
     redirectUris: [...(options.redirectUri ?? [])],
@@ -141,6 +144,7 @@ function readClient(id: string, options: AddOptions): NewClient {
     ...(grant === undefined ? {} : { grants: grant }),
     ...(authMethod === undefined ? {} : { authMethod }),
     ...(defaultResource === undefined ? {} : { defaultResource }),
+    ...(backchannelLogoutUri === undefined ? {} : { backchannelLogoutUri }),
   }
 }
 
@@ -254,6 +258,10 @@ function formatClient(client: ClientView, style: Style): string {
   ]
   const optional: readonly (readonly [string, readonly string[]])[] = [
     ['after signing out', client.postLogoutRedirectUris],
+    [
+      'told of logouts',
+      client.backchannelLogoutUri === undefined ? [] : [client.backchannelLogoutUri],
+    ],
     ['default scopes', client.defaultScopes],
     ['default resource', client.defaultResource === undefined ? [] : [client.defaultResource]],
     ['origins', client.origins],

@@ -17,6 +17,8 @@ export interface Client {
   /** Compared exactly; a native app may use any port on loopback (RFC 8252 §7.3). */
   readonly redirectUris: readonly string[]
   readonly postLogoutRedirectUris: readonly string[]
+  /** Where it is told of sessions that ended (OpenID Connect Back-Channel Logout 1.0). */
+  readonly backchannelLogoutUri?: string | undefined
   /** Every scope this client may ever be granted, OpenID Connect's included. */
   readonly scopes: readonly string[]
   /** Assumed when a request names no scope (RFC 6749 §3.3). */

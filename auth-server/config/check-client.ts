@@ -2,7 +2,13 @@ import { ACCOUNT_ID_PREFIX, OIDC_SCOPE_NAMES, OWN_CLIENT_ID } from './built-in.t
 import { echo } from './echo.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { ClientConfig, ResourceConfig } from './schema.ts'
-import { isExactOrigin, isLoopback, isUnprovenPlace, judgeRedirectUri } from './uri-rules.ts'
+import {
+  isExactOrigin,
+  isLoopback,
+  isUnprovenPlace,
+  judgeCallUri,
+  judgeRedirectUri,
+} from './uri-rules.ts'
 
 /** A client as the rules see it, whoever declares it. */
 export type CheckedClient = Omit<ClientConfig, 'secret'> & {
@@ -103,6 +109,9 @@ function checkUris(client: CheckedClient, report: Report): void {
       if (fault) report(fault.rule, [member, index], fault.message)
     }
   }
+  const { backchannelLogoutUri } = client
+  const fault = backchannelLogoutUri === undefined ? undefined : judgeCallUri(backchannelLogoutUri)
+  if (fault !== undefined) report('PR336', ['backchannelLogoutUri'], fault)
   for (const [index, origin] of client.origins.entries()) {
     if (!isAllowedOrigin(origin)) {
       const expected = 'an origin such as https://app.example (http on loopback only)'

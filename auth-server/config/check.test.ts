@@ -485,6 +485,20 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       ],
     ],
   },
+  PR336: {
+    accepted: [
+      withClients({}),
+      withClients({ backchannelLogoutUri: 'https://app.example/logout?a=1' }),
+      withClients({ backchannelLogoutUri: 'http://127.0.0.1:8080/logout' }),
+    ],
+    refused: [
+      'http://app.example/logout',
+      'http://localhost.example/logout',
+      'https://u:p@app.example/logout',
+      'ftp://127.0.0.1/logout',
+      'com.example.app:/logout',
+    ].map((uri) => ['clients.0.backchannelLogoutUri', withClients({ backchannelLogoutUri: uri })]),
+  },
   PR350: {
     accepted: [withClients({})],
     refused: [['clients.0.pkce', withClients({ pkce: 'exempt' })]],

@@ -69,6 +69,7 @@ export const RULES = {
   PR333: refused('The token_exchange grant comes with rules (exchange), and they with the grant.'),
   PR334: refused('A rule for exchanges names resources that there are, and scopes of its target.'),
   PR335: refused('A rule for exchanges takes no token of a resource with a shared secret.'),
+  PR336: refused('A place for back-channel logout is https, or http on loopback.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

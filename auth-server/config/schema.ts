@@ -172,6 +172,11 @@ export const clientSchema = z.strictObject({
     .array(absoluteUri)
     .default([])
     .describe('Where people may be sent after signing out. Compared exactly.'),
+  backchannelLogoutUri: absoluteUri
+    .optional()
+    .describe(
+      'Where this server tells it of sessions that ended (OpenID Connect Back-Channel Logout): https, or http on loopback.',
+    ),
   scopes: z
     .array(scopeToken)
     .default([])

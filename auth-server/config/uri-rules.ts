@@ -69,6 +69,19 @@ function judgeWebUri(
   return undefined
 }
 
+/**
+ * What is wrong with a place that this server itself sends to, or `undefined`. Expects an absolute URI
+ * without a fragment (the schema's rule). Where its name leads is not checked.
+ */
+export function judgeCallUri(uri: string): string | undefined {
+  const { protocol, hostname, username, password } = new URL(uri)
+  if (username !== '' || password !== '') {
+    return `expected a URI without user name or password, got ${echo(uri)}`
+  }
+  if (protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname))) return undefined
+  return `expected https (http on loopback only), got ${echo(uri)}`
+}
+
 /** Whether `text` is an origin just as a browser sends it: no slash at the end, no default port. */
 export function isExactOrigin(text: string): boolean {
   if (!URL.canParse(text)) return false

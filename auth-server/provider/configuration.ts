@@ -92,6 +92,9 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       revocation: { enabled: true, allowedPolicy: mayRevoke },
       // For keys that only verify: see `verification-key.ts`.
       externalSigningSupport: { enabled: true, ack: 'experimental-01' },
+      // For the metadata alone: no client has a place for it in the engine, which would try once and
+      // forget. See `backchannel/`.
+      backchannelLogout: { enabled: true },
       rpInitiatedLogout: { enabled: true, ...createLogoutPages(settings) },
       resourceIndicators: {
         enabled: true,

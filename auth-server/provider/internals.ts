@@ -15,6 +15,7 @@ import type {
 import { PortreeveError } from '../errors.ts'
 import { looksLikeJwt } from './issued-token.ts'
 import type { UserinfoToken } from './userinfo.ts'
+import type { ClientSession } from './model-store.ts'
 
 /**
  * Every reliance on what oidc-provider does not document. `internals.test.ts` holds each of them
@@ -147,11 +148,14 @@ export function isDeviceRefused({ name }: Error): boolean {
 /** The session that this request has ended, if it has ended one, with what its clients know it by. */
 export function readEndedSession(
   ctx: KoaContextWithOIDC,
-): { uid: string; sids: string[] } | undefined {
+): { uid: string; clients: ClientSession[] } | undefined {
   const session = ctx.oidc?.session
   if (!session || !('destroyed' in session) || session.destroyed !== true) return undefined
-  const clients = Object.values(session.authorizations ?? {})
-  return { uid: session.uid, sids: clients.flatMap(({ sid }) => sid ?? []) }
+  const { uid, accountId, authorizations = {} } = session
+  const clients = Object.entries(authorizations).flatMap(([clientId, { sid }]) =>
+    sid === undefined ? [] : [{ clientId, sid, accountId }],
+  )
+  return { uid, clients }
 }
 
 /**

@@ -61,15 +61,24 @@ export type ModelWrite =
   | { readonly kind: 'revoke-grant'; readonly grantId: string }
   /**
    * Ends every session row with this uid for good, and with them their `sid`s: what each client knows
-   * the session by. `sids` names those of a row that is gone already.
+   * the session by. Clients that want to be told are queued for it. `clients` names those of a row that
+   * is gone already.
    */
   | {
       readonly kind: 'end-session'
       readonly uid: string
-      readonly sids?: readonly string[]
+      readonly clients?: readonly ClientSession[]
       /** Default: the person has signed out. */
       readonly reason?: RevocationReason
     }
+
+/** A session as one client knows it. */
+export interface ClientSession {
+  readonly clientId: string
+  readonly sid: string
+  /** Whose it is. */
+  readonly accountId: string | undefined
+}
 
 /** A second use counts as a retry while the first is recent and its successor is unused. */
 export interface RetryWindow {

@@ -7,6 +7,7 @@ import { sessionHandover } from './migrations/0002-session-handover.ts'
 import { revocation } from './migrations/0003-revocation.ts'
 import { audit } from './migrations/0004-audit.ts'
 import { apiKeys } from './migrations/0005-api-keys.ts'
+import { logoutDelivery } from './migrations/0006-logout-delivery.ts'
 import type { Migration } from './migrations/migration.ts'
 import { prepareRead, type Database } from './database.ts'
 import type { Schema } from './schema.ts'
@@ -17,6 +18,7 @@ export const MIGRATIONS: readonly Migration[] = [
   revocation,
   audit,
   apiKeys,
+  logoutDelivery,
 ]
 
 type AppliedStep = Pick<Schema['schema_migration'], 'name' | 'checksum'>

@@ -2,6 +2,7 @@ import type { Transaction } from 'kysely'
 import type { Clock } from '../clock.ts'
 import type {
   ApplyResult,
+  ClientSession,
   ModelRow,
   ModelStore,
   ModelWrite,
@@ -10,6 +11,7 @@ import type {
 import type { RevocationReason } from '../revocation/revocation.ts'
 import { prepareRead, refuseUnstorable, type Database, type Scope } from './database.ts'
 import { lockForChange, nameTouched } from './locks.ts'
+import { queueLogout } from './logouts.ts'
 import {
   deleteGrant,
   deleteRow,
@@ -148,7 +150,7 @@ async function applyOne(unit: Unit, write: ModelWrite): Promise<boolean> {
       await revokeGrant(unit, write.grantId, 'grant_revoked')
       return true
     case 'end-session':
-      await endSession(unit, write.uid, write.sids ?? [], write.reason ?? 'signed_out')
+      await endSession(unit, write.uid, write.clients ?? [], write.reason ?? 'signed_out')
       return true
   }
 }
@@ -203,13 +205,13 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
   const last = siblings.at(-1)?.written_at ?? 0
   await putRow(unit, toRow({ ...row, payload }, Math.max(unit.clock.now(), last + 1)))
   unit.sessions?.set(row.key, 'written')
-  const known = readSids(JSON.stringify(payload))
+  const known = new Set(readClients(JSON.stringify(payload)).map(({ sid }) => sid))
   for (const sibling of siblings.slice(0, -MOST_ROWS_OF_A_SESSION)) {
     if (sibling.key === row.key || sibling.key === row.replaces) continue
     await destroy(unit, 'Session', sibling.key)
     // What nobody would know of when the person signs out is signed out of now.
-    const forgotten = readSids(sibling.payload).filter((sid) => !known.includes(sid))
-    await revoke(unit, 'session', forgotten, 'signed_out', row.expiresAt ?? 0)
+    const forgotten = readClients(sibling.payload).filter(({ sid }) => !known.has(sid))
+    await endForClients(unit, forgotten, 'signed_out', row.expiresAt ?? 0)
   }
   if (row.replaces !== undefined) await replaceSession(unit, row, row.replaces)
   return true
@@ -255,7 +257,7 @@ export async function destroy(unit: Unit, model: string, key: string): Promise<v
 export async function endSession(
   unit: Unit,
   uid: string,
-  knownSids: readonly string[],
+  known: readonly ClientSession[],
   reason: RevocationReason,
 ): Promise<void> {
   const { rows } = await deleteSession(unit, { uid })
@@ -263,15 +265,33 @@ export async function endSession(
   const last = Math.max(0, ...rows.map(({ expires_at }) => expires_at ?? 0))
   await bury(unit, 'Session uid', uid, last)
   // Two tabs may have given one client two of them, each in the row of its tab.
-  const sids = new Set([...knownSids, ...rows.flatMap(({ payload }) => readSids(payload))])
-  await revoke(unit, 'session', [...sids], reason, last)
+  const ended = [...known, ...rows.flatMap(({ payload }) => readClients(payload))]
+  await endForClients(unit, ended, reason, last)
 }
 
-function readSids(payload: string): string[] {
-  const { authorizations = {} } = JSON.parse(payload) as {
+/** Each client is told once, however many requests end the session. */
+async function endForClients(
+  unit: Unit,
+  ended: readonly ClientSession[],
+  reason: RevocationReason,
+  lastExpiry: number,
+): Promise<void> {
+  const sessions = new Map(ended.map((session) => [session.sid, session]))
+  for (const session of sessions.values()) {
+    if (await isRevoked(unit, 'session', session.sid)) continue
+    await queueLogout(unit, session, unit.clock.now())
+  }
+  await revoke(unit, 'session', [...sessions.keys()], reason, lastExpiry)
+}
+
+function readClients(text: string): ClientSession[] {
+  const { accountId, authorizations = {} } = JSON.parse(text) as {
+    accountId?: string
     authorizations?: Record<string, { sid?: string }>
   }
-  return Object.values(authorizations).flatMap(({ sid }) => sid ?? [])
+  return Object.entries(authorizations).flatMap(([clientId, { sid }]) =>
+    sid === undefined ? [] : [{ clientId, sid, accountId }],
+  )
 }
 
 async function revokeGrant(unit: Unit, grantId: string, reason: RevocationReason): Promise<void> {

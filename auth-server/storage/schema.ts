@@ -64,6 +64,15 @@ export interface Schema {
     last_used_at: number | null
     revoked_at: number | null
   }
+  logout_delivery: {
+    id: string
+    client_id: string
+    account_id: string
+    sid: string
+    queued_at: number
+    due_at: number
+    attempts: number
+  }
   tombstone: { kind: string; key: string; expires_at: number }
   schema_migration: { name: string; checksum: string; applied_at: number }
 }

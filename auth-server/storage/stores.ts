@@ -2,6 +2,7 @@ import type { AccountStore } from '../accounts/account.ts'
 import type { TransferStore } from '../admin/transfer.ts'
 import type { ApiKeyStore } from '../api-keys/api-key.ts'
 import type { AuditStore } from '../audit/audit.ts'
+import type { LogoutQueue } from '../backchannel/logout-queue.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
@@ -17,6 +18,7 @@ import { createAuditStore } from './audit.ts'
 import { createClientStore } from './clients.ts'
 import { prepareRead, type Database } from './database.ts'
 import { createKeyStore } from './keys.ts'
+import { createLogoutQueue } from './logouts.ts'
 import { migrate } from './migrate.ts'
 import { createModelStore, type SqlModelStore } from './models.ts'
 import { openPostgres } from './postgres.ts'
@@ -38,6 +40,7 @@ export interface Stores extends AsyncDisposable {
   readonly audit: AuditStore
   readonly clients: ClientStore
   readonly keys: KeyStore
+  readonly logouts: LogoutQueue
   readonly models: ModelStore
   readonly revocations: RevocationStore
   readonly transfer: TransferStore
@@ -93,6 +96,7 @@ export async function openStores(
     audit: createAuditStore(database),
     clients: createClientStore(database, clock),
     keys: createKeyStore(database),
+    logouts: createLogoutQueue(database),
     models: perishable?.models ?? sql,
     revocations: createRevocationStore(database),
     transfer: createTransferStore(database, clock),

@@ -1,5 +1,6 @@
 import type { Account } from '../../auth-server/accounts/account.ts'
 import type { StoredApiKey } from '../../auth-server/api-keys/api-key.ts'
+import type { LogoutDelivery } from '../../auth-server/backchannel/logout-queue.ts'
 import type { Client } from '../../auth-server/clients/client.ts'
 import type { StoredModel } from '../../auth-server/provider/model-store.ts'
 import type { Revocation } from '../../auth-server/revocation/revocation.ts'
@@ -308,3 +309,13 @@ export const API_KEYS: readonly StoredApiKey[] = [
     revokedAt: THEN + 500,
   },
 ]
+
+/** Since 0006-logout-delivery. Another one, of the client spa, is not due. */
+export const DUE_LOGOUT: LogoutDelivery = {
+  id: 'logout-that-was-tried',
+  clientId: 'web',
+  accountId: ANN,
+  sid: 'sid-that-ended',
+  queuedAt: THEN + 2,
+  attempts: 3,
+}

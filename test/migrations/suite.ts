@@ -18,6 +18,7 @@ import {
   ANNS_PASSWORD,
   CLIENTS,
   DEVICE_CODE,
+  DUE_LOGOUT,
   KID,
   MODELS,
   NEXT_SESSION_OF_ANN,
@@ -54,6 +55,7 @@ export function testMigrations(engine: StorageEngine): void {
       await expectAudit(stores, isSince(name, '0004-audit') ? 2 : 0)
       const hasKeys = isSince(name, '0005-api-keys')
       expect(await stores.apiKeys.list()).toEqual(hasKeys ? API_KEYS : [])
+      await expectLogouts(stores, isSince(name, '0006-logout-delivery'))
     })
 
     test.each(NAMES)('go on with what was there after %s', async (name) => {
@@ -184,6 +186,13 @@ async function expectRevocations({ revocations }: Stores, hasLog: boolean): Prom
 async function expectAudit({ audit }: Stores, entries: number): Promise<void> {
   const verdict = await verifyLog(audit, createAuditKey(deriveKey(ROOT_KEY, 'audit')))
   expect(verdict).toMatchObject({ ok: true, entries })
+}
+
+async function expectLogouts({ logouts }: Stores, hasQueue: boolean): Promise<void> {
+  const soon = clock.now() + 60_000
+  expect(await logouts.listDue('web', soon, 10)).toEqual(hasQueue ? [DUE_LOGOUT] : [])
+  expect(await logouts.listDue('spa', soon, 10)).toEqual([])
+  expect(await logouts.nextClient('')).toBe(hasQueue ? 'spa' : undefined)
 }
 
 /** What has ended stays ended, and what is used twice ends. */

@@ -123,7 +123,8 @@ export function testSessions(withWorld: WithWorld): void {
         await stores.models.apply([session('o', 'c', { uid: 'another' })])
         const sids = ['sid of a', 'sid of b', 'told', 'sid of c', '']
         expect(await endedOf(stores, sids)).toEqual([])
-        await stores.models.apply([{ kind: 'end-session', uid: 'u', sids: ['told'] }])
+        const told = { clientId: 'd', sid: 'told', accountId: 'alice' }
+        await stores.models.apply([{ kind: 'end-session', uid: 'u', clients: [told] }])
         clock.advance(24 * HOUR)
         await stores.models.purge(clock.now(), 100)
         await stores.revocations.purge(clock.now(), 100)

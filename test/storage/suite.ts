@@ -5,6 +5,7 @@ import { testAudit } from './audit.ts'
 import { testClients } from './clients.ts'
 import { testHunt } from './hunt.ts'
 import { testKeys } from './keys.ts'
+import { testLogouts } from './logouts.ts'
 import { testModels } from './models.ts'
 import { testRaces } from './races.ts'
 import { testRevocations } from './revocations.ts'
@@ -19,6 +20,7 @@ export function testStorage(engine: StorageEngine): void {
     const withWorld = createWithWorld(engine)
     testModels(withWorld)
     testSessions(withWorld)
+    testLogouts(withWorld)
     testRaces(withWorld)
     testRevocations(withWorld)
     testAudit(withWorld)

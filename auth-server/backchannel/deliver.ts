@@ -1,0 +1,155 @@
+import { randomInt } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Client } from '../clients/client.ts'
+import type { Clock } from '../clock.ts'
+import type { Events } from '../events.ts'
+import type { PrivateJwk } from '../keys/keyset.ts'
+import type { Logger } from '../log.ts'
+import { judgeAttempt } from './attempt.ts'
+import type { LogoutDelivery, LogoutQueue } from './logout-queue.ts'
+import { signLogoutToken } from './logout-token.ts'
+import { sendLogoutToken } from './send.ts'
+
+const LOOK_EVERY_MS = 500
+/** Longer than an attempt may take: of two servers only one tries at a time. */
+const LEASE_MS = 60_000
+/** Clients that are told things at the same time. */
+const MOST_LANES = 32
+/** Requests to one client at the same time. */
+const AT_ONCE = 4
+/** So often a client that answers may be told more before another gets its lane. */
+const MOST_BATCHES = 25
+/** However many clients wait, a look ends. */
+const MOST_LOOKED_AT = 200
+/** A server that is stopped waits so long; what is cut off is tried again by the next. */
+const DRAIN_MS = 3000
+
+export interface DeliveryCollaborators {
+  readonly logouts: LogoutQueue
+  readonly clients: { findById(id: string): Promise<Client | undefined> }
+  readonly signingKeys: () => readonly PrivateJwk[]
+  readonly events: Pick<Events, 'logoutDelivered' | 'logoutPostponed' | 'logoutGivenUp'>
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/**
+ * Tells clients of sessions that ended, from the queue, until disposed of. Any number of servers may do
+ * so at once. Each client has a lane of its own and clients take turns: one that hangs keeps nobody
+ * else waiting but what waits for itself.
+ *
+ * A client may be told twice: a process that dies after the client has answered leaves the entry there.
+ */
+export function startLogoutDelivery(
+  collaborators: DeliveryCollaborators,
+  { issuer }: { readonly issuer: string },
+): AsyncDisposable {
+  const { logouts, log } = collaborators
+  const stop = new AbortController()
+  const cutOff = new AbortController()
+  const lanes = new Map<string, Promise<void>>()
+  let place = ''
+  let failure: string | undefined
+
+  const report = (error: unknown) => {
+    if (failure !== String(error)) log.error({ event: 'logouts_not_delivered', err: error })
+    failure = String(error)
+  }
+  const openLane = (clientId: string) => {
+    const isOver = () => stop.signal.aborted
+    const lane = serveClient(collaborators, { clientId, issuer, isOver, cutOff: cutOff.signal })
+      .catch(report)
+      .finally(() => lanes.delete(clientId))
+    lanes.set(clientId, lane)
+  }
+  /** Goes on after the client that came last, and once around. */
+  const look = async () => {
+    const start = place
+    let isAround = start === ''
+    for (let looked = 0; looked < MOST_LOOKED_AT && lanes.size < MOST_LANES; looked += 1) {
+      const clientId = await logouts.nextClient(place)
+      place = clientId ?? ''
+      if (clientId === undefined && isAround) return
+      if (clientId === undefined) isAround = true
+      else if (!lanes.has(clientId)) openLane(clientId)
+    }
+  }
+  const work = async () => {
+    for (;;) {
+      await pause(LOOK_EVERY_MS, stop.signal)
+      if (stop.signal.aborted) return
+      await look().then(() => {
+        if (lanes.size === 0) failure = undefined
+      }, report)
+    }
+  }
+  const ended = work()
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await ended
+      const drained = new AbortController()
+      const late = pause(DRAIN_MS, drained.signal).then(() => cutOff.abort())
+      await Promise.all(lanes.values())
+      drained.abort()
+      await late
+    },
+  }
+}
+
+interface Lane {
+  readonly clientId: string
+  readonly issuer: string
+  readonly isOver: () => boolean
+  readonly cutOff: AbortSignal
+}
+
+async function serveClient(collaborators: DeliveryCollaborators, lane: Lane): Promise<void> {
+  const { logouts, clock } = collaborators
+  for (let batch = 0; batch < MOST_BATCHES && !lane.isOver(); batch += 1) {
+    const due = await logouts.listDue(lane.clientId, clock.now(), AT_ONCE)
+    if (due.length === 0) return
+    const told = await Promise.all(due.map((one) => deliver(collaborators, lane, one)))
+    if (told.includes(false)) return
+  }
+}
+
+/** Answers whether the client may be told more at once. */
+async function deliver(
+  { logouts, clients, signingKeys, events, clock }: DeliveryCollaborators,
+  { issuer, cutOff }: Lane,
+  delivery: LogoutDelivery,
+): Promise<boolean> {
+  const client = await clients.findById(delivery.clientId)
+  if (!client || client.disabled || client.backchannelLogoutUri === undefined) {
+    await logouts.remove(delivery.id)
+    return true
+  }
+  const claimed = await logouts.claim(delivery, clock.now() + LEASE_MS)
+  if (!claimed) return true
+  const token = await signLogoutToken(claimed, signingKeys(), issuer, clock.now())
+  const attempt = await sendLogoutToken(client.backchannelLogoutUri, token, cutOff)
+  if (cutOff.aborted && attempt.kind === 'unreachable') return false
+  const verdict = judgeAttempt(attempt, claimed, clock.now(), randomInt(1000) / 1000)
+  if (verdict.kind === 'retry') await logouts.postpone(claimed, verdict.dueAt)
+  else await logouts.remove(claimed.id)
+  const { clientId, accountId, attempts } = claimed
+  const facts = { clientId, accountId, attempts }
+  switch (verdict.kind) {
+    case 'delivered':
+      events.logoutDelivered(facts)
+      return true
+    case 'retry':
+      events.logoutPostponed({ ...facts, reason: verdict.reason })
+      return false
+    case 'given_up':
+      events.logoutGivenUp({ ...facts, reason: verdict.reason })
+      return verdict.reason === 'refused'
+  }
+}
+
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await wait(milliseconds, undefined, { signal, ref: false }).catch((error: unknown) => {
+    if (!signal.aborted) throw error
+  })
+}

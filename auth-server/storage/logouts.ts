@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto'
+import type { Kysely, Selectable } from 'kysely'
+import type { LogoutDelivery, LogoutQueue } from '../backchannel/logout-queue.ts'
+import type { ClientSession } from '../provider/model-store.ts'
+import { defineStatement, pickColumns, prepareRead, type Database, type Scope } from './database.ts'
+import type { Schema } from './schema.ts'
+
+type Row = Schema['logout_delivery']
+
+export function createLogoutQueue(database: Database): LogoutQueue {
+  const { kysely } = database
+  const next = prepareRead(database, (db) =>
+    db
+      .selectFrom('logout_delivery')
+      .select('client_id')
+      .where('client_id', '>', '')
+      .orderBy('client_id')
+      .limit(1),
+  )
+  const due = prepareRead(database, (db) =>
+    db
+      .selectFrom('logout_delivery')
+      .selectAll()
+      .where('client_id', '=', '')
+      .where('due_at', '<=', 0)
+      .orderBy('due_at')
+      .limit(1),
+  )
+  return {
+    nextClient: async (after) => (await next(after, 1))[0]?.client_id,
+    listDue: async (clientId, now, limit) => (await due(clientId, now, limit)).map(toDelivery),
+    async claim(delivery, leaseUntil) {
+      const attempts = delivery.attempts + 1
+      const { numUpdatedRows } = await kysely
+        .updateTable('logout_delivery')
+        .set({ attempts, due_at: leaseUntil })
+        .where('id', '=', delivery.id)
+        .where('attempts', '=', delivery.attempts)
+        .executeTakeFirstOrThrow()
+      return numUpdatedRows === 1n ? { ...delivery, attempts } : undefined
+    },
+    async postpone({ id, attempts }, dueAt) {
+      await kysely
+        .updateTable('logout_delivery')
+        .set({ due_at: dueAt })
+        .where('id', '=', id)
+        .where('attempts', '=', attempts)
+        .execute()
+    },
+    async remove(id) {
+      await kysely.deleteFrom('logout_delivery').where('id', '=', id).execute()
+    },
+  }
+}
+
+/** Puts the client into the queue if it wants to be told, in the transaction that ends the session. */
+export async function queueLogout(
+  scope: Scope,
+  { clientId, sid, accountId }: ClientSession,
+  now: number,
+): Promise<void> {
+  // Nobody was signed in.
+  if (accountId === undefined) return
+  const { rows } = await selectClient(scope, { clientId })
+  if (!wantsLogouts(rows[0])) return
+  await insertRow(scope, {
+    id: randomBytes(16).toString('base64url'),
+    client_id: clientId,
+    account_id: accountId,
+    sid,
+    queued_at: now,
+    due_at: now,
+    attempts: 0,
+  })
+}
+
+const selectClient = defineStatement(
+  (db: Kysely<Schema>, { clientId }: { readonly clientId: string }) =>
+    db.selectFrom('client').select(['settings', 'disabled']).where('id', '=', clientId),
+)
+
+const COLUMNS = ['id', 'client_id', 'account_id', 'sid', 'queued_at', 'due_at', 'attempts'] as const
+
+const insertRow = defineStatement((db: Kysely<Schema>, row: Row) =>
+  db.insertInto('logout_delivery').values(pickColumns(row, COLUMNS)),
+)
+
+function wantsLogouts(client: Pick<Schema['client'], 'settings' | 'disabled'> | undefined) {
+  if (!client || client.disabled === 1) return false
+  const settings = JSON.parse(client.settings) as { backchannelLogoutUri?: string }
+  return settings.backchannelLogoutUri !== undefined
+}
+
+function toDelivery(row: Selectable<Row>): LogoutDelivery {
+  return {
+    id: row.id,
+    clientId: row.client_id,
+    accountId: row.account_id,
+    sid: row.sid,
+    queuedAt: row.queued_at,
+    attempts: row.attempts,
+  }
+}

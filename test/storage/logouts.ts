@@ -1,0 +1,155 @@
+import { describe, expect, test } from 'vitest'
+import type { Stores } from '../../auth-server/storage/stores.ts'
+import { account, client } from './records.ts'
+import { atOnce, createRows, HOUR, type World, type WithWorld } from './world.ts'
+
+const TOLD = 'https://app.example/logout'
+
+/** Clients that want to be told, and one that does not. */
+async function addClients({ stores }: World, ...ids: readonly string[]): Promise<void> {
+  for (const id of ids) await stores.clients.insert(client({ id, backchannelLogoutUri: TOLD }))
+  await stores.clients.insert(client({ id: 'silent' }))
+}
+
+async function listQueue({ logouts }: Stores, now: number) {
+  const found = []
+  for (let place: string | undefined = ''; ;) {
+    place = await logouts.nextClient(place)
+    if (place === undefined) return found
+    found.push(...(await logouts.listDue(place, now, 1000)))
+  }
+}
+
+const namesOf = (queue: Awaited<ReturnType<typeof listQueue>>) =>
+  queue.map(({ clientId, sid }) => [clientId, sid]).toSorted()
+
+const END = { kind: 'end-session', uid: 'u' } as const
+
+export function testLogouts(withWorld: WithWorld): void {
+  describe('the queue of logouts', () => {
+    test('has every client of a session that ends in any tab, which wants to be told', () =>
+      withWorld(async (world) => {
+        const { stores, other, clock } = world
+        const { session } = createRows(clock)
+        await addClients(world, 'a', 'b', 'c', 'd')
+        await stores.clients.insert(
+          client({ id: 'off', backchannelLogoutUri: TOLD, disabled: true }),
+        )
+        for (const [index, id] of ['a', 'b', 'silent', 'off', 'unknown'].entries()) {
+          await stores.models.apply([session(`tab ${index}`, id)])
+        }
+        await stores.models.apply([session('o', 'c', { uid: 'another' })])
+        expect(await listQueue(stores, clock.now())).toEqual([])
+        const told = { clientId: 'd', sid: 'told', accountId: 'alice' }
+        await stores.models.apply([{ ...END, clients: [told] }])
+        const queue = await listQueue(other, clock.now())
+        expect(namesOf(queue)).toEqual([
+          ['a', 'sid of a'],
+          ['b', 'sid of b'],
+          ['d', 'told'],
+        ])
+        for (const one of queue) {
+          expect(one).toMatchObject({ accountId: 'alice', queuedAt: clock.now(), attempts: 0 })
+        }
+      }))
+
+    test('has nobody twice, however often and by whomever the session is ended', () =>
+      withWorld(async (world) => {
+        const { stores, clock } = world
+        await addClients(world, 'a')
+        await stores.models.apply([createRows(clock).session('s', 'a')])
+        const known = { clientId: 'a', sid: 'sid of a', accountId: 'alice' }
+        await atOnce(world, 10, ({ models }) => models.apply([{ ...END, clients: [known] }]))
+        expect(namesOf(await listQueue(stores, clock.now()))).toEqual([['a', 'sid of a']])
+      }))
+
+    test('has nobody where nobody was signed in, or the key of a session only changes', () =>
+      withWorld(async (world) => {
+        const { stores, clock } = world
+        const { session } = createRows(clock)
+        await addClients(world, 'a')
+        const anonymous = { clientId: 'a', sid: 'x', accountId: undefined }
+        await stores.models.apply([{ ...END, uid: 'nobody', clients: [anonymous] }])
+        await stores.models.apply([session('old', 'a')])
+        await stores.models.apply([{ kind: 'destroy', model: 'Session', key: 'old' }])
+        expect(await listQueue(stores, clock.now())).toEqual([])
+      }))
+
+    test('has nobody where the batch that ends the session is lost', () =>
+      withWorld(async (world) => {
+        const { stores, clock } = world
+        await addClients(world, 'a')
+        await stores.models.apply([createRows(clock).session('s', 'a')])
+        const lost = { kind: 'consume', model: 'RefreshToken', key: 'none' } as const
+        expect(await stores.models.apply([END, lost])).toMatchObject({ outcome: 'lost' })
+        expect(await listQueue(stores, clock.now())).toEqual([])
+      }))
+
+    test('has the clients of whoever is disabled', () =>
+      withWorld(async (world) => {
+        const { stores, clock } = world
+        await addClients(world, 'a')
+        await stores.accounts.insert(account())
+        await stores.models.apply([createRows(clock).session('s', 'a')])
+        await stores.accounts.updateAndEndAccess(account({ disabled: true }))
+        expect(namesOf(await listQueue(stores, clock.now()))).toEqual([['a', 'sid of a']])
+      }))
+
+    test('gives an entry to one of many that want it, for a while', () =>
+      withWorld(async (world) => {
+        const { stores, other, clock } = world
+        await addClients(world, 'a')
+        await stores.models.apply([createRows(clock).session('s', 'a'), END])
+        const [entry] = await stores.logouts.listDue('a', clock.now(), 1)
+        if (!entry) throw new Error('nothing is due')
+        const lease = clock.now() + 1000
+        const claims = await atOnce(world, 12, ({ logouts }) => logouts.claim(entry, lease))
+        const [won, ...more] = claims.filter((claim) => claim !== undefined)
+        expect([won, more]).toEqual([{ ...entry, attempts: 1 }, []])
+        clock.advance(999)
+        expect(await listQueue(other, clock.now())).toEqual([])
+        clock.advance(1)
+        expect(await listQueue(other, clock.now())).toEqual([won])
+      }))
+
+    test('has an entry again when it was postponed, and no more when it was removed', () =>
+      withWorld(async (world) => {
+        const { stores, other, clock } = world
+        await addClients(world, 'a')
+        await stores.models.apply([createRows(clock).session('s', 'a'), END])
+        const [entry] = await stores.logouts.listDue('a', clock.now(), 1)
+        const first = entry && (await stores.logouts.claim(entry, clock.now() + 1000))
+        if (!first) throw new Error('not claimed')
+        await stores.logouts.postpone(first, clock.now() + HOUR)
+        clock.advance(HOUR - 1)
+        expect(await listQueue(other, clock.now())).toEqual([])
+        expect(await other.logouts.nextClient('')).toBe('a')
+        clock.advance(1)
+        const second = await other.logouts.claim(first, clock.now() + 1000)
+        // Whoever had it before and comes late moves nothing.
+        await stores.logouts.postpone(first, clock.now())
+        expect(await listQueue(stores, clock.now())).toEqual([])
+        await other.logouts.remove(second?.id ?? '')
+        expect(await stores.logouts.nextClient('')).toBeUndefined()
+      }))
+
+    test('goes from client to client, and gives what waits longest first', () =>
+      withWorld(async (world) => {
+        const { stores, clock } = world
+        await addClients(world, 'a', 'b')
+        const { session } = createRows(clock)
+        for (let index = 0; index < 5; index += 1) {
+          clock.advance(1)
+          const uid = `u${index}`
+          const authorizations = { a: { sid: `a${index}` }, b: { sid: `b${index}` } }
+          const payload = { accountId: 'alice', uid, authorizations }
+          await stores.models.apply([session(uid, 'a', { uid, payload }), { ...END, uid }])
+        }
+        expect(await stores.logouts.nextClient('')).toBe('a')
+        expect(await stores.logouts.nextClient('a')).toBe('b')
+        expect(await stores.logouts.nextClient('b')).toBeUndefined()
+        const due = await stores.logouts.listDue('b', clock.now(), 3)
+        expect(due.map(({ sid }) => sid)).toEqual(['b0', 'b1', 'b2'])
+      }))
+  })
+}
