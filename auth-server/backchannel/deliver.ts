@@ -12,7 +12,7 @@ import { sendLogoutToken } from './send.ts'
 
 const LOOK_EVERY_MS = 500
 /** Longer than an attempt may take: of two servers only one tries at a time. */
-const LEASE_MS = 60_000
+const LEASE_MS = 20_000
 /** Clients that are told things at the same time. */
 const MOST_LANES = 32
 /** Requests to one client at the same time. */
@@ -55,9 +55,9 @@ export function startLogoutDelivery(
     if (failure !== String(error)) log.error({ event: 'logouts_not_delivered', err: error })
     failure = String(error)
   }
+  const stops = { stop: stop.signal, cutOff: cutOff.signal }
   const openLane = (clientId: string) => {
-    const isOver = () => stop.signal.aborted
-    const lane = serveClient(collaborators, { clientId, issuer, isOver, cutOff: cutOff.signal })
+    const lane = serveClient(collaborators, { clientId, issuer, ...stops })
       .catch(report)
       .finally(() => lanes.delete(clientId))
     lanes.set(clientId, lane)
@@ -78,9 +78,12 @@ export function startLogoutDelivery(
     for (;;) {
       await pause(LOOK_EVERY_MS, stop.signal)
       if (stop.signal.aborted) return
-      await look().then(() => {
+      try {
+        await look()
         if (lanes.size === 0) failure = undefined
-      }, report)
+      } catch (error) {
+        report(error)
+      }
     }
   }
   const ended = work()
@@ -100,13 +103,15 @@ export function startLogoutDelivery(
 interface Lane {
   readonly clientId: string
   readonly issuer: string
-  readonly isOver: () => boolean
+  /** No more is begun. */
+  readonly stop: AbortSignal
+  /** What is under way is given up. */
   readonly cutOff: AbortSignal
 }
 
 async function serveClient(collaborators: DeliveryCollaborators, lane: Lane): Promise<void> {
   const { logouts, clock } = collaborators
-  for (let batch = 0; batch < MOST_BATCHES && !lane.isOver(); batch += 1) {
+  for (let batch = 0; batch < MOST_BATCHES && !lane.stop.aborted; batch += 1) {
     const due = await logouts.listDue(lane.clientId, clock.now(), AT_ONCE)
     if (due.length === 0) return
     const told = await Promise.all(due.map((one) => deliver(collaborators, lane, one)))

@@ -5,11 +5,13 @@ import { openStores } from '../../auth-server/storage/stores.ts'
 import { needEngines } from '../support/engines/need.ts'
 import { startPostgres } from '../support/engines/postgres.ts'
 import { startRedis } from '../support/engines/redis.ts'
-import { obtainTokens } from '../support/flow.ts'
+import { withClients } from '../support/endpoints.ts'
+import { decodeJwt, obtainTokens } from '../support/flow.ts'
 import { prepareConfig } from '../../auth-server/config/load.ts'
 import { createLog } from '../../auth-server/log.ts'
 import { createAuthServer } from '../../auth-server/server.ts'
 import { makeFolder } from '../support/folder.ts'
+import { startLogoutReceiver } from '../support/logout-receiver.ts'
 import { BASE_CONFIG, ENVIRONMENT } from '../support/server.ts'
 
 const { isMissing, note } = needEngines('postgres', 'redis')
@@ -17,7 +19,7 @@ const { isMissing, note } = needEngines('postgres', 'redis')
 const SOON = { timeout: 5000, interval: 20 }
 
 /** Redis, and a folder in which a server can be started again and again. */
-async function makeWorld(databaseUrl?: string) {
+async function makeWorld(databaseUrl?: string, change = withClients()) {
   await using cleanUp = new AsyncDisposableStack()
   const folder = cleanUp.use(makeFolder())
   const url = databaseUrl ?? `sqlite:${folder.file('portreeve.sqlite')}`
@@ -28,7 +30,7 @@ async function makeWorld(databaseUrl?: string) {
   const lines: string[] = []
   const log = createLog('info', { write: (line) => void lines.push(line) })
   const config = {
-    ...BASE_CONFIG,
+    ...change(BASE_CONFIG),
     database: { url },
     redis: { url: redis.url },
     metrics: { port: 0 },
@@ -113,6 +115,21 @@ describe.skipIf(isMissing)(`a session whose key is deleted by hand${note}`, () =
       SOON,
     )
     expect(await readCounter(second.metricsUrl)).toBe('1')
+  })
+
+  test('is told to its clients', async () => {
+    await using receiver = await startLogoutReceiver()
+    const client = { id: 'web', backchannelLogoutUri: receiver.uri }
+    await using world = await makeWorld(undefined, withClients(client))
+    await using server = await world.start()
+    const { id_token } = await obtainTokens(server.issuer)
+    const accountId = await world.deleteSession()
+    await vi.waitFor(() => expect(receiver.received).toHaveLength(1), SOON)
+    const { sid } = decodeJwt(id_token).claims
+    expect(decodeJwt(receiver.received[0]?.token ?? '').claims).toMatchObject({
+      sub: accountId,
+      sid,
+    })
   })
 
   test('just before the server stops is in the audit log when it has stopped', async () => {

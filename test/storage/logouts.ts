@@ -21,7 +21,7 @@ async function listQueue({ logouts }: Stores, now: number) {
 }
 
 const namesOf = (queue: Awaited<ReturnType<typeof listQueue>>) =>
-  queue.map(({ clientId, sid }) => [clientId, sid]).toSorted()
+  queue.map(({ clientId, sid }) => `${clientId}: ${sid}`).toSorted()
 
 const END = { kind: 'end-session', uid: 'u' } as const
 
@@ -43,14 +43,30 @@ export function testLogouts(withWorld: WithWorld): void {
         const told = { clientId: 'd', sid: 'told', accountId: 'alice' }
         await stores.models.apply([{ ...END, clients: [told] }])
         const queue = await listQueue(other, clock.now())
-        expect(namesOf(queue)).toEqual([
-          ['a', 'sid of a'],
-          ['b', 'sid of b'],
-          ['d', 'told'],
-        ])
+        expect(namesOf(queue)).toEqual(['a: sid of a', 'b: sid of b', 'd: told'])
         for (const one of queue) {
           expect(one).toMatchObject({ accountId: 'alice', queuedAt: clock.now(), attempts: 0 })
         }
+      }))
+
+    test('has the client of a tab that nobody would know of at the end', () =>
+      withWorld(async (world) => {
+        const { stores, clock } = world
+        await addClients(world, 'a')
+        const { session } = createRows(clock)
+        for (let index = 0; index < 40; index += 1) {
+          clock.advance(1)
+          const authorizations = { a: { sid: `sid ${index}` } }
+          const payload = { accountId: 'alice', uid: 'u', authorizations }
+          await stores.models.apply([session(`tab ${index}`, 'a', { payload })])
+        }
+        const sids = Array.from({ length: 40 }, (_, index) => `sid ${index}`)
+        const forgotten = (await listQueue(stores, clock.now())).map(({ sid }) => sid)
+        expect(forgotten).toEqual(sids.slice(0, forgotten.length))
+        expect(forgotten.length).toBeGreaterThan(0)
+        await stores.models.apply([END])
+        const all = (await listQueue(stores, clock.now())).map(({ sid }) => sid)
+        expect(all.toSorted()).toEqual(sids.toSorted())
       }))
 
     test('has nobody twice, however often and by whomever the session is ended', () =>
@@ -60,7 +76,7 @@ export function testLogouts(withWorld: WithWorld): void {
         await stores.models.apply([createRows(clock).session('s', 'a')])
         const known = { clientId: 'a', sid: 'sid of a', accountId: 'alice' }
         await atOnce(world, 10, ({ models }) => models.apply([{ ...END, clients: [known] }]))
-        expect(namesOf(await listQueue(stores, clock.now()))).toEqual([['a', 'sid of a']])
+        expect(namesOf(await listQueue(stores, clock.now()))).toEqual(['a: sid of a'])
       }))
 
     test('has nobody where nobody was signed in, or the key of a session only changes', () =>
@@ -92,7 +108,7 @@ export function testLogouts(withWorld: WithWorld): void {
         await stores.accounts.insert(account())
         await stores.models.apply([createRows(clock).session('s', 'a')])
         await stores.accounts.updateAndEndAccess(account({ disabled: true }))
-        expect(namesOf(await listQueue(stores, clock.now()))).toEqual([['a', 'sid of a']])
+        expect(namesOf(await listQueue(stores, clock.now()))).toEqual(['a: sid of a'])
       }))
 
     test('gives an entry to one of many that want it, for a while', () =>

@@ -28,13 +28,15 @@ export function answerWith(status: number, headers: Record<string, string> = {})
 
 export async function startLogoutReceiver(answer = answerWith(200)): Promise<LogoutReceiver> {
   const received: ReceivedLogout[] = []
+  const receive = async (request: IncomingMessage, response: ServerResponse) => {
+    const form = new URLSearchParams(await text(request))
+    const { method, url, headers } = request
+    received.push({ method, url, headers, form, token: form.get('logout_token') ?? '' })
+    receiver.answer(response)
+  }
+  // A server that is killed may leave half a request.
   const server = createServer((request, response) => {
-    void text(request).then((body) => {
-      const form = new URLSearchParams(body)
-      const { method, url, headers } = request
-      received.push({ method, url, headers, form, token: form.get('logout_token') ?? '' })
-      receiver.answer(response)
-    })
+    receive(request, response).catch(() => response.destroy())
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
