@@ -141,6 +141,7 @@ function describeWeb(url: string): unknown {
     secret: { env: 'WEB_SECRET' },
     redirectUris: [`${url}/callback`],
     postLogoutRedirectUris: [`${url}/`],
+    backchannelLogoutUri: `${url}/backchannel-logout`,
     scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
     defaultResource: NOTES,
   }

@@ -10,6 +10,7 @@ import { createPages, serveAssets } from './pages.ts'
 import { Problem, SessionOver } from './problem.ts'
 import { createRecorder, drawForm } from './recorder.ts'
 import { createFlowRoutes, isDiagram, isLive } from './flow-routes.ts'
+import { createBackchannelRoute } from './backchannel.ts'
 import { createNoteRoutes, createSignInRoutes } from './routes.ts'
 import { createSessions, makeId } from './sessions.ts'
 import { createVisitors } from './visitors.ts'
@@ -71,6 +72,7 @@ export function createWebDemo(clock: Clock, options: WebDemoOptions): Koa {
   app
     .use(secureAnswers(options.issuer, isDiagram))
     .use(pinHost(publicUrl))
+    .use(createBackchannelRoute(collaborators).routes())
     .use(serveAssets)
     .use(visitors.recognize)
     .use(exceptWatching(recorder.record))

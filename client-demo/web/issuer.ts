@@ -1,5 +1,7 @@
+import { createRemoteJWKSet, type JWTVerifyGetKey } from 'jose'
 import * as oauth from 'openid-client'
 import type { Clock } from './clock.ts'
+import { verifyLogoutToken } from './logout-token.ts'
 import { Problem, SessionOver } from './problem.ts'
 import type { Send } from './recorder.ts'
 
@@ -20,6 +22,13 @@ export interface Tokens {
   readonly expiresAt: number
 }
 
+export interface SignedIn {
+  readonly person: Person
+  /** What the authorization server calls this sign-in. */
+  readonly sid: string | undefined
+  readonly tokens: Tokens
+}
+
 export interface SignIn {
   readonly state: string
   readonly nonce: string
@@ -30,9 +39,11 @@ export interface SignIn {
 export interface Issuer {
   startSignIn(signIn: SignIn): Promise<string>
   /** Redeems the answer in `url`, whose state the caller has compared. */
-  finishSignIn(url: URL, signIn: SignIn): Promise<{ person: Person; tokens: Tokens }>
+  finishSignIn(url: URL, signIn: SignIn): Promise<SignedIn>
   refresh(tokens: Tokens, subject: string): Promise<Tokens>
   startSignOut(state: string): Promise<string>
+  /** The `sid` of a sign-in that the server says is over; a `Problem` of 400 if it is not from there. */
+  readLogoutToken(token: string): Promise<string>
 }
 
 export interface IssuerOptions {
@@ -48,6 +59,7 @@ export interface IssuerOptions {
 export function createIssuer(clock: Clock, send: Send, options: IssuerOptions): Issuer {
   const { clientId, publicUrl } = options
   let discovered: Promise<oauth.Configuration> | undefined
+  let keys: JWTVerifyGetKey | undefined
   const discover = () => {
     discovered ??= discoverIssuer(send, options).catch((error: unknown) => {
       discovered = undefined
@@ -89,9 +101,13 @@ export function createIssuer(clock: Clock, send: Send, options: IssuerOptions): 
           expectedNonce: nonce,
           idTokenExpected: true,
         })
-        const subject = answer.claims()?.sub ?? ''
-        const claims = await oauth.fetchUserInfo(config, answer.access_token, subject)
-        return { person: toPerson(claims), tokens: keep(answer) }
+        const { sub = '', sid }: Partial<oauth.IDToken> = answer.claims() ?? {}
+        const claims = await oauth.fetchUserInfo(config, answer.access_token, sub)
+        return {
+          person: toPerson(claims),
+          sid: typeof sid === 'string' ? sid : undefined,
+          tokens: keep(answer),
+        }
       }),
     refresh: (tokens, subject) =>
       ask(async (config) => {
@@ -108,6 +124,12 @@ export function createIssuer(clock: Clock, send: Send, options: IssuerOptions): 
       ask((config) => {
         const parameters = { client_id: clientId, post_logout_redirect_uri: `${publicUrl}/`, state }
         return oauth.buildEndSessionUrl(config, parameters).href
+      }),
+    readLogoutToken: (token) =>
+      ask((config) => {
+        const { jwks_uri: uri = '' } = config.serverMetadata()
+        keys ??= createRemoteJWKSet(new URL(uri), { timeoutDuration: TIMEOUT_SECONDS * 1000 })
+        return verifyLogoutToken(token, keys, options)
       }),
   }
 }

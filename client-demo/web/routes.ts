@@ -46,8 +46,8 @@ export function createSignInRoutes(collaborators: Collaborators): Router {
     }
     const url = new URL(`${publicUrl}/callback${ctx.search}`)
     const secrets = bindings.deriveSecrets(state, id)
-    const { person, tokens } = await issuer.finishSignIn(url, { state, ...secrets })
-    visitors.become(ctx, sessions.begin(person, tokens))
+    const signedIn = await issuer.finishSignIn(url, { state, ...secrets })
+    visitors.become(ctx, sessions.begin(signedIn))
     seeOther(ctx, '/')
   })
 

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Clock } from './clock.ts'
-import type { Person, Tokens } from './issuer.ts'
+import type { Person, SignedIn, Tokens } from './issuer.ts'
 import { createTrace, type Trace } from './trace.ts'
 
 const MAX_SESSIONS = 1000
@@ -9,6 +9,8 @@ const MAX_AGE_MS = 8 * 3_600_000
 
 export interface Session {
   readonly person: Person
+  /** What the authorization server calls this sign-in. */
+  readonly sid: string | undefined
   tokens: Tokens
   /** What was said for this person. */
   readonly trace: Trace
@@ -18,11 +20,13 @@ export interface Session {
 
 export interface Sessions {
   /** Begins a session under an id that nobody had before, and returns the id. */
-  begin(person: Person, tokens: Tokens): string
+  begin(signedIn: SignedIn): string
   find(id: string): Session | undefined
   /** As `find`, and does not count as use. */
   peek(id: string): Session | undefined
   end(id: string): void
+  /** Ends every session of a sign-in that is over at the authorization server. */
+  endSignIn(sid: string): void
 }
 
 /** An unguessable id of 256 bits, base64url. */
@@ -37,13 +41,13 @@ export function createSessions(clock: Clock): Sessions {
     clock.now() - entry.seenAt > MAX_IDLE_MS || clock.now() - entry.begunAt > MAX_AGE_MS
 
   return {
-    begin(person, tokens) {
+    begin({ person, sid, tokens }) {
       const [oldest] = entries.keys()
       if (oldest !== undefined && entries.size >= MAX_SESSIONS) entries.delete(oldest)
       const id = makeId()
       const now = clock.now()
       entries.set(hash(id), {
-        session: { person, tokens, trace: createTrace() },
+        session: { person, sid, tokens, trace: createTrace() },
         begunAt: now,
         seenAt: now,
       })
@@ -64,6 +68,9 @@ export function createSessions(clock: Clock): Sessions {
     },
     end(id) {
       entries.delete(hash(id))
+    },
+    endSignIn(sid) {
+      for (const [key, { session }] of entries) if (session.sid === sid) entries.delete(key)
     },
   }
 }

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { request, type IncomingMessage } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import type { Page } from '../support/browser.ts'
+import { recordTokens } from '../support/recorded-tokens.ts'
 import { createVisitor, listNoteIds, startWebWorld, type WebWorld } from '../support/web-demo.ts'
 
 const HOUR = 3_600_000
@@ -20,6 +21,37 @@ const cookieOf = (page: { cookies(): readonly { name: string; value: string }[] 
   page.cookies().find(({ name }) => name === 'notes')?.value ?? ''
 
 const tokenOf = (page: Page) => /name="form" value="([^"]+)"/.exec(page.text)?.[1] ?? ''
+
+describe('a logout token', () => {
+  test('that the server has not made for this is refused, and signs nobody out', async () => {
+    using tokens = recordTokens()
+    await using world = await startWebWorld()
+    const alice = createVisitor(world)
+    await alice.signIn('alice')
+    const send = (body: string, type = 'application/x-www-form-urlencoded') =>
+      fetch(`${world.url}/backchannel-logout`, {
+        method: 'POST',
+        headers: { 'content-type': type },
+        body,
+      })
+    expect(tokens.seen).toHaveLength(3)
+    // Signed by the same keys, and some for this very client.
+    const answers = await Promise.all([
+      ...tokens.seen.map((token) => send(`logout_token=${token}`)),
+      send(''),
+      send('logout_token=x'),
+      send(`logout_token=${tokens.seen[0]}&logout_token=${tokens.seen[0]}`),
+      send(JSON.stringify({ logout_token: tokens.seen[0] }), 'application/json'),
+    ])
+    for (const answer of answers) {
+      expect([answer.status, answer.headers.get('cache-control')]).toEqual([400, 'no-store'])
+      expect(await answer.json()).toMatchObject({ error: 'invalid_request' })
+      expect(answer.headers.getSetCookie()).toEqual([])
+    }
+    expect((await send(`logout_token=${'x'.repeat(10_000)}`)).status).toBe(413)
+    expect((await alice.visit()).text).toContain('Alice Adams')
+  })
+})
 
 describe('forged forms', () => {
   test('are refused, each of them, and do nothing', async () => {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import {
   close,
   createVisitor,
@@ -60,7 +60,11 @@ describe('the web demo', () => {
   })
 
   test('ends the session when the authorization server refuses to renew it, and says so', async () => {
-    await using world = await startWebWorld()
+    // Where it is not told of logouts.
+    await using world = await startWebWorld((config) => ({
+      ...config,
+      clients: config.clients?.map((client) => ({ ...client, backchannelLogoutUri: undefined })),
+    }))
     const alice = createVisitor(world)
     await alice.signIn('alice')
     const away = await alice.there.get(`${world.server.issuer}/session/end`)
@@ -73,6 +77,20 @@ describe('the web demo', () => {
     expect(page.text).not.toContain('Alice')
     const next = await alice.visit()
     expect([next.status, next.text.includes('action="/sign-in"')]).toEqual([200, true])
+  })
+
+  test('is told by the authorization server of a sign-in that ended, and of no other', async () => {
+    await using world = await startWebWorld()
+    const [alice, bob] = [createVisitor(world), createVisitor(world)]
+    await alice.signIn('alice')
+    await bob.signIn('bob')
+    const away = await alice.there.get(`${world.server.issuer}/session/end`)
+    await alice.there.submit(away, '/session/end/confirm', { logout: 'yes' })
+    await vi.waitFor(
+      async () => expect((await alice.visit()).text).toContain('action="/sign-in"'),
+      { timeout: 5000, interval: 20 },
+    )
+    expect((await bob.visit()).text).toContain('action="/sign-out"')
   })
 
   test('shows what the API refuses, with status, challenge and what it means', async () => {

@@ -61,6 +61,7 @@ function describeClient(url: string): NonNullable<ConfigInput['clients']>[number
     secret: { env: 'WEB_SECRET' },
     redirectUris: [`${url}/callback`],
     postLogoutRedirectUris: [`${url}/`],
+    backchannelLogoutUri: `${url}/backchannel-logout`,
     scopes: ['openid', 'profile', 'email', 'offline_access', 'notes:read', 'notes:write'],
   }
 }
