@@ -9,6 +9,7 @@ test.each([
   ['password', 'short', '(hidden)'],
   ['authorization', `Bearer ${JWT}`, 'Bearer eyJhbGciOiJF…'],
   ['authorization', `Basic ${btoa('robot:a-secret')}`, 'Basic (robot:…)'],
+  ['request_uri', `urn:x:request_uri:${'a1B2'.repeat(11)}`, 'urn:x:request_uri:a1B2a1B2a1B2…'],
   ['location', `/callback?code=${JWT}&state=s`, '/callback?code=eyJhbGciOiJF…&state=s'],
 ])('shows of %s no more than it may', (name, value, shown) => {
   expect(conceal(name, value)).toBe(shown)

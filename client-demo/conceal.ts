@@ -24,6 +24,7 @@ function concealNamed(name: string, text: string): string {
   if (name === 'password') return HIDDEN
   if (name.toLowerCase() === 'authorization') return concealAuthorization(text)
   if (/^https?:\/\/|^\//.test(text)) return concealUrl(text)
+  if (text.startsWith('urn:')) return concealText(text)
   return shorten(text)
 }
 

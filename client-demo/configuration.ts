@@ -9,6 +9,7 @@ export type SecretName =
   | 'ADMIN_PASSWORD'
   | 'ROBOT_SECRET'
   | 'WEB_SECRET'
+  | 'ARCHIVE_SECRET'
 
 export const NOTES = 'https://notes.example/'
 /** Also accepted by the notes API; its tokens live for two seconds. */
@@ -19,6 +20,7 @@ export const BRIEF_SECONDS = 2
 export const DEMO_CLIENT = 'portreeve-demo'
 export const ROBOT_CLIENT = 'notes-robot'
 export const WEB_CLIENT = 'portreeve-web'
+export const ARCHIVE_CLIENT = 'notes-archive'
 
 export const PEOPLE: readonly {
   readonly username: Username
@@ -40,6 +42,7 @@ export function makeSecrets(): Secrets {
     ADMIN_PASSWORD: makePassword(),
     ROBOT_SECRET: makeSecret(),
     WEB_SECRET: makeSecret(),
+    ARCHIVE_SECRET: makeSecret(),
   }
 }
 
@@ -59,13 +62,20 @@ export interface Place {
   readonly port: number
   /** Where the web demo answers; `undefined` where it does not run. */
   readonly webUrl?: string
+  /** Where flows receive people back; `undefined` where none run. */
+  readonly callbackUrl?: string
 }
 
 const PERSONAL_SCOPES = ['openid', 'profile', 'email', 'offline_access']
 const NOTE_SCOPES = ['notes:read', 'notes:write']
 
 /** The configuration of the auth server: see docs/configuration.md. */
-export function describeDemo({ issuer, port, webUrl }: Place): Readonly<Record<string, unknown>> {
+export function describeDemo({
+  issuer,
+  port,
+  webUrl,
+  callbackUrl,
+}: Place): Readonly<Record<string, unknown>> {
   return {
     issuer,
     listen: { host: '127.0.0.1', port },
@@ -77,7 +87,12 @@ export function describeDemo({ issuer, port, webUrl }: Place): Readonly<Record<s
       admin: { scopes: NOTE_SCOPES },
     },
     resources: describeResources(),
-    clients: [describeDemoClient(), describeRobot(), ...(webUrl ? [describeWeb(webUrl)] : [])],
+    clients: [
+      describeDemoClient(),
+      describeRobot(),
+      ...(webUrl ? [describeWeb(webUrl)] : []),
+      ...(callbackUrl ? [describeArchive(callbackUrl)] : []),
+    ],
     users: describeUsers(),
   }
 }
@@ -142,6 +157,19 @@ function describeWeb(url: string): unknown {
     redirectUris: [`${url}/callback`],
     postLogoutRedirectUris: [`${url}/`],
     backchannelLogoutUri: `${url}/backchannel-logout`,
+    scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
+    defaultResource: NOTES,
+  }
+}
+
+/** It runs on a server of its own, so it can keep a secret; and it must push its requests. */
+function describeArchive(callbackUrl: string): unknown {
+  return {
+    id: ARCHIVE_CLIENT,
+    name: 'The notes archive',
+    secret: { env: 'ARCHIVE_SECRET' },
+    par: 'required',
+    redirectUris: [callbackUrl],
     scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
     defaultResource: NOTES,
   }

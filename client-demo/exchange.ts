@@ -81,7 +81,8 @@ function describeHeaders(headers: Headers): Fields {
 
 function describeBody(pathname: string, response: Response, text: string): Fields {
   const type = response.headers.get('content-type') ?? ''
-  if (type.includes('html') && response.status < 300) return { page: readTitle(text) }
+  const isPage = response.status < 300 || response.status >= 400
+  if (type.includes('html') && isPage) return { page: readTitle(text) }
   if (!type.includes('json') || text === '') return {}
   const document = parseObject(text)
   if (!document) return concealFields({ body: text })

@@ -1,8 +1,10 @@
 import {
   allowInsecureRequests,
   authorizationCodeGrant,
+  AuthorizationResponseError,
   buildAuthorizationUrl,
   calculatePKCECodeChallenge,
+  Configuration,
   customFetch,
   discovery,
   enableNonRepudiationChecks,
@@ -14,7 +16,6 @@ import {
   ResponseBodyError,
   WWWAuthenticateChallengeError,
   type ClientAuth,
-  type Configuration,
   type DPoPOptions,
   type IDToken,
   type TokenEndpointResponse,
@@ -54,8 +55,19 @@ export async function discoverServer(
   return prepareClient(config, world)
 }
 
+/** Another client of the same server, which it need not discover again. */
+export function createNeighbour(
+  world: World,
+  known: Configuration,
+  clientId: string,
+  auth: ClientAuth = None(),
+): Configuration {
+  const server = known.serverMetadata()
+  return prepareClient(new Configuration(server, clientId, undefined, auth), world)
+}
+
 /** How all clients speak: over the recorded wire, and checking signatures even without TLS. */
-export function prepareClient(config: Configuration, { wire }: World): Configuration {
+function prepareClient(config: Configuration, { wire }: World): Configuration {
   config[customFetch] = (url, options) => wire.fetch(url, options)
   allowInsecureRequests(config)
   enableNonRepudiationChecks(config)
@@ -63,7 +75,7 @@ export function prepareClient(config: Configuration, { wire }: World): Configura
 }
 
 /** The parameters that tie a code to this client, this browser and this request, and their secrets. */
-async function makeParameters(
+export async function makeParameters(
   { callback }: World,
   more: Readonly<Record<string, string>>,
 ): Promise<{
@@ -152,6 +164,19 @@ async function readRefusal(
   if (!(error instanceof WWWAuthenticateChallengeError)) throw error
   const body = (await error.response.json()) as { readonly error?: string }
   return { status: error.status, error: body.error }
+}
+
+/** Compares what a browser has brought back in the place of a code. */
+export async function checkAnswerRefused(
+  { check }: StepNotes,
+  client: Configuration,
+  request: AuthorizationRequest,
+  answer: URL,
+  expected: string,
+): Promise<void> {
+  const refusal = await redeem(client, request, answer).catch((error: unknown) => error)
+  const isRefusal = refusal instanceof AuthorizationResponseError
+  check('error', expected, isRefusal ? refusal.error : String(refusal))
 }
 
 /** After a sign-out or a deletion, no refresh. */

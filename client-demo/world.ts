@@ -69,8 +69,10 @@ export async function buildWorld(
     void watch(child)
     return child
   }
-  const startServer = (place: AuthServerOptions['place']) =>
-    startAuthServer({ folder, place, secrets, redisUrl }, stopped)
+  const startServer = (place: AuthServerOptions['place']) => {
+    const withFlows = { ...place, callbackUrl: callback.redirectUri }
+    return startAuthServer({ folder, place: withFlows, secrets, redisUrl }, stopped)
+  }
 
   let authServer = keep(await startServer({ issuer: 'http://127.0.0.1:0', port: 0 }))
   const issuer = urlOf(authServer)

@@ -5,6 +5,7 @@ import type { EndReport } from '../report.ts'
 import type { World } from '../world.ts'
 import { codeFlow } from './code/flow.ts'
 import { logoutFlow } from './logout.ts'
+import { parFlow } from './par.ts'
 import { serviceFlow } from './service.ts'
 import { sessionsFlow } from './sessions.ts'
 
@@ -27,6 +28,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(serviceFlow),
   enter(logoutFlow),
   enter(sessionsFlow),
+  enter(parFlow),
 ]
 
 export const DEFAULT_FLOW = 'code'

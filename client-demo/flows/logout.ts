@@ -1,10 +1,4 @@
-import {
-  AuthorizationResponseError,
-  buildEndSessionUrl,
-  fetchUserInfo,
-  randomState,
-  type Configuration,
-} from 'openid-client'
+import { buildEndSessionUrl, fetchUserInfo, randomState, type Configuration } from 'openid-client'
 import { createBrowser, hasForm, readAll, type Browser } from '../browser.ts'
 import { callApi } from '../call-api.ts'
 import { decodeJwt } from '../claims.ts'
@@ -12,10 +6,10 @@ import { conceal } from '../conceal.ts'
 import { DEMO_CLIENT } from '../configuration.ts'
 import type { Flow, Step } from '../flow.ts'
 import {
+  checkAnswerRefused,
   checkRefreshRefused,
   discoverServer,
   makeRequest,
-  redeem,
   refresh,
   type Tokens,
 } from '../oauth.ts'
@@ -186,12 +180,10 @@ const loseAccess: LogoutStep = {
 const comeBack: LogoutStep = {
   title: 'Her browser is nobody’s',
   why: 'A client that asks for an answer without a page is told that there is nobody signed in.',
-  async run({ world, browser, client }, { check }) {
+  async run({ world, browser, client }, notes) {
     const request = await makeRequest(world, client.get(), { scope: SCOPE, prompt: 'none' })
     const { answer } = await visit(world, browser, request.url, 'alice')
-    const refusal = await redeem(client.get(), request, answer).catch((error: unknown) => error)
-    const isRefusal = refusal instanceof AuthorizationResponseError
-    check('error', 'login_required', isRefusal ? refusal.error : String(refusal))
+    await checkAnswerRefused(notes, client.get(), request, answer, 'login_required')
   },
 }
 

@@ -1,11 +1,12 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { AuthorizationResponseError, type Configuration } from 'openid-client'
+import type { Configuration } from 'openid-client'
 import { createBrowser, type Browser } from '../browser.ts'
 import { callApi } from '../call-api.ts'
 import { conceal } from '../conceal.ts'
 import { DEMO_CLIENT } from '../configuration.ts'
 import type { Flow, Step } from '../flow.ts'
 import {
+  checkAnswerRefused,
   checkRefreshRefused,
   discoverServer,
   makeRequest,
@@ -149,8 +150,6 @@ const askWithoutSession: SessionsStep = {
     await checkRefreshRefused(notes, client.get(), tokens.get(), 'the refresh token')
     const request = await makeRequest(world, client.get(), { scope: SCOPE, prompt: 'none' })
     const { answer } = await visit(world, browser, request.url, 'alice')
-    const refusal = await redeem(client.get(), request, answer).catch((error: unknown) => error)
-    const isRefusal = refusal instanceof AuthorizationResponseError
-    notes.check('no page: error', 'login_required', isRefusal ? refusal.error : String(refusal))
+    await checkAnswerRefused(notes, client.get(), request, answer, 'login_required')
   },
 }

@@ -1,9 +1,9 @@
-import { ClientSecretBasic, Configuration } from 'openid-client'
+import { ClientSecretBasic, type Configuration } from 'openid-client'
 import { createBrowser, type Browser, type Page } from '../../browser.ts'
 import type { Note } from '../../call-api.ts'
 import { ROBOT_CLIENT, type Username } from '../../configuration.ts'
 import type { OpenBrowser } from '../../flow.ts'
-import { prepareClient, type AuthorizationRequest, type Tokens } from '../../oauth.ts'
+import { createNeighbour, type AuthorizationRequest, type Tokens } from '../../oauth.ts'
 import { createSlot, type Slot } from '../../slot.ts'
 import type { World } from '../../world.ts'
 
@@ -59,6 +59,5 @@ export function createCodeStage(
 /** A service with a secret, known to the same server. */
 export function createRobot({ client, world }: CodeStage): Configuration {
   const secret = ClientSecretBasic(world.secrets.ROBOT_SECRET)
-  const server = client.get().serverMetadata()
-  return prepareClient(new Configuration(server, ROBOT_CLIENT, undefined, secret), world)
+  return createNeighbour(world, client.get(), ROBOT_CLIENT, secret)
 }
