@@ -28,7 +28,7 @@ import {
 import { answerMalformedRequests } from './http/malformed.ts'
 import { refuseWhileBehind } from './http/pressure.ts'
 import { refuseWhileStarting } from './http/starting.ts'
-import { createAccountRoutes } from './interactions/account.ts'
+import { createAccountRoutes, NEW_API_KEYS } from './interactions/account.ts'
 import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
 import { createCsrf } from './interactions/csrf.ts'
 import { createPages } from './interactions/pages.ts'
@@ -218,7 +218,11 @@ async function compose(services: Services, isDraining: () => boolean) {
       clock,
     }),
     userCodes: createGuessThrottle(config.signIn, { what: 'user_code', createLimiter }),
-    polls: createPace('device_poll', SHORTEST_INTERVAL_SECONDS, createLimiter),
+    polls: createPace(
+      'device_poll',
+      { attempts: 1, windowSeconds: SHORTEST_INTERVAL_SECONDS },
+      createLimiter,
+    ),
   })
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
@@ -250,7 +254,17 @@ async function compose(services: Services, isDraining: () => boolean) {
   )
   const sessions = createSessions({ host, accounts }, { issuer })
   const account = createAccountRoutes(
-    { sessions, apiKeys, catalogue, pages, csrf, events, clock, requestId },
+    {
+      sessions,
+      apiKeys,
+      newKeys: createPace('new_api_key', NEW_API_KEYS, createLimiter),
+      catalogue,
+      pages,
+      csrf,
+      events,
+      clock,
+      requestId,
+    },
     { issuer },
   )
   const app = createApp(

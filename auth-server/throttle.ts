@@ -89,17 +89,17 @@ export function createGuessThrottle(
   }
 }
 
-/** Says whether something is done again too soon. */
-export type Pace = (key: string) => Promise<boolean>
+/** Counts what is done, and says how long to wait where that was too often. */
+export type Pace = (key: string) => Promise<Throttled | undefined>
 
-/** Lets the same be done once in so many seconds. `name` tells it from others, as in `CreateLimiter`. */
+/** Lets the same be done so often in a window. `name` tells it from others, as in `CreateLimiter`. */
 export function createPace(
   name: string,
-  windowSeconds: number,
+  limit: GuessLimit,
   createLimiter: CreateLimiter = limitInMemory,
 ): Pace {
-  const limiter = createLimiter(name, { attempts: 1, windowSeconds })
-  return async (key) => (await consume(limiter, digest(key))) !== undefined
+  const limiter = createLimiter(name, limit)
+  return (key) => consume(limiter, digest(key))
 }
 
 function keyOfPair(subject: string, place: string): string {

@@ -16,15 +16,18 @@ import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
 import type { Sessions, SignedInPerson } from '../provider/session.ts'
 import { scopesOfRoles, type Catalogue } from '../scopes/catalogue.ts'
+import type { GuessLimit, Pace, Throttled } from '../throttle.ts'
 import { isSentFrom, type Csrf } from './csrf.ts'
 import { readForm, type Form } from '../form.ts'
 import type { GrantableResource, NewKeyFacts, Pages } from './pages.ts'
-import { NOT_FROM_HERE, type Problem } from './problem.ts'
+import { describeWait, NOT_FROM_HERE, type Problem } from './problem.ts'
 import { answer, refuseMethod, setPageHeaders } from './routes.ts'
 
 export interface AccountCollaborators {
   readonly sessions: Sessions
   readonly apiKeys: ApiKeyStore
+  /** Whether an account makes keys too fast. */
+  readonly newKeys: Pace
   readonly catalogue: Catalogue
   readonly pages: Pages
   readonly csrf: Csrf
@@ -47,6 +50,12 @@ const REVOKE_KEY = `${KEYS}/revoke`
 
 /** Whoever finds a browser open must not leave with a key: making one wants a sign-in this fresh. */
 const FRESH_SECONDS = 600
+/**
+ * Keys of one account, which a person does not make in such numbers. A program with the cookie would
+ * make and revoke them in a loop, to fill the audit log. Revoking waits for nothing: a key is
+ * revoked once, and whoever has lost some must be rid of them now.
+ */
+export const NEW_API_KEYS: GuessLimit = { attempts: 30, windowSeconds: 3600 }
 const DAY_MS = 86_400_000
 /** What a form may say, with the days that it stands for. */
 const EXPIRIES: ReadonlyMap<string, number | undefined> = new Map([
@@ -231,6 +240,12 @@ const makeKey: Act = async (parts, ctx, visit, form) => {
     showKeyForm(parts, ctx, visit, resource, typed, problem)
     return
   }
+  const paced = await parts.newKeys(account.id)
+  if (paced) {
+    ctx.set('Retry-After', String(paced.retryAfterSeconds))
+    showKeyForm(parts, ctx, visit, resource, typed, describeTooFast(paced))
+    return
+  }
   const key = generateApiKey()
   const days = EXPIRIES.get(typed.expires)
   const stored = {
@@ -290,6 +305,11 @@ const MADE_ALREADY: Problem = {
   status: 409,
   text: 'That key was made already, and is shown only once. If it is lost, revoke it and make another.',
   fields: [],
+}
+function describeTooFast({ retryAfterSeconds }: Throttled): Problem {
+  const wait = describeWait(retryAfterSeconds)
+  const text = `You have made many API keys in a short time. Make the next one in ${wait}.`
+  return { status: 429, text, fields: [] }
 }
 const TOO_MANY: Problem = {
   status: 409,

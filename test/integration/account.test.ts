@@ -238,6 +238,47 @@ describe('the form of a key', () => {
   })
 })
 
+describe('a program that makes keys in a loop', () => {
+  test('has to wait after thirty, whoever else makes keys does not, and all can be revoked', async () => {
+    await using other = await startServer(withGateway)
+    const { browser, page } = await visit('/account/api-keys/new', 'alice', other)
+    const revokeAll = async () => {
+      for (;;) {
+        const list = await browser.get(`${other.issuer}/account`)
+        if (list.text.includes('You have none.')) return
+        await browser.submit(list, '/revoke')
+      }
+    }
+    for (let n = 0; n < 30; n += 1) {
+      const form = await browser.get(page.url)
+      expect((await post(browser, form, { ...BACKUP, name: `Key ${n}` })).status).toBe(200)
+    }
+    await revokeAll()
+    const refused = await post(browser, await browser.get(page.url), {
+      ...BACKUP,
+      name: 'One more',
+    })
+    expect([refused.status, readKey(refused)]).toEqual([429, ''])
+    const wait = Number(refused.headers.get('retry-after'))
+    expect(wait).toBeGreaterThan(3000)
+    expect(wait).toBeLessThanOrEqual(3600)
+    expect(refused.text).toMatch(/Make the next one in (1 hour|\d\d minutes)\./)
+    expect(refused.text).toContain('value="One more"')
+    expect((await browser.get(`${other.issuer}/account`)).text).toContain('You have none.')
+    const bob = await visit('/account/api-keys/new', 'bob', other)
+    expect(readKey(await post(bob.browser, bob.page, BACKUP))).not.toBe('')
+  })
+
+  test('does not stand in the way of a form that was filled in wrongly', async () => {
+    await using other = await startServer(withGateway)
+    const { browser, page } = await visit('/account/api-keys/new', 'alice', other)
+    for (let n = 0; n < 31; n += 1) {
+      expect((await post(browser, page, { ...BACKUP, name: '' })).status).toBe(422)
+    }
+    expect(readKey(await post(browser, page, BACKUP))).not.toBe('')
+  })
+})
+
 describe('nobody else makes or revokes a key', () => {
   test.each([
     ['another page', { origin: 'https://evil.example' }],
