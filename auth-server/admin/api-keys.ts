@@ -14,6 +14,7 @@ import {
 } from '../api-keys/api-key.ts'
 import { formatTime, type Clock } from '../clock.ts'
 import { echo } from '../config/echo.ts'
+import { NAME_RULE, namePattern } from '../config/name.ts'
 import type { Path } from '../config/rules.ts'
 import type { Config } from '../config/schema.ts'
 import { normalizeUsername } from '../config/username.ts'
@@ -23,13 +24,9 @@ import { createCatalogue, scopesOfRoles, type Catalogue } from '../scopes/catalo
 import { chooseResource, decideScopes } from '../scopes/policy.ts'
 import { refuseInput } from './refusals.ts'
 
-/** What people read: no line breaks, no terminal commands, no invisible characters. */
 export const apiKeyName: z.ZodString = z
   .string()
-  .regex(
-    new RegExp(`^[^\\p{C}]{1,${LONGEST_NAME}}$`, 'u'),
-    `a text of 1 to ${LONGEST_NAME} characters, none a control character`,
-  )
+  .regex(namePattern(LONGEST_NAME), `a text of 1 to ${LONGEST_NAME} characters, ${NAME_RULE}`)
 
 export interface NewApiKey {
   /** Of the person that it acts for: a username or an id. */

@@ -1,3 +1,4 @@
+import { UNSEEN } from './name.ts'
 import type { Path } from './rules.ts'
 
 const LONGEST_ECHO = 80
@@ -43,7 +44,7 @@ function isUrlOfDatabase([section, member]: Path): boolean {
 }
 
 function quote(text: string): string {
-  const harmless = text.replaceAll(/\/\/[^/?#]*@/g, '//…@').replaceAll(/\p{C}/gu, escapeCharacter)
+  const harmless = text.replaceAll(/\/\/[^/?#]*@/g, '//…@').replaceAll(UNSEEN, escapeCharacter)
   return `"${shorten(harmless)}"`
 }
 

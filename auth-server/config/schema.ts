@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { GRANT_TYPES, type GrantType } from './built-in.ts'
+import { NAME_RULE, namePattern, usernamePattern } from './name.ts'
 
 /** No access token and no ID token lives longer, whatever is configured. */
 export const LONGEST_TOKEN_SECONDS = 86_400
@@ -25,8 +26,7 @@ function text(pattern: RegExp, words: string): z.ZodString {
   return z.string().regex(pattern, words).meta({ title: words })
 }
 
-/** What people read: no line breaks, no terminal commands, no invisible characters. */
-const name = text(/^[^\p{C}]{1,200}$/u, 'a text of 1 to 200 characters, none a control character')
+const name = text(namePattern(200), `a text of 1 to 200 characters, ${NAME_RULE}`)
 /** Characters of RFC 6749 §3.3 `scope-token`. */
 const scopeToken = text(
   /^[\x21\x23-\x5B\x5D-\x7E]{1,128}$/,
@@ -44,8 +44,8 @@ const absoluteUri = z
   .meta({ title: URI_HELP })
 const seconds = z.number().int()
 const username = text(
-  /^[^\s\p{C}]{1,100}$/u,
-  'a username of 1 to 100 visible characters without spaces',
+  usernamePattern(100),
+  `a username of 1 to 100 characters without spaces, ${NAME_RULE}`,
 )
 const clientId = text(
   /^[A-Za-z0-9._~-]{1,128}$/,

@@ -13,6 +13,7 @@ import {
 } from '../api-keys/api-key.ts'
 import { OWN_CALLBACK } from '../clients/own-client.ts'
 import type { Clock } from '../clock.ts'
+import { NAME_RULE, namePattern } from '../config/name.ts'
 import type { Events } from '../events.ts'
 import type { Sessions, SignedInPerson } from '../provider/session.ts'
 import { scopesOfRoles, type Catalogue } from '../scopes/catalogue.ts'
@@ -66,6 +67,7 @@ const EXPIRIES: ReadonlyMap<string, number | undefined> = new Map([
   ['never', undefined],
 ])
 const DEFAULT_EXPIRY = '90'
+const NAME = namePattern(LONGEST_NAME)
 
 /** The page where people see, make and revoke what they gave to programs. */
 export function createAccountRoutes(parts: Parts, { issuer }: AccountOptions): Middleware {
@@ -285,8 +287,8 @@ function readTyped(form: Form): Typed {
 
 function findProblem({ name, expires }: Typed, scopes: readonly string[]): Problem | undefined {
   if (name === '') return { status: 422, text: 'Say what the key is for.', fields: ['name'] }
-  if (name.length > LONGEST_NAME || /\p{C}/u.test(name)) {
-    const text = `The name may have ${LONGEST_NAME} characters, none of them invisible.`
+  if (!NAME.test(name)) {
+    const text = `The name may have ${LONGEST_NAME} characters, ${NAME_RULE}.`
     return { status: 422, text, fields: ['name'] }
   }
   if (scopes.length === 0) {

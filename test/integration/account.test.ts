@@ -147,6 +147,13 @@ describe('the form of a key', () => {
     ['no name', { ...BACKUP, name: '  ' }, 'Say what the key is for.', 'name="name"'],
     ['a name too long', { ...BACKUP, name: 'x'.repeat(101) }, 'may have 100', 'name="name"'],
     ['a name that hides', { ...BACKUP, name: 'a\u202eb' }, 'none of them inv', 'name="name"'],
+    ['a name of blanks', { ...BACKUP, name: '\u3164' }, 'none of them inv', 'name="name"'],
+    [
+      'accents in a pile',
+      { ...BACKUP, name: `a${'\u0301'.repeat(9)}` },
+      '4 accents',
+      'name="name"',
+    ],
     ['no scope', { name: 'x', expires: '30' }, 'Choose at least one thing', '<fieldset'],
     ['no end', { ...BACKUP, expires: '9999' }, 'Choose when the key ends.', 'name="expires"'],
   ])('with %s comes back with what is wrong', async (_what, fields, text, field) => {
