@@ -1,5 +1,5 @@
 import { parse } from 'node-html-parser'
-import { conceal, concealUrl } from './conceal.ts'
+import { conceal, concealBody, concealName, concealText, concealUrl } from './conceal.ts'
 import type { Exchange, Fields } from './report.ts'
 
 /** A request and its answer, as they may be shown. */
@@ -40,14 +40,15 @@ export function describeExchange(
     sent: {
       ...describeSentHeaders(headers),
       ...concealFields(Object.fromEntries(searchParams)),
-      ...concealFields(readSent(body)),
+      ...describeSentBody(headers, body),
     },
     status: response.status,
     received: { ...describeHeaders(response.headers), ...describeBody(pathname, response, text) },
   }
 }
 
-const SENT_HEADERS_THAT_MATTER = ['authorization', 'dpop']
+/** The two without a standard are those of older APIs. */
+const SENT_HEADERS_THAT_MATTER = ['authorization', 'dpop', 'access_token', 'token']
 
 function describeSentHeaders(headers: Readonly<Record<string, string>>): Fields {
   const present = Object.entries(headers).flatMap(([name, value]) =>
@@ -58,16 +59,19 @@ function describeSentHeaders(headers: Readonly<Record<string, string>>): Fields 
   return concealFields(Object.fromEntries(present))
 }
 
-function readSent(body: unknown): Readonly<Record<string, unknown>> {
-  if (body instanceof URLSearchParams) return Object.fromEntries(body)
-  if (typeof body !== 'string') return {}
-  if (!body.startsWith('{')) return Object.fromEntries(new URLSearchParams(body))
-  return parseObject(body) ?? {}
+function describeSentBody(headers: Readonly<Record<string, string>>, body: unknown): Fields {
+  if (body instanceof URLSearchParams) return concealFields(Object.fromEntries(body))
+  if (typeof body !== 'string' || body === '') return {}
+  const document = parseObject(body)
+  if (document) return concealFields(document)
+  const type = new Headers({ ...headers }).get('content-type') ?? ''
+  if (!type.startsWith('application/x-www-form-urlencoded')) return { body: concealBody(body) }
+  return concealFields(Object.fromEntries(new URLSearchParams(body)))
 }
 
 export function concealFields(fields: Readonly<Record<string, unknown>>): Fields {
   return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [name, conceal(name, value)]),
+    Object.entries(fields).map(([name, value]) => [concealName(name), conceal(name, value)]),
   )
 }
 
@@ -82,10 +86,10 @@ function describeHeaders(headers: Headers): Fields {
 function describeBody(pathname: string, response: Response, text: string): Fields {
   const type = response.headers.get('content-type') ?? ''
   const isPage = response.status < 300 || response.status >= 400
-  if (type.includes('html') && isPage) return { page: readTitle(text) }
-  if (!type.includes('json') || text === '') return {}
-  const document = parseObject(text)
-  if (!document) return concealFields({ body: text })
+  if (type.includes('html') && isPage) return { page: concealText(readTitle(text)) }
+  if (text === '' || !/json|^text\/plain/.test(type)) return {}
+  const document = type.includes('json') ? parseObject(text) : undefined
+  if (!document) return { body: concealBody(text) }
   const wanted = MEMBERS_THAT_MATTER[pathname]
   const members = Object.entries(document).filter(([name]) => wanted?.includes(name) ?? true)
   return concealFields(Object.fromEntries(members))

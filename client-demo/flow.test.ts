@@ -7,7 +7,7 @@ const alive = new Promise<Error>(() => {})
 
 async function run(
   steps: readonly Step<undefined>[],
-  { death = alive, stopped = new AbortController().signal } = {},
+  { death = alive, stopped = new AbortController().signal, secret = '' } = {},
 ): Promise<{ readonly reports: readonly RunReport[]; readonly end: RunReport }> {
   const reports: RunReport[] = []
   const keep = (report: RunReport) => void reports.push(report)
@@ -19,7 +19,9 @@ async function run(
     summary: keep,
     ask: () => {},
   }
-  const collaborators = { flow: 'test', wire: createWire(), reporter, deaths: [death], stopped }
+  const wire = createWire()
+  if (secret !== '') wire.keepSecret(secret)
+  const collaborators = { flow: 'test', wire, reporter, deaths: [death], stopped }
   return { end: await runSteps(undefined, steps, collaborators), reports }
 }
 
@@ -94,4 +96,35 @@ test('a run that is stopped ends at once', async () => {
     },
   }
   await expect(run([step], { stopped: stop.signal })).rejects.toThrow('stopped by its person')
+})
+
+test('what is known to be a secret is shown nowhere, whatever it is called', async () => {
+  const secret = 'fjord "bank" glyphs vex'
+  const careless: Step<undefined> = {
+    title: 'careless',
+    why: 'it happens',
+    async run(_stage, { check, fact }) {
+      fact('greeting', `hello ${secret}`, `of ${secret}`)
+      check('words', { word: secret }, { word: secret })
+      throw new Error(`no ${secret} there`)
+    },
+  }
+  const { reports } = await run([careless], { secret })
+  expect(reports[0]).toMatchObject({
+    facts: [{ value: 'hello (hidden)', meaning: 'of (hidden)' }],
+    checks: [{ expected: { word: '(hidden)' } }],
+    failure: 'no (hidden) there',
+  })
+  expect(JSON.stringify(reports)).not.toContain('glyphs')
+})
+
+test('a fact shows no token, though nobody has shortened it', async () => {
+  const token = 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhY2NfMTIzNDU2Nzg5MCJ9.c2lnbmF0dXJlLXNpZ25h'
+  const careless: Step<undefined> = {
+    title: 'careless',
+    why: 'it happens',
+    run: async (_stage, { fact }) => fact('answer', { is: [token] }, ''),
+  }
+  const { reports } = await run([careless])
+  expect(reports[0]).toMatchObject({ facts: [{ value: { is: ['eyJhbGciOiJF…'] } }] })
 })

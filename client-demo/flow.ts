@@ -1,7 +1,7 @@
 import { addAbortListener } from 'node:events'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as wait } from 'node:timers/promises'
-import { concealText, concealTexts } from './conceal.ts'
+import { concealText, concealTexts, HIDDEN } from './conceal.ts'
 import type { ApiName } from './programs.ts'
 import type { Check, EndReport, Fact, Reporter, StepReport } from './report.ts'
 import { writeValue, type Json } from './value.ts'
@@ -98,7 +98,7 @@ async function runStep<Stage>(
       checks.push(check)
       if (!check.ok) throw new Difference(check)
     },
-    fact: (name, value, meaning) => void facts.push({ name, value, meaning }),
+    fact: (name, value, meaning) => void facts.push({ name, value: concealTexts(value), meaning }),
   }
   const ended = Promise.race(deaths)
   const failure = await Promise.race([
@@ -113,7 +113,24 @@ async function runStep<Stage>(
   const ok = failure === undefined
   const durationMs = elapsedSince(start)
   const end = ok ? { ok, durationMs } : { ok, failure: concealText(failure), durationMs }
-  return { type: 'step', flow, number, title, why, exchanges, facts, checks, ...end }
+  const report = {
+    type: 'step',
+    flow,
+    number,
+    title,
+    why,
+    exchanges,
+    facts,
+    checks,
+    ...end,
+  } as const
+  return wire.listSecrets().reduce(hideSecret, report)
+}
+
+/** Whatever it was called, and whoever has said it. */
+function hideSecret(report: StepReport, secret: string): StepReport {
+  const written = JSON.stringify(secret).slice(1, -1)
+  return JSON.parse(JSON.stringify(report).replaceAll(written, HIDDEN)) as StepReport
 }
 
 class Difference extends Error {

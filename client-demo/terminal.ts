@@ -69,7 +69,7 @@ function formatPlaces({ processes }: StartReport, width: number, style: Style): 
     ...formatPairs(places, '  ', width, style.quiet),
     '',
     ...wrap(
-      'All of it is fresh. Secrets and tokens are shown by their first twelve characters.',
+      'All of it is fresh. Tokens are shown by their first twelve characters, short secrets not at all.',
       width,
     ),
   ]

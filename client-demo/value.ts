@@ -3,20 +3,20 @@ export type Json = Leaf | readonly Json[] | { readonly [member: string]: Json }
 
 export type Leaf = string | number | boolean | null
 
-/** The value with every leaf changed; each is told the name of the member that it stands in. */
+/** The value with every leaf changed; each is told the names of the members that it stands in. */
 export function mapLeaves(
-  name: string,
+  path: readonly string[],
   value: unknown,
-  change: (name: string, leaf: Leaf) => Leaf,
+  change: (path: readonly string[], leaf: Leaf) => Leaf,
 ): Json {
-  if (Array.isArray(value)) return value.map((entry) => mapLeaves(name, entry, change))
+  if (Array.isArray(value)) return value.map((entry) => mapLeaves(path, entry, change))
   if (typeof value === 'object' && value !== null) {
     const members = Object.entries(value)
     return Object.fromEntries(
-      members.map(([member, inner]) => [member, mapLeaves(member, inner, change)]),
+      members.map(([member, inner]) => [member, mapLeaves([...path, member], inner, change)]),
     )
   }
-  return change(name, isLeaf(value) ? value : null)
+  return change(path, isLeaf(value) ? value : null)
 }
 
 function isLeaf(value: unknown): value is Leaf {

@@ -9,6 +9,9 @@ export interface Wire {
   take(): readonly Exchange[]
   /** Gives whatever answers at an origin a name. */
   name(origin: string, name: string): void
+  /** Makes a secret known, so that it is shown nowhere. It has to be random and long. */
+  keepSecret(secret: string): void
+  listSecrets(): readonly string[]
 }
 
 export interface WireRequest {
@@ -23,6 +26,7 @@ const MAX_ANSWER_BYTES = 1024 * 1024
 
 export function createWire(): Wire {
   const names = new Map<string, string>()
+  const secrets: string[] = []
   let exchanges: Exchange[] = []
   return {
     async fetch(url, init = {}) {
@@ -49,5 +53,9 @@ export function createWire(): Wire {
     name(origin, name) {
       names.set(origin, name)
     },
+    keepSecret(secret) {
+      secrets.push(secret)
+    },
+    listSecrets: () => secrets,
   }
 }

@@ -53,6 +53,7 @@ export async function buildWorld(
   const secrets = makeSecrets()
   const wire = createWire()
   wire.name(callback.origin, 'client')
+  for (const secret of Object.values(secrets)) wire.keepSecret(secret)
 
   const death = Promise.withResolvers<Error>()
   let isBroken = false

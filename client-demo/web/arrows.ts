@@ -85,7 +85,7 @@ function drawDeparture(target: URL): Arrow {
     from: 'browser',
     to: 'server',
     isUnseen: true,
-    title: `GET ${target.pathname}`,
+    title: `GET ${concealUrl(target.pathname)}`,
     meaning: isSignOut
       ? 'There the person confirms. This application has sent the browser there, and sees no more.'
       : 'There the person signs in and agrees. This application has sent the browser there, and sees ' +
@@ -129,7 +129,7 @@ export function drawExchange(
       ...PLAIN,
       from: 'client',
       to,
-      title: `${exchange.method} ${cut(pathname, LONGEST_PATH)}`,
+      title: `${exchange.method} ${cut(concealUrl(pathname), LONGEST_PATH)}`,
       meaning: REQUESTS[pathname] ?? '',
       fields: showFields({ URL: exchange.url, ...exchange.sent }),
       tokens: decodeAll({ 'the access token in it': readBearer(sent) }),

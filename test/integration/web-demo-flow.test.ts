@@ -86,6 +86,17 @@ describe('the diagram', () => {
     expect(withoutForms).not.toContain(form)
   })
 
+  test('holds nothing of a short one either', async () => {
+    await using world = await startWebWorld()
+    const stranger = createVisitor(world)
+    await stranger.visit('/callback?code=AB1CD&access_token=AB1CD&state=some')
+    await stranger.visit('/?token=AB1CD&state=some&error=access_denied')
+    const { text } = await stranger.visit('/flow')
+    expect(text).toContain('(hidden)')
+    expect(text).toContain('access_denied')
+    expect(text).not.toContain('AB1CD')
+  })
+
   test('says what came since, and nothing where nothing came', async () => {
     await using world = await startWebWorld()
     const alice = createVisitor(world)
