@@ -18,6 +18,11 @@ export interface RequestFacts {
   readonly socket?: Socket | undefined
   /** The body, where something has read it. */
   readonly body?: unknown
+  /**
+   * What stands for the request itself, where this is a copy of Node's `IncomingMessage`: one object for
+   * each request. Several guards in front of one route ask for the same DPoP proof, which is used once.
+   */
+  readonly request?: object | undefined
 }
 
 export interface FoundToken {

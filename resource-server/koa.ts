@@ -77,7 +77,7 @@ function readFacts({ req, request, originalUrl }: Context): RequestFacts {
   const { body } = request as { readonly body?: unknown }
   if (body === undefined && originalUrl === req.url) return req
   const { method, url, rawHeaders, headers, socket } = req
-  return { method, url, originalUrl, rawHeaders, headers, socket, body }
+  return { method, url, originalUrl, rawHeaders, headers, socket, body, request: req }
 }
 
 const letEverybodyIn: Middleware = (_ctx, next) => next()

@@ -1,3 +1,4 @@
+import { IncomingMessage } from 'node:http'
 import {
   readCertificateThumbprint,
   requireCertificateHeader,
@@ -6,7 +7,7 @@ import {
 } from './certificate.ts'
 import type { Auth } from './claims.ts'
 import type { Trace } from './decision.ts'
-import type { DpopVerifier } from './dpop.ts'
+import type { DpopRequest, DpopVerifier } from './dpop.ts'
 import type { Refusal } from './errors.ts'
 import { readHeader, type FoundToken, type RequestFacts } from './extractors.ts'
 import { refuseUnknownOptions } from './options.ts'
@@ -153,13 +154,35 @@ function checkProof(
     return conclude({ kind: 'invalid_dpop_proof', part: 'form', expected: 'one', actual })
   }
   const { method = '', url, originalUrl = url, headers, socket } = facts
-  const proven = dpop.verify({
+  const asked: DpopRequest = {
     proof,
     method,
     url: readUrl({ url: originalUrl, headers, socket }),
     accessToken: token,
     thumbprint,
     holder,
+  }
+  const request = facts.request ?? (facts instanceof IncomingMessage ? facts : undefined)
+  const before = request && PROVEN.get(request)
+  if (before?.dpop === dpop && isSameRequest(before.asked, asked)) return conclude(undefined)
+  return chain(dpop.verify(asked), (result) => {
+    if (result.ok && request) PROVEN.set(request, { dpop, asked })
+    return conclude(result.ok ? undefined : result.reason)
   })
-  return chain(proven, (result) => conclude(result.ok ? undefined : result.reason))
+}
+
+/**
+ * What a request has proven already. A guard for all routes and one for this route each look at the one
+ * proof that there is, and it is not a replay that the second one sees.
+ */
+const PROVEN = new WeakMap<object, { readonly dpop: DpopVerifier; readonly asked: DpopRequest }>()
+
+function isSameRequest(one: DpopRequest, other: DpopRequest): boolean {
+  return (
+    one.proof === other.proof &&
+    one.method === other.method &&
+    String(one.url) === String(other.url) &&
+    one.accessToken === other.accessToken &&
+    one.thumbprint === other.thumbprint
+  )
 }

@@ -28,6 +28,8 @@ interface Setting {
   readonly dpop?: DpopOptions
   readonly sender?: SenderOptions
   readonly policy?: RoutePolicy
+  /** Of two more guards in front of the same route, one of them behind what reads bodies. */
+  readonly more?: RoutePolicy
 }
 
 interface Api extends AsyncDisposable {
@@ -42,7 +44,7 @@ interface Api extends AsyncDisposable {
 }
 
 /** An API in the time of the system, as other people's clients are. */
-async function startApi({ dpop, sender, policy }: Setting = {}): Promise<Api> {
+async function startApi({ dpop, sender, policy, more }: Setting = {}): Promise<Api> {
   await using made = new AsyncDisposableStack()
   const issuer = made.use(await startIssuer(systemClock, key))
   const verifier = made.use(createVerifier({ issuer: issuer.url, audience: API }))
@@ -68,8 +70,17 @@ async function startApi({ dpop, sender, policy }: Setting = {}): Promise<Api> {
     if (ctx.path === metadata.path) ctx.body = metadata.document
     else await next()
   })
-  app.use(protect(policy)).use((ctx) => {
-    ctx.body = { subject: ctx.state.auth.subject }
+  app.use(protect(policy))
+  if (more) {
+    app.use(protect(more))
+    app.use((ctx, next) => {
+      Object.assign(ctx.request, { body: {} })
+      return next()
+    })
+    app.use(protect(more))
+  }
+  app.use((ctx) => {
+    ctx.body = { subject: ctx.state['auth'].subject }
   })
   const tokenFor = (jkt: string, sub?: string) =>
     signToken(key, issuer.claims({ cnf: { jkt }, ...(sub === undefined ? {} : { sub }) }))
@@ -155,6 +166,33 @@ describe('of fifty requests at once with one proof', () => {
     const answers = await Promise.all(Array.from({ length: 50 }, () => api.send(lines)))
     const statuses = answers.map(({ status }) => status).toSorted((a, b) => a - b)
     expect(statuses).toEqual([200, ...Array.from({ length: 49 }, () => 401)])
+  })
+})
+
+describe('several guards in front of one route', () => {
+  test('ask for one proof, which is used once all the same', async () => {
+    await using api = await startApi({ more: { scope: 'notes:read' } })
+    const lines = sign(api)
+    expect((await api.send(lines)).status).toBe(200)
+    expect((await api.send(lines)).status).toBe(401)
+    expect(api.refusals).toMatchObject([{ kind: 'invalid_dpop_proof', part: 'jti' }])
+  })
+
+  test('let nobody in where one of them does not', async () => {
+    await using api = await startApi({ more: { scope: 'notes:burn' } })
+    expect((await api.send(sign(api))).status).toBe(403)
+  })
+
+  test('see a replay in the next request of the same connection', async () => {
+    await using api = await startApi({ more: { scope: 'notes:read' } })
+    const headers = { authorization: `DPoP ${api.token}`, dpop: api.prove() }
+    const statuses: number[] = []
+    for (let count = 0; count < 2; count += 1) {
+      const answer = await fetch(`${api.url}/notes`, { headers })
+      await answer.text()
+      statuses.push(answer.status)
+    }
+    expect(statuses).toEqual([200, 401])
   })
 })
 
