@@ -5,6 +5,10 @@ export interface ApiCall {
   readonly method?: 'GET' | 'POST'
   readonly path?: string
   readonly token?: string
+  /** Shows that the sender has the key of the token (RFC 9449). */
+  readonly proof?: string
+  /** Default: DPoP with a proof, else Bearer. */
+  readonly scheme?: 'Bearer' | 'DPoP'
   readonly body?: Readonly<Record<string, string>>
 }
 
@@ -17,18 +21,22 @@ export interface Note {
 export interface ApiAnswer {
   readonly status: number
   readonly challenge: string
+  /** What the next proof is to hold. */
+  readonly nonce: string | undefined
   readonly body: Partial<Note> & { readonly notes?: readonly Note[]; readonly error?: string }
 }
 
-/** Asks the notes API, with a token as RFC 6750 §2.1 sends it, or without one. */
+/** Asks the notes API, with a token as RFC 6750 §2.1 or RFC 9449 §7.1 sends it, or without one. */
 export async function callApi(
   { wire, api }: World,
-  { method = 'GET', path = '/notes', token, body }: ApiCall,
+  { method = 'GET', path = '/notes', token, proof, scheme, body }: ApiCall,
 ): Promise<ApiAnswer> {
+  const how = scheme ?? (proof === undefined ? 'Bearer' : 'DPoP')
   const response = await wire.fetch(`${api}${path}`, {
     method,
     headers: {
-      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(token === undefined ? {} : { authorization: `${how} ${token}` }),
+      ...(proof === undefined ? {} : { dpop: proof }),
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -41,6 +49,7 @@ async function readApiAnswer(response: Response): Promise<ApiAnswer> {
   return {
     status: response.status,
     challenge: response.headers.get('www-authenticate') ?? '',
+    nonce: response.headers.get('dpop-nonce') ?? undefined,
     body: text === '' ? {} : (JSON.parse(text) as ApiAnswer['body']),
   }
 }

@@ -21,6 +21,7 @@ export const DEMO_CLIENT = 'portreeve-demo'
 export const ROBOT_CLIENT = 'notes-robot'
 export const WEB_CLIENT = 'portreeve-web'
 export const ARCHIVE_CLIENT = 'notes-archive'
+export const POCKET_CLIENT = 'notes-pocket'
 
 export const PEOPLE: readonly {
   readonly username: Username
@@ -91,7 +92,7 @@ export function describeDemo({
       describeDemoClient(),
       describeRobot(),
       ...(webUrl ? [describeWeb(webUrl)] : []),
-      ...(callbackUrl ? [describeArchive(callbackUrl)] : []),
+      ...(callbackUrl ? [describeArchive(callbackUrl), describePocket()] : []),
     ],
     users: describeUsers(),
   }
@@ -170,6 +171,20 @@ function describeArchive(callbackUrl: string): unknown {
     secret: { env: 'ARCHIVE_SECRET' },
     par: 'required',
     redirectUris: [callbackUrl],
+    scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
+    defaultResource: NOTES,
+  }
+}
+
+/** It can keep no secret, but it has a key that nothing takes out of the device. */
+function describePocket(): unknown {
+  return {
+    id: POCKET_CLIENT,
+    name: 'Notes for your pocket',
+    applicationType: 'native',
+    authMethod: 'none',
+    dpop: 'required',
+    redirectUris: ['http://127.0.0.1/callback'],
     scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
     defaultResource: NOTES,
   }

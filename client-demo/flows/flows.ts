@@ -4,6 +4,7 @@ import type { ApiName } from '../programs.ts'
 import type { EndReport } from '../report.ts'
 import type { World } from '../world.ts'
 import { codeFlow } from './code/flow.ts'
+import { dpopFlow } from './dpop.ts'
 import { logoutFlow } from './logout.ts'
 import { parFlow } from './par.ts'
 import { serviceFlow } from './service.ts'
@@ -29,6 +30,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(logoutFlow),
   enter(sessionsFlow),
   enter(parFlow),
+  enter(dpopFlow),
 ]
 
 export const DEFAULT_FLOW = 'code'

@@ -1,6 +1,12 @@
 import { Router } from '@koa/router'
 import Koa, { type Context, type Middleware } from 'koa'
-import { createProtect, type Auth, type Verifier } from '../index.ts'
+import {
+  createDpopNonces,
+  createDpopVerifier,
+  createProtect,
+  type Auth,
+  type Verifier,
+} from '../index.ts'
 import {
   answer,
   answerErrors,
@@ -15,10 +21,23 @@ import type { Log } from './serve.ts'
 
 const MAX_TEXT_LENGTH = 2000
 
+export interface NotesApiOptions {
+  /**
+   * Where clients reach it: proofs of a key name it (RFC 9449 §4.3). Where absent, tokens that are bound
+   * to a key are refused.
+   */
+  readonly publicUrl?: string
+}
+
 /** Notes that belong to people: what one writes, no other one sees, but an admin. */
-export function createNotesApi(verifier: Verifier, store: NoteStore, log: Log): Koa<ApiState> {
+export function createNotesApi(
+  verifier: Verifier,
+  store: NoteStore,
+  log: Log,
+  options: NotesApiOptions = {},
+): Koa<ApiState> {
   const app = new Koa<ApiState>()
-  const router = createRoutes(verifier, store, log)
+  const router = createRoutes(verifier, store, log, options)
   app.use(identifyRequests)
   app.use(answerErrors(log))
   app.use(router.routes())
@@ -27,8 +46,15 @@ export function createNotesApi(verifier: Verifier, store: NoteStore, log: Log): 
   return app
 }
 
-function createRoutes(verifier: Verifier, store: NoteStore, log: Log): Router<ApiState> {
+function createRoutes(
+  verifier: Verifier,
+  store: NoteStore,
+  log: Log,
+  { publicUrl }: NotesApiOptions,
+): Router<ApiState> {
+  const dpop = createDpopVerifier({ nonces: createDpopNonces() })
   const protect = createProtect(verifier, {
+    ...(publicUrl === undefined ? {} : { sender: { dpop, publicUrl } }),
     onRefusal: (refusal, ctx) => log({ event: 'refused', ...describeRequest(ctx), refusal }),
   })
   const ownReader = protect({ scope: 'notes:read' })

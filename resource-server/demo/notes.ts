@@ -1,7 +1,14 @@
 import { systemClock } from '../clock.ts'
 import { createNotesApi } from './notes-api.ts'
 import { openNoteStore, type NoteStore } from './notes-store.ts'
-import { createApiServer, log, Misconfigured, runProgram, serveUntilStopped } from './serve.ts'
+import {
+  createApiServer,
+  log,
+  Misconfigured,
+  readUrl,
+  runProgram,
+  serveUntilStopped,
+} from './serve.ts'
 import { readSettings, USAGE, type Settings } from './settings.ts'
 
 async function serve({ verifier, database, ...settings }: Settings): Promise<void> {
@@ -9,7 +16,11 @@ async function serve({ verifier, database, ...settings }: Settings): Promise<voi
   cleanUp.use(verifier)
   const store = cleanUp.use(openStore(database))
   const server = createApiServer()
-  server.on('request', createNotesApi(verifier, store, log).callback())
+  // It takes what proofs of a key name (RFC 9449) from where it listens, so not before.
+  server.once('listening', () => {
+    const api = createNotesApi(verifier, store, log, { publicUrl: readUrl(server) })
+    server.on('request', api.callback())
+  })
   await serveUntilStopped(
     server,
     settings,

@@ -96,8 +96,8 @@ export async function serveUntilStopped(
   announce: (url: string) => string,
 ): Promise<void> {
   const stopped = untilStopped()
-  const { port: actual } = await listen(server, port)
-  const url = `http://${HOST}:${actual}`
+  await listen(server, port)
+  const url = readUrl(server)
   process.stdout.write(json ? `${JSON.stringify({ url })}\n` : `${announce(url)}\n`)
   await stopped
   await drain(server)
@@ -110,14 +110,18 @@ function untilStopped(): Promise<void> {
   })
 }
 
-async function listen(server: Server, port: number): Promise<AddressInfo> {
+/** Where a server that listens is reached. */
+export function readUrl(server: Server): string {
+  return `http://${HOST}:${(server.address() as AddressInfo).port}`
+}
+
+async function listen(server: Server, port: number): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, HOST, resolve)
   }).catch((cause: NodeJS.ErrnoException) => {
     throw describeListenError(cause, port)
   })
-  return server.address() as AddressInfo
 }
 
 function describeListenError(cause: NodeJS.ErrnoException, port: number): Error {

@@ -58,6 +58,9 @@ function withServiceForAll(config: ConfigInput): ConfigInput {
 
 const BOTH = { scope: 'openid notes:read notes:write' }
 
+/** The other scheme that the notes API takes. */
+const DPOP = 'DPoP algs="ES256 Ed25519 EdDSA PS256 RS256"'
+
 describe('tokens of the authorization server at the notes API', () => {
   test('serve each person what is theirs, and refuse what their scopes do not carry', async () => {
     await using server = await startServer()
@@ -77,7 +80,7 @@ describe('tokens of the authorization server at the notes API', () => {
     const refused = await call(`${notes.url}/notes`, bob.access_token, 'mine')
     expect([refused.status, refused.challenge]).toEqual([
       403,
-      'Bearer error="insufficient_scope", scope="notes:write"',
+      `Bearer error="insufficient_scope", scope="notes:write", ${DPOP}`,
     ])
   })
 
@@ -112,7 +115,7 @@ describe('tokens of the authorization server at the notes API', () => {
     const tampered = [header, richer, signature].join('.')
     for (const token of [billing.access_token, tampered, id_token, refresh_token]) {
       const { status, challenge } = await call(`${notes.url}/notes`, token)
-      expect([status, challenge]).toEqual([401, 'Bearer error="invalid_token"'])
+      expect([status, challenge]).toEqual([401, `Bearer error="invalid_token", ${DPOP}`])
     }
     expect((await call(`${notes.url}/notes`, good)).status).toBe(200)
   })
