@@ -12,6 +12,7 @@ import { systemClock, type Clock } from './clock.ts'
 import { misconfigured, type LoadedConfig } from './config/load.ts'
 import { isSecretAlgorithm, type Config, type SigningAlgorithm } from './config/schema.ts'
 import { readDeclaredSecrets } from './config/secrets.ts'
+import { isLoopback } from './config/uri-rules.ts'
 import { createDirectAccess, type DirectAccess } from './direct-access/direct-access.ts'
 import { createEvents, type Events } from './events.ts'
 import { createApp } from './http/app.ts'
@@ -42,6 +43,7 @@ import { tendKeys } from './keys/upkeep.ts'
 import { startKeyWatch } from './keys/watch.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
+import { createOutboundFetch } from './outbound.ts'
 import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
 import { createInteractions } from './provider/pending.ts'
@@ -223,6 +225,7 @@ async function compose(services: Services, isDraining: () => boolean) {
       { attempts: 1, windowSeconds: SHORTEST_INTERVAL_SECONDS },
       createLimiter,
     ),
+    fetchOutbound: createOutboundFetch({ networks: listOutboundNetworks(config, issuer) }),
   })
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
@@ -296,6 +299,7 @@ type EngineParts = Pick<
   | 'verifyApiKey'
   | 'userCodes'
   | 'polls'
+  | 'fetchOutbound'
 >
 
 interface Engine {
@@ -343,6 +347,13 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
       log,
     })
   return { host, signingKeys: () => signing, watchKeys }
+}
+
+/** In development the clients are where the server is. */
+function listOutboundNetworks({ outbound }: Config, issuer: string): readonly string[] {
+  return isLoopback(new URL(issuer).hostname)
+    ? [...outbound.networks, '127.0.0.0/8', '::1/128']
+    : outbound.networks
 }
 
 function algorithmsOf({ resources }: Config): readonly SigningAlgorithm[] {

@@ -41,6 +41,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   'events.ts': 0,
   'form.ts': 0,
   'log.ts': 0,
+  'outbound.ts': 0,
   'throttle.ts': 0,
   config: 0,
   audit: 0,

@@ -3,6 +3,7 @@ import type { PasswordHasher } from '../accounts/password.ts'
 import type { Client, ClientStore } from '../clients/client.ts'
 import { generateClientSecret, hashChosenSecret } from '../clients/secret.ts'
 import { formatTime, type Clock } from '../clock.ts'
+import { usesSecret } from '../config/built-in.ts'
 import { checkClient } from '../config/check-client.ts'
 import { echo } from '../config/echo.ts'
 import type { Finding } from '../config/rules.ts'
@@ -82,13 +83,13 @@ export function createClientOperations(
   return {
     async add(input, chosen) {
       const parsed = parseInput(newClientSchema, input, ['clients', 0])
-      const isPublic = parsed.authMethod === 'none'
-      const hasSecret = chosen !== undefined || !isPublic
+      const needsSecret = usesSecret(parsed.authMethod)
+      const hasSecret = chosen !== undefined || needsSecret
       const warnings = refuseFindings(checkClient({ ...parsed, hasSecret }, config.resources))
       if (declared.has(parsed.id)) throw refuseReadOnly(`The client ${parsed.id}`, file)
-      const { secret, secretHash } = isPublic
-        ? { secret: undefined, secretHash: undefined }
-        : await makeSecret(chosen)
+      const { secret, secretHash } = needsSecret
+        ? await makeSecret(chosen)
+        : { secret: undefined, secretHash: undefined }
       const now = clock.now()
       const client: Client = {
         ...parsed,
@@ -112,8 +113,8 @@ export function createClientOperations(
     async rotateSecret(id, chosen) {
       const client = await find(id)
       if (client.owner === 'file') throw refuseReadOnly(`The client ${id}`, file)
-      if (client.authMethod === 'none') {
-        const message = `The client ${id} has no secret: its method is "none".`
+      if (!usesSecret(client.authMethod)) {
+        const message = `The client ${id} has no secret: its method is "${client.authMethod}".`
         throw new PortreeveError('invalid_input', message)
       }
       const { secret, secretHash } = await makeSecret(chosen)

@@ -42,6 +42,8 @@ export const CLIENT_MEMBERS = [
   'grants',
   'authMethod',
   'secretHash',
+  'jwks',
+  'jwksUri',
   'redirectUris',
   'postLogoutRedirectUris',
   'backchannelLogoutUri',

@@ -9,7 +9,7 @@ import {
   type CommonOptions,
   type Work,
 } from './command.ts'
-import { readSecretFromStdin, requirePipe } from './input.ts'
+import { readSecretFromStdin, readSettings, requirePipe } from './input.ts'
 import type { Report } from './report.ts'
 import { formatFields, formatTable, harmless, type Style } from './style.ts'
 
@@ -37,6 +37,7 @@ interface AddOptions extends SecretOptions {
   readonly requireDpop?: boolean
   readonly requirePar?: boolean
   readonly introspects?: readonly string[]
+  readonly settings?: string
 }
 
 const SECRET_STDIN = '--secret-stdin'
@@ -108,12 +109,14 @@ function addAdd(clients: Command, cli: Cli): void {
     .option('--require-dpop', 'it gets only tokens that are bound to a key of its own')
     .option('--require-par', 'it has to push its authorization requests')
     .option('--introspects <uri>', 'a resource that it is the API behind; may be repeated', collect)
+    .option('--settings <file>', 'JSON with further members, as `clients` has in the configuration')
   withCommonOptions(add)
     .addHelpText('after', EXAMPLES)
     .action(async (id: string, options: AddOptions, command: Command) => {
       const readSecret = chooseSecret(cli, options, command)
       const work: Work = async (operations) => {
-        const client = readClient(id, options)
+        const settings = options.settings === undefined ? {} : await readSettings(options.settings)
+        const client = { ...readClient(id, options), ...settings, id }
         return reportSecret(
           'Added the client',
           await operations.clients.add(client, await readSecret()),

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { judgePassword } from '../config/secrets.ts'
 import { PortreeveError } from '../errors.ts'
@@ -5,6 +6,7 @@ import type { World } from './world.ts'
 
 /** Four bytes for each character of the longest secret, and a line break. */
 const LONGEST_INPUT = 16_386
+const LONGEST_SETTINGS = 100_000
 
 /** A mistake in how the program was called: exit code 2. Never returns. */
 export function refuseUsage(command: Command, message: string): never {
@@ -21,6 +23,32 @@ export function requirePipe({ stdin }: World, command: Command, option: string):
 export function requireTerminal({ stdin, stderr }: World, command: Command): void {
   if (stdin.isTTY && stderr.isTTY) return
   refuseUsage(command, 'there is no terminal to ask for a password on: use --password-stdin')
+}
+
+/** What a JSON file holds, as an object. Throws `invalid_input` for anything else, and says what. */
+export async function readSettings(file: string): Promise<Record<string, unknown>> {
+  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw new PortreeveError('invalid_input', `${file} cannot be read: ${cause.code}.`, { cause })
+  })
+  if (text.length > LONGEST_SETTINGS) {
+    throw new PortreeveError(
+      'invalid_input',
+      `${file} is longer than ${LONGEST_SETTINGS} characters.`,
+    )
+  }
+  const value = parseJson(text)
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    return value as Record<string, unknown>
+  }
+  throw new PortreeveError('invalid_input', `${file} holds no JSON object.`)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
 
 /** The secret on standard input; one line break at its end is not part of it. */

@@ -1,7 +1,5 @@
-import type { GrantType } from '../config/built-in.ts'
+import type { ClientAuthMethod, GrantType } from '../config/built-in.ts'
 import type { Owner } from '../config/schema.ts'
-
-export type ClientAuthMethod = 'client_secret_basic' | 'client_secret_post' | 'none'
 
 /** An application that asks for tokens. */
 export interface Client {
@@ -14,6 +12,9 @@ export interface Client {
   readonly authMethod: ClientAuthMethod
   /** `sha256:<base64url>` of a generated secret, a PHC string of a chosen one. */
   readonly secretHash: string | undefined
+  /** Its public keys (RFC 7517 §5); `jwksUri` is where it publishes them instead. */
+  readonly jwks?: { readonly keys: readonly Readonly<Record<string, unknown>>[] } | undefined
+  readonly jwksUri?: string | undefined
   /** Compared exactly; a native app may use any port on loopback (RFC 8252 §7.3). */
   readonly redirectUris: readonly string[]
   readonly postLogoutRedirectUris: readonly string[]

@@ -13,6 +13,20 @@ export const GRANT_TYPES = {
 } as const
 export type GrantType = keyof typeof GRANT_TYPES
 
+/** How a client may prove who it is, by the names of RFC 7591 §2. */
+export const CLIENT_AUTH_METHODS = [
+  'client_secret_basic',
+  'client_secret_post',
+  'private_key_jwt',
+  'none',
+] as const
+export type ClientAuthMethod = (typeof CLIENT_AUTH_METHODS)[number]
+
+/** Whether the client and this server share a secret. */
+export function usesSecret(method: ClientAuthMethod): boolean {
+  return method === 'client_secret_basic' || method === 'client_secret_post'
+}
+
 /** The role that every account has without being given it. */
 export const EVERYONE = 'everyone'
 

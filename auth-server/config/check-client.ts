@@ -1,5 +1,6 @@
-import { ACCOUNT_ID_PREFIX, OIDC_SCOPE_NAMES, OWN_CLIENT_ID } from './built-in.ts'
+import { ACCOUNT_ID_PREFIX, OIDC_SCOPE_NAMES, OWN_CLIENT_ID, usesSecret } from './built-in.ts'
 import { echo } from './echo.ts'
+import { judgePublicJwk } from './public-jwk.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { ClientConfig, ResourceConfig } from './schema.ts'
 import {
@@ -35,6 +36,7 @@ export function checkClient(
   const report: Report = (rule, path, message) => findings.push({ rule, path, message })
   checkIdentity(client, resources, report)
   checkAuthentication(client, report)
+  checkKeys(client, report)
   checkGrants(client, report)
   checkUris(client, report)
   checkScopes(client, resources, report)
@@ -61,10 +63,10 @@ function checkIdentity(
 
 function checkAuthentication(client: CheckedClient, report: Report): void {
   const { authMethod, hasSecret, pkce, applicationType, grants } = client
+  if (hasSecret && !usesSecret(authMethod)) {
+    report('PR304', ['secret'], `expected no secret, because authMethod is ${echo(authMethod)}`)
+  }
   if (authMethod === 'none') {
-    if (hasSecret) {
-      report('PR304', ['secret'], 'expected no secret, because authMethod is "none"')
-    }
     if (grants.includes('client_credentials')) {
       const message = 'client_credentials needs a secret: expected another authMethod than "none"'
       report('PR305', ['grants'], message)
@@ -74,7 +76,7 @@ function checkAuthentication(client: CheckedClient, report: Report): void {
     }
     return
   }
-  if (!hasSecret) {
+  if (!hasSecret && usesSecret(authMethod)) {
     const message = `authMethod ${echo(authMethod)} needs a secret: { env: "NAME" } or { file: "path" }, or authMethod "none"`
     report('PR306', ['secret'], message)
   }
@@ -85,6 +87,24 @@ function checkAuthentication(client: CheckedClient, report: Report): void {
   if (applicationType === 'native') {
     const message = 'whoever has the app has the secret inside it: consider authMethod "none"'
     report('PR352', ['authMethod'], message)
+  }
+}
+
+/** What it signs with, or is encrypted to. */
+function checkKeys({ authMethod, jwks, jwksUri }: CheckedClient, report: Report): void {
+  const places = [jwks, jwksUri].filter((place) => place !== undefined).length
+  if (places > 1 || (places === 0 && authMethod === 'private_key_jwt')) {
+    const message =
+      places > 1
+        ? 'expected jwks or jwksUri, got both'
+        : 'authMethod "private_key_jwt" needs its public keys: expected jwks or jwksUri'
+    report('PR337', ['jwks'], message)
+  }
+  const fault = jwksUri === undefined ? undefined : judgeCallUri(jwksUri)
+  if (fault !== undefined) report('PR338', ['jwksUri'], fault)
+  for (const [index, key] of (jwks?.keys ?? []).entries()) {
+    const problem = judgePublicJwk(key)
+    if (problem !== undefined) report('PR339', ['jwks', 'keys', index], problem)
   }
 }
 

@@ -29,6 +29,14 @@ function withClients(...clients: Partial<Client>[]): ConfigInput {
   return { resources: [notes], clients: clients.map((client) => ({ ...app, ...client })) }
 }
 
+/** Of nobody. */
+const KEY = {
+  kty: 'EC',
+  crv: 'P-256',
+  x: 'wP8Eb5xbTjYLcYFeXzByQqL8Gp_WBKQ1xHA0qKE6OW4',
+  y: 'PgcRWi5YC79vml5aG394FdEChzo4T4X8VCW92ABKssM',
+}
+
 function publicClient(client: Partial<Client>): ConfigInput {
   return withClients({ authMethod: 'none', secret: undefined, ...client })
 }
@@ -141,6 +149,13 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       '1.1.1.1/8/8',
       '',
     ].map((proxy) => ['trustedProxies.0', { trustedProxies: [proxy] }]),
+  },
+  PR113: {
+    accepted: [{ outbound: { networks: ['10.0.0.0/8', 'fd00::/8', '192.168.1.7/32'] } }],
+    refused: ['10.0.0.1', '10.0.0.0/33', '0.0.0.0/0', 'intranet', ''].map((network) => [
+      'outbound.networks.0',
+      { outbound: { networks: [network] } },
+    ]),
   },
   PR105: {
     accepted: [
@@ -498,6 +513,52 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       'ftp://127.0.0.1/logout',
       'com.example.app:/logout',
     ].map((uri) => ['clients.0.backchannelLogoutUri', withClients({ backchannelLogoutUri: uri })]),
+  },
+  PR337: {
+    accepted: [
+      withClients({ secret: undefined, authMethod: 'private_key_jwt', jwks: { keys: [KEY] } }),
+      withClients({
+        secret: undefined,
+        authMethod: 'private_key_jwt',
+        jwksUri: 'https://app.example/jwks',
+      }),
+      withClients({ jwksUri: 'https://app.example/jwks' }),
+    ],
+    refused: [
+      ['clients.0.jwks', withClients({ secret: undefined, authMethod: 'private_key_jwt' })],
+      [
+        'clients.0.jwks',
+        withClients({
+          secret: undefined,
+          authMethod: 'private_key_jwt',
+          jwks: { keys: [KEY] },
+          jwksUri: 'https://app.example/jwks',
+        }),
+      ],
+    ],
+  },
+  PR338: {
+    accepted: [
+      withClients({ jwksUri: 'https://app.example/jwks?a=1' }),
+      withClients({ jwksUri: 'http://127.0.0.1:8080/jwks' }),
+    ],
+    refused: [
+      'http://app.example/jwks',
+      'https://u:p@app.example/jwks',
+      'file:///etc/passwd',
+      'data:application/json,{}',
+    ].map((uri) => ['clients.0.jwksUri', withClients({ jwksUri: uri })]),
+  },
+  PR339: {
+    accepted: [withClients({ jwks: { keys: [KEY, { ...KEY, kid: 'b', use: 'sig' }] } })],
+    refused: [
+      { ...KEY, d: 'AAAA' },
+      { kty: 'oct', k: 'AAAA' },
+      { kty: 'RSA', n: 'AQAB', e: 'AQAB' },
+      { ...KEY, crv: 'secp256k1' },
+      { ...KEY, x: 'AAAA' },
+      { kty: 'EC' },
+    ].map((key) => ['clients.0.jwks.keys.0', withClients({ jwks: { keys: [key] } })]),
   },
   PR350: {
     accepted: [withClients({})],

@@ -43,6 +43,7 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
   if (issuer && knows('listen')) checkListen(config, issuer, report)
   if (issuer && knows('trustedProxies')) checkProxyIsTrusted(config, issuer, report)
   if (knows('trustedProxies')) checkProxies(config.trustedProxies, report)
+  if (knows('outbound')) checkNetworks(config.outbound.networks, report)
   if (knows('listen', 'metrics')) checkMetrics(config, report)
   if (knows('database')) checkDatabase(config.database.url, report)
   if (config.redis && knows('redis')) checkRedis(config.redis.url, report)
@@ -138,6 +139,14 @@ function checkProxies(proxies: readonly string[], report: Report): void {
     if (isAddressRange(proxy)) continue
     const expected = 'an address or a range such as 10.0.0.0/8 or fd00::/8'
     report('PR104', ['trustedProxies', index], `expected ${expected}, got ${echo(proxy)}`)
+  }
+}
+
+function checkNetworks(networks: readonly string[], report: Report): void {
+  for (const [index, network] of networks.entries()) {
+    if (network.includes('/') && isAddressRange(network)) continue
+    const expected = 'a range such as 10.0.0.0/8 or fd00::/8'
+    report('PR113', ['outbound', 'networks', index], `expected ${expected}, got ${echo(network)}`)
   }
 }
 

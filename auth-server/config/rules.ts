@@ -24,6 +24,7 @@ export const RULES = {
   PR111: refused('Redis is redis:// or rediss://, with a host.'),
   PR112: warning('A Redis on another machine is reached by TLS (rediss:).'),
 
+  PR113: refused('A network that may be called is a CIDR range.'),
   PR120: refused('Passwords of fewer than 8 characters are for a server on loopback.'),
 
   PR201: refused('No two resources have one identifier.'),
@@ -70,6 +71,11 @@ export const RULES = {
   PR334: refused('A rule for exchanges names resources that there are, and scopes of its target.'),
   PR335: refused('A rule for exchanges takes no token of a resource with a shared secret.'),
   PR336: refused('A place for back-channel logout is https, or http on loopback.'),
+  PR337: refused('A client that signs has its keys in one place: jwks or jwksUri.'),
+  PR338: refused('A place that keys are fetched from is https, or http on loopback.'),
+  PR339: refused(
+    'Keys of a client are public, and of RSA with 2048 bits, P-256, P-384, P-521 or Ed25519.',
+  ),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { GRANT_TYPES, type GrantType } from './built-in.ts'
+import { CLIENT_AUTH_METHODS, GRANT_TYPES, type GrantType } from './built-in.ts'
 import { NAME_RULE, namePattern, usernamePattern } from './name.ts'
 
 /** No access token and no ID token lives longer, whatever is configured. */
@@ -143,6 +143,11 @@ const exchangeRule = z.strictObject({
     .describe('`delegation` says in the new token who acts (`act`), `impersonation` does not.'),
 })
 
+const JWK_HELP = 'a public key as a JWK (RFC 7517): an object with kty'
+const publicJwk = z
+  .record(z.string(), z.unknown(), JWK_HELP)
+  .refine(({ kty }) => typeof kty === 'string', JWK_HELP)
+
 export const clientSchema = z.strictObject({
   id: clientId.describe('The `client_id`. Public.'),
   name: name.optional().describe('What people read on the consent page. The id where absent.'),
@@ -158,12 +163,31 @@ export const clientSchema = z.strictObject({
     .default(['authorization_code', 'refresh_token'])
     .describe('How it may get tokens.'),
   authMethod: z
-    .enum(['client_secret_basic', 'client_secret_post', 'none'])
+    .enum(CLIENT_AUTH_METHODS)
     .default('client_secret_basic')
-    .describe("How it proves who it is. `none` for a public client: a browser's or a native app."),
+    .describe(
+      "How it proves who it is. `private_key_jwt` by a signature (RFC 7523), so that this server keeps nothing secret of it. `none` for a public client: a browser's or a native app.",
+    ),
   secret: secretSource
     .optional()
-    .describe('Where its secret comes from. Needed unless `authMethod` is `none`.'),
+    .describe(
+      'Where its secret comes from. Needed by `client_secret_basic` and `client_secret_post`.',
+    ),
+  jwks: z
+    .strictObject({
+      keys: z
+        .array(publicJwk)
+        .min(1)
+        .max(20)
+        .describe('Each a JWK (RFC 7517 §4), none of them private.'),
+    })
+    .optional()
+    .describe('Its public keys, as a JWK Set.'),
+  jwksUri: absoluteUri
+    .optional()
+    .describe(
+      'Where its public keys are, so that it can change them by itself: https, or http on loopback. They are fetched again after a minute, or as long as the answer may be cached, where a key is not known.',
+    ),
   redirectUris: z
     .array(absoluteUri)
     .default([])
@@ -359,6 +383,19 @@ export const configSchema = z.strictObject({
     .array(z.string())
     .default([])
     .describe('Peers whose `X-Forwarded-*` headers are believed: addresses or CIDR ranges.'),
+  outbound: z
+    .strictObject({
+      networks: z
+        .array(z.string())
+        .default([])
+        .describe(
+          'CIDR ranges of private or otherwise special addresses that may be called as well, such as `10.0.0.0/8`. Loopback is among them where the issuer is on loopback.',
+        ),
+    })
+    .prefault({})
+    .describe(
+      'Where this server fetches what a client names, such as its `jwksUri`: from public addresses, by https, without following redirects.',
+    ),
   database: z
     .strictObject({
       url: z

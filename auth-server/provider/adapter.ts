@@ -44,7 +44,6 @@ export function createAdapterFactory(
 ): (model: string) => Adapter {
   return (model) => {
     if (model === 'Client') return createClientAdapter(collaborators.clients)
-    if (model === 'ReplayDetection') return createProofAdapter(collaborators)
     return createModelAdapter(model, collaborators, options)
   }
 }
@@ -73,26 +72,32 @@ const UNUSED = {
   revokeByGrantId: neverUsed,
 }
 
+/** Whether nobody has used this yet: a proof of a key, or an assertion, by who made it and its `jti`. */
+export type TakeOnce = (issuer: string, jti: string, expiresAt: number) => Promise<boolean>
+
 /**
- * Remembers the proofs of keys (DPoP). To look one up first would prove nothing: of two requests with one
- * proof, the one that writes it wins. It is written at once, so that a proof is used up whatever becomes
- * of its request.
+ * Remembers what may be used once. To look it up first would prove nothing: of two requests with one
+ * proof, the one that writes it wins. It is written at once, so that it is used up whatever becomes of
+ * its request. `expiresAt` is in seconds.
  *
  * The engine takes a proof whose `iat` is up to five minutes ahead, and so for ten minutes in all; it
  * would have the proof forgotten after five.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc9449.html#section-11.1 RFC 9449 §11.1}
+ * @see {@link https://www.rfc-editor.org/rfc/rfc7523.html#section-3 RFC 7523 §3, 7}
  */
-function createProofAdapter({ models, identifiers, clock }: AdapterCollaborators): Adapter {
-  return {
-    find: async () => undefined,
-    async upsert(id, payload, expiresIn = 0) {
-      const expiresAt = clock.now() + 2 * expiresIn * 1000
-      const row = toRow('ReplayDetection', id, payload, expiresAt, identifiers)
-      const { outcome } = await models.apply([{ kind: 'insert', ...row }])
-      if (outcome === 'lost') throw new errors.InvalidDpopProof('the proof was used already')
-    },
-    ...UNUSED,
+export function createReplayCheck({
+  models,
+  identifiers,
+  clock,
+}: Pick<AdapterCollaborators, 'models' | 'identifiers' | 'clock'>): TakeOnce {
+  return async (issuer, jti, expiresAt) => {
+    const now = clock.now()
+    const keptUntil = now + 2 * Math.max(0, expiresAt * 1000 - now)
+    const id = createHash('sha256').update(`${issuer}\0${jti}`).digest('base64url')
+    const row = toRow('ReplayDetection', id, { iss: issuer }, keptUntil, identifiers)
+    const { outcome } = await models.apply([{ kind: 'insert', ...row }])
+    return outcome !== 'lost'
   }
 }
 

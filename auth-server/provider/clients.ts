@@ -23,6 +23,8 @@ export function toMetadata(client: Client): AdapterPayload {
     require_pushed_authorization_requests: client.par === 'required',
     // A missing scope would allow every one of OpenID Connect's: `openid` is what signing in means.
     scope: [...new Set(['openid', ...client.scopes.filter(isOidcScope)])].join(' '),
+    ...(client.jwks === undefined ? {} : { jwks: client.jwks }),
+    ...(client.jwksUri === undefined ? {} : { jwks_uri: client.jwksUri }),
     ...(client.secretHash === undefined ? {} : { client_secret: client.secretHash }),
     [RECORD]: record,
   }

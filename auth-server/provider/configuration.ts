@@ -6,12 +6,16 @@ import {
   type KoaContextWithOIDC,
 } from 'oidc-provider'
 import type { Account } from '../accounts/account.ts'
+import type { Clock } from '../clock.ts'
+import { CLIENT_AUTH_METHODS } from '../config/built-in.ts'
 import type { Config } from '../config/schema.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Events } from '../events.ts'
+import type { OutboundFetch } from '../outbound.ts'
 import { OIDC_SCOPES, type Catalogue } from '../scopes/catalogue.ts'
 import type { AccessTokenShaper } from './access-token.ts'
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
+import { createAssertionCheck, createEngineFetch } from './client-keys.ts'
 import { clientOf, recordOf, RECORD } from './clients.ts'
 import {
   createDeviceFlow,
@@ -29,6 +33,8 @@ import { mayRevoke } from './revocation.ts'
 import { ACR_PASSWORD, createAcrCheck } from './step-up.ts'
 import { listEngineKeys } from './verification-key.ts'
 
+const MOST_JWKS_BYTES = 64 * 1024
+
 export interface EngineSettings {
   readonly issuer: string
   readonly tokens: Config['tokens']
@@ -43,6 +49,8 @@ export interface EngineSettings {
   readonly events: Events
   readonly requestId: (ctx: object) => string
   readonly findAccount: (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
+  readonly fetchOutbound: OutboundFetch
+  readonly clock: Clock
 }
 
 /** The engine's configuration: every default that this server disagrees with, and every hook. */
@@ -66,7 +74,10 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       Object.entries(CLAIMS_OF_SCOPES).map(([scope, claims]) => [scope, [...claims]]),
     ),
     acrValues: [ACR_PASSWORD],
-    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
+    clientAuthMethods: [...CLIENT_AUTH_METHODS],
+    assertJwtClientAuthClaimsAndHeader: createAssertionCheck(settings.clock),
+    fetch: createEngineFetch(settings.fetchOutbound),
+    fetchResponseBodyLimits: { jwks_uri: MOST_JWKS_BYTES },
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     // No HS*: secrets are kept as hashes, so nothing can be signed or checked with them.
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'PS256', 'EdDSA'] },

@@ -2,13 +2,16 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Provider, type KoaContextWithOIDC } from 'oidc-provider'
 import { describe, expect, test } from 'vitest'
+import { systemClock } from '../clock.ts'
 import {
   acceptEmptyBasicPasswords,
   acceptJwtsAtUserinfo,
   assertEngineVersion,
   deriveSuccessors,
+  forgetStaleKeys,
   includeSessionIds,
   readReplacedSession,
+  replaceReplayCheck,
   replaceSecretComparison,
 } from './internals.ts'
 
@@ -51,6 +54,50 @@ function askForToken(url: string, secret: string): Promise<Response> {
 describe('the undocumented seams of the engine', () => {
   test('are those of the version that is installed', () => {
     expect(() => assertEngineVersion()).not.toThrow()
+  })
+
+  test('ask about what may be used once, and say of a proof that it was used', async () => {
+    const engine = createEngine()
+    const seen: unknown[] = []
+    replaceReplayCheck(
+      engine,
+      () => undefined,
+      async (...asked) => seen.push(asked) === 1,
+    )
+    expect(await engine.ReplayDetection.unique('iss', 'jti', 5)).toBe(true)
+    await expect(engine.ReplayDetection.unique('iss', 'jti', 5)).rejects.toMatchObject({
+      error: 'invalid_dpop_proof',
+    })
+    expect(seen).toEqual([
+      ['iss', 'jti', 5],
+      ['iss', 'jti', 5],
+    ])
+  })
+
+  test('empty a client’s keys that are old, and know which are', async () => {
+    const engine = new Provider('http://127.0.0.1', {
+      clients: [
+        {
+          client_id: 'signer',
+          token_endpoint_auth_method: 'private_key_jwt',
+          jwks_uri: 'https://app.example/jwks',
+          redirect_uris: ['https://app.example/'],
+        },
+      ],
+    })
+    forgetStaleKeys(engine)
+    const read = async () => {
+      const client = (await engine.Client.find('signer')) as unknown as {
+        asymmetricKeyStore: Set<unknown> & { freshUntil: number }
+      }
+      return client.asymmetricKeyStore
+    }
+    const keys = await read()
+    keys.add({ kty: 'EC', crv: 'P-256', kid: 'a' })
+    keys.freshUntil = Math.floor(systemClock.now() / 1000) + 60
+    expect([...(await read())]).toHaveLength(1)
+    keys.freshUntil = 1
+    expect([...(await read())]).toEqual([])
   })
 
   test('hand every comparison of a secret over', async () => {

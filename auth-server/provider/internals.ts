@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { errors } from 'oidc-provider'
 import type Provider from 'oidc-provider'
 import {
   checkDpopReplay,
@@ -44,6 +45,57 @@ export function replaceSecretComparison(
     configurable: true,
     value(this: EngineClient, secret: unknown) {
       return typeof secret === 'string' ? compare(this, secret) : Promise.resolve(false)
+    },
+  })
+}
+
+/**
+ * Decides what was used already. The engine looks first and writes afterwards, and two at once would both
+ * find nothing. It has the right error for an assertion of a client, which is the first thing that it asks
+ * about in a request that has one, but calls a used proof of a key `invalid_grant`.
+ */
+export function replaceReplayCheck(
+  provider: Provider,
+  currentContext: () => KoaContextWithOIDC | undefined,
+  takeOnce: (issuer: string, jti: string, expiresAt: number) => Promise<boolean>,
+): void {
+  const authenticated = new WeakSet<object>()
+  const isOfAssertion = (ctx: KoaContextWithOIDC | undefined) => {
+    if (ctx?.oidc.params?.['client_assertion'] === undefined || authenticated.has(ctx)) return false
+    authenticated.add(ctx)
+    return true
+  }
+  Object.defineProperty(provider.ReplayDetection, 'unique', {
+    configurable: true,
+    async value(issuer: string, jti: string, expiresAt: number) {
+      const isAssertion = isOfAssertion(currentContext())
+      const isTaken = await takeOnce(issuer, jti, expiresAt)
+      if (isTaken || isAssertion) return isTaken
+      throw new errors.InvalidDpopProof('the proof was used already')
+    },
+  })
+}
+
+interface FetchedKeys {
+  stale(): boolean
+  clear(): void
+}
+
+/**
+ * Has keys that a client publishes fetched again once they are old. The engine does so only where none of
+ * those it has fits, so that a key which was withdrawn would be good for as long as nobody uses another.
+ */
+export function forgetStaleKeys(provider: Provider): void {
+  const { Client } = provider
+  const find = Client.find.bind(Client)
+  Object.defineProperty(Client, 'find', {
+    configurable: true,
+    async value(id: string) {
+      const client = await find(id)
+      if (client?.jwksUri === undefined) return client
+      const keys = (client as unknown as { asymmetricKeyStore: FetchedKeys }).asymmetricKeyStore
+      if (keys.stale()) keys.clear()
+      return client
     },
   })
 }

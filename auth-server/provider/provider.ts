@@ -13,11 +13,12 @@ import type { Config } from '../config/schema.ts'
 import type { Events } from '../events.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Logger } from '../log.ts'
+import type { OutboundFetch } from '../outbound.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import type { GuessThrottle, Pace } from '../throttle.ts'
 import { createAccessTokenShaper } from './access-token.ts'
-import { createAdapterFactory } from './adapter.ts'
+import { createAdapterFactory, createReplayCheck } from './adapter.ts'
 import { createAccountLookup } from './claims.ts'
 import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
@@ -34,8 +35,10 @@ import {
   acceptJwtsAtUserinfo,
   assertEngineVersion,
   deriveSuccessors,
+  forgetStaleKeys,
   includeSessionIds,
   readReplacedSession,
+  replaceReplayCheck,
   replaceSecretComparison,
 } from './internals.ts'
 import { createEngineMiddleware } from './middleware.ts'
@@ -61,6 +64,8 @@ export interface EngineCollaborators {
   /** Whether a device polls again too soon. */
   readonly polls: Pace
   readonly requestId: () => string
+  /** Calls what clients name. */
+  readonly fetchOutbound: OutboundFetch
 }
 
 export interface EngineOptions {
@@ -114,6 +119,8 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     events: collaborators.events,
     requestId,
     findAccount,
+    fetchOutbound: collaborators.fetchOutbound,
+    clock,
   })
   const issued = createIssuedTokens(collaborators, {
     issuer: options.issuer,
@@ -124,6 +131,8 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   // The HTTP layer replaces X-Forwarded-* by what it has checked itself: see `http/proxy.ts`.
   provider.proxy = true
   replaceSecretComparison(provider, createSecretComparison(collaborators))
+  replaceReplayCheck(provider, currentContext, createReplayCheck({ ...collaborators, identifiers }))
+  forgetStaleKeys(provider)
   includeSessionIds(provider)
   deriveSuccessors(provider, currentContext, identifiers.successor)
   acceptJwtsAtUserinfo(

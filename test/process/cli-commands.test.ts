@@ -217,7 +217,7 @@ describe.concurrent('portreeve clients', PATIENCE, () => {
     ['add app --redirect-uri http://app.example/', 1, 'invalid_input', 'PR311'],
     ['add app --redirect-uri https://app.example/ --scope no', 1, 'invalid_input', 'PR316'],
     ['add app --grant implicit', 2, 'usage', 'Allowed choices are authorization_code'],
-    ['add app --auth-method private_key_jwt', 2, 'usage', 'Allowed choices are'],
+    ['add app --auth-method client_secret_jwt', 2, 'usage', 'Allowed choices are'],
     ['add', 2, 'usage', "missing required argument 'id'"],
     ['list extra', 2, 'usage', 'too many arguments'],
   ])('refuses "%s" with exit code %i', async (args, code, kind, message) => {

@@ -1,0 +1,33 @@
+import { createPublicKey } from 'node:crypto'
+
+const CURVES: ReadonlySet<unknown> = new Set(['P-256', 'P-384', 'P-521', 'Ed25519'])
+const SHORTEST_RSA_BITS = 2048
+const LONGEST_RSA_BITS = 8192
+
+/**
+ * What is wrong with a key that somebody signs to this server with, or `undefined`. Says nothing of the
+ * key itself: a private one may be in it.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc7517.html#section-4 RFC 7517 §4}
+ */
+export function judgePublicJwk(jwk: Readonly<Record<string, unknown>>): string | undefined {
+  const { kty, crv } = jwk
+  if (kty === 'oct') return 'expected a public key, got a secret (kty oct)'
+  if (['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv'].some((name) => name in jwk)) {
+    return 'expected a public key, got a private one: take it out of use, it has been shown'
+  }
+  if (kty !== 'RSA' && !CURVES.has(crv)) {
+    return 'expected kty RSA, or crv P-256, P-384, P-521 or Ed25519'
+  }
+  try {
+    const key = createPublicKey({ key: jwk, format: 'jwk' })
+    if (kty !== 'RSA') return undefined
+    const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {}
+    const isGood =
+      modulusLength >= SHORTEST_RSA_BITS && modulusLength <= LONGEST_RSA_BITS && publicExponent > 2n
+    if (isGood) return undefined
+    return `expected RSA with ${SHORTEST_RSA_BITS} to ${LONGEST_RSA_BITS} bits, got ${modulusLength}`
+  } catch {
+    return 'expected a key: what came cannot be read as one'
+  }
+}

@@ -1,0 +1,227 @@
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { createOutboundFetch, type OutboundOptions } from './outbound.ts'
+
+const LOOPBACK = ['127.0.0.0/8']
+
+interface Place extends AsyncDisposable {
+  readonly port: number
+  readonly url: string
+  /** How many have connected. */
+  readonly connections: () => number
+}
+
+async function startPlace(answer: RequestListener): Promise<Place> {
+  const server: Server = createServer(answer)
+  let connections = 0
+  server.on('connection', () => void (connections += 1))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  return {
+    port,
+    url: `http://127.0.0.1:${port}/`,
+    connections: () => connections,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+const sayHello: RequestListener = (request, response) => {
+  response
+    .writeHead(200, { 'content-type': 'text/plain', 'x-path': request.url ?? '' })
+    .end('hello')
+}
+
+function leadTo(...addresses: string[]): NonNullable<OutboundOptions['resolve']> {
+  return async () =>
+    addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }))
+}
+
+describe('an outbound request', () => {
+  test('gets the answer, status and headers', async () => {
+    await using place = await startPlace(sayHello)
+    const response = await createOutboundFetch({ networks: LOOPBACK })(`${place.url}a?b=c`)
+    expect([response.status, response.headers.get('x-path'), await response.text()]).toEqual([
+      200,
+      '/a?b=c',
+      'hello',
+    ])
+  })
+
+  test('sends its method, headers and body', async () => {
+    const seen: unknown[] = []
+    await using place = await startPlace(async (request, response) => {
+      const body = (await request.toArray()).join('')
+      seen.push([request.method, request.headers['x-a'], body, request.headers['accept-encoding']])
+      response.writeHead(204).end()
+    })
+    const call = createOutboundFetch({ networks: LOOPBACK })
+    const response = await call(place.url, { method: 'POST', headers: { 'x-a': '1' }, body: 'b' })
+    expect(response.status).toBe(204)
+    expect(seen).toEqual([['POST', '1', 'b', 'identity']])
+  })
+
+  test('follows no redirect', async () => {
+    await using elsewhere = await startPlace(sayHello)
+    await using place = await startPlace((_request, response) => {
+      response.writeHead(302, { location: elsewhere.url }).end()
+    })
+    const response = await createOutboundFetch({ networks: LOOPBACK })(place.url)
+    expect([response.status, elsewhere.connections()]).toEqual([302, 0])
+  })
+
+  test.each([
+    'http://127.0.0.1',
+    'http://localhost',
+    'http://[::1]',
+    'http://[::ffff:127.0.0.1]',
+    'http://0x7f.1',
+    'http://2130706433',
+    'http://0.0.0.0',
+  ])('never reaches this machine by %s unless it may', async (origin) => {
+    await using place = await startPlace(sayHello)
+    const call = createOutboundFetch({ networks: [] })
+    await expect(call(`${origin}:${place.port}/`)).rejects.toMatchObject({ fault: 'address' })
+    expect(place.connections()).toBe(0)
+  })
+
+  test.each([
+    '0.1.2.3',
+    '10.0.0.1',
+    '100.64.0.1',
+    '127.0.0.1',
+    '169.254.169.254',
+    '172.16.0.1',
+    '192.0.0.8',
+    '192.0.2.1',
+    '192.168.0.1',
+    '198.18.0.1',
+    '198.51.100.1',
+    '203.0.113.1',
+    '224.0.0.1',
+    '240.0.0.1',
+    '255.255.255.255',
+    '::',
+    '::1',
+    '::ffff:10.0.0.1',
+    '::ffff:169.254.169.254',
+    '64:ff9b::a00:1',
+    '64:ff9b:1::1',
+    '100::1',
+    '2001::1',
+    '2001:db8::1',
+    '2002:a00:1::',
+    'fc00::1',
+    'fd12::1',
+    'fe80::1',
+    'fec0::1',
+    'ff02::1',
+  ])('is not sent to a name that leads to %s', async (address) => {
+    const call = createOutboundFetch({ networks: [], resolve: leadTo(address) })
+    await expect(call('https://app.example/')).rejects.toMatchObject({ fault: 'address' })
+  })
+
+  test('is not sent where one of several addresses is special', async () => {
+    const resolve = leadTo('93.184.216.34', '10.0.0.1')
+    const call = createOutboundFetch({ networks: [], resolve })
+    await expect(call('https://app.example/')).rejects.toMatchObject({ fault: 'address' })
+  })
+
+  test('goes where its name led when it was judged, whatever it leads to afterwards', async () => {
+    await using place = await startPlace(sayHello)
+    const answers = ['127.0.0.1', '127.0.0.2']
+    const asked: string[] = []
+    const call = createOutboundFetch({
+      networks: ['127.0.0.1/32'],
+      resolve: (host) => {
+        asked.push(host)
+        return leadTo(answers.shift() ?? '')(host)
+      },
+    })
+    const url = `http://app.example:${place.port}/`
+    expect((await call(url)).status).toBe(200)
+    // Each request is judged anew: no connection of before is used again.
+    await expect(call(url)).rejects.toMatchObject({ fault: 'address' })
+    expect([asked, place.connections()]).toEqual([['app.example', 'app.example'], 1])
+  })
+
+  test('needs TLS elsewhere than on loopback', async () => {
+    const resolve = leadTo('93.184.216.34')
+    const call = createOutboundFetch({ networks: [], resolve })
+    await expect(call('http://app.example/')).rejects.toMatchObject({ fault: 'scheme' })
+    const inside = createOutboundFetch({ networks: ['10.0.0.0/8'], resolve: leadTo('10.0.0.1') })
+    await expect(inside('http://app.example/')).rejects.toMatchObject({ fault: 'scheme' })
+  })
+
+  test.each(['ftp://127.0.0.1/', 'file:///etc/passwd', 'data:text/plain,x'])(
+    'is not sent to %s',
+    async (url) => {
+      const call = createOutboundFetch({ networks: LOOPBACK })
+      await expect(call(url)).rejects.toMatchObject({ fault: 'scheme' })
+    },
+  )
+
+  test.each<[string, RequestListener, string]>([
+    ['too much', (_, response) => void response.end(Buffer.alloc(300_000)), 'too_large'],
+    [
+      'without an end',
+      (_, response) => {
+        const more = () =>
+          void (response.write(Buffer.alloc(65_536))
+            ? setImmediate(more)
+            : response.once('drain', more))
+        more()
+      },
+      'too_large',
+    ],
+    [
+      'packed',
+      (_, response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end('x'),
+      'encoded',
+    ],
+    ['nothing', (request) => void request.socket.destroy(), 'network'],
+    [
+      'half of it',
+      (_, response) => {
+        response.writeHead(200, { 'content-length': '10' }).write('x')
+        response.socket?.end()
+      },
+      'network',
+    ],
+  ])('that is answered %s fails', async (_what, answer, fault) => {
+    await using place = await startPlace(answer)
+    await expect(createOutboundFetch({ networks: LOOPBACK })(place.url)).rejects.toMatchObject({
+      fault,
+    })
+  })
+
+  test('can be stopped, also while a name is looked up', async () => {
+    await using place = await startPlace(() => {})
+    const stop = new AbortController()
+    const silent = createOutboundFetch({ networks: LOOPBACK })(place.url, { signal: stop.signal })
+    const lost = createOutboundFetch({ networks: [], resolve: () => new Promise(() => {}) })
+    const looking = lost('https://app.example/', { signal: stop.signal })
+    const failures = [silent, looking].map((call) =>
+      expect(call).rejects.toMatchObject({ fault: 'stopped' }),
+    )
+    stop.abort()
+    await Promise.all(failures)
+  })
+
+  test('to a name that does not exist fails', async () => {
+    const call = createOutboundFetch({
+      networks: [],
+      resolve: () => Promise.reject(new Error('ENOTFOUND')),
+    })
+    await expect(call('https://app.example/')).rejects.toMatchObject({ fault: 'network' })
+    const empty = createOutboundFetch({ networks: [], resolve: leadTo() })
+    await expect(empty('https://app.example/')).rejects.toMatchObject({ fault: 'network' })
+  })
+
+  test('knows what is no range', () => {
+    expect(() => createOutboundFetch({ networks: ['10.0.0.0'] })).toThrow('expected a range')
+  })
+})

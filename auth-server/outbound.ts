@@ -1,0 +1,214 @@
+import { lookup, type LookupAddress } from 'node:dns'
+import { lookup as lookUp } from 'node:dns/promises'
+import { request as requestByHttp, type IncomingMessage } from 'node:http'
+import { request as requestByHttps } from 'node:https'
+import ipaddr from 'ipaddr.js'
+import { PortreeveError } from './errors.ts'
+
+/**
+ * `address`: it leads, or may lead, to an address that strangers must not make this server call.
+ * `scheme`: neither https nor http on loopback. `too_large`, `encoded`: the answer. `network`: no answer.
+ */
+export type OutboundFault =
+  | 'address'
+  | 'scheme'
+  | 'too_large'
+  | 'encoded'
+  | 'timeout'
+  | 'stopped'
+  | 'network'
+
+/** Why nothing was fetched. The message names the host, for operators: strangers learn nothing of it. */
+export class OutboundError extends Error {
+  override readonly name = 'OutboundError'
+  readonly fault: OutboundFault
+
+  constructor(fault: OutboundFault, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.fault = fault
+  }
+}
+
+export interface OutboundRequest {
+  readonly method?: string | undefined
+  readonly headers?: Headers | Readonly<Record<string, string>> | undefined
+  readonly body?: string | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Fetches from a place that a client has named. Never follows a redirect: it is the answer.
+ * Throws `OutboundError`.
+ */
+export type OutboundFetch = (url: string | URL, request?: OutboundRequest) => Promise<Response>
+
+export interface OutboundOptions {
+  /** CIDR ranges of special addresses that may be called all the same. */
+  readonly networks: readonly string[]
+  /** Every address that a name leads to. Default: as the operating system says. */
+  readonly resolve?: (host: string) => Promise<readonly LookupAddress[]>
+}
+
+const TIMEOUT_MS = 5000
+const MOST_BYTES = 256 * 1024
+
+/**
+ * Makes a `fetch` for addresses that others choose. It calls public addresses and those in `networks`
+ * and no others, whatever name leads there: a name is looked up once, all of its addresses have to be
+ * allowed, and the connection goes to one of them (no rebinding). Proxies of the environment are not used.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc6890.html RFC 6890} for the special addresses
+ */
+export function createOutboundFetch({
+  networks,
+  resolve = (host) => lookUp(host, { all: true }),
+}: OutboundOptions): OutboundFetch {
+  const allowed = networks.map(parseNetwork)
+  const judge = (address: string): 'public' | 'allowed' | 'forbidden' => {
+    const parsed = ipaddr.process(address)
+    if (allowed.some((network) => isWithin(parsed, network))) return 'allowed'
+    return parsed.range() === 'unicast' ? 'public' : 'forbidden'
+  }
+
+  const pin = async ({ protocol, hostname }: URL): Promise<readonly LookupAddress[]> => {
+    const host = hostname.replace(/^\[|\]$/g, '')
+    if (protocol !== 'https:' && protocol !== 'http:') {
+      throw new OutboundError('scheme', `${host} is to be called by ${protocol}`)
+    }
+    const addresses = await resolve(host).catch((cause: unknown) => {
+      throw new OutboundError('network', `${host} leads nowhere`, { cause })
+    })
+    if (addresses.length === 0) throw new OutboundError('network', `${host} leads nowhere`)
+    for (const { address } of addresses) {
+      if (judge(address) !== 'forbidden') continue
+      const message = `${host} leads to ${address}, which is no public address: see outbound.networks`
+      throw new OutboundError('address', message)
+    }
+    const isLoopback = addresses.every(
+      ({ address }) => ipaddr.process(address).range() === 'loopback',
+    )
+    if (protocol === 'http:' && !isLoopback) {
+      throw new OutboundError('scheme', `${host} is to be called without TLS`)
+    }
+    return addresses
+  }
+
+  return async (target, request = {}) => {
+    const url = new URL(target)
+    const late = AbortSignal.timeout(TIMEOUT_MS)
+    const signal = AbortSignal.any(request.signal ? [late, request.signal] : [late])
+    try {
+      const addresses = await abortable(pin(url), signal)
+      return await exchange(url, addresses, { ...request, signal })
+    } catch (cause) {
+      if (cause instanceof OutboundError) throw cause
+      if (late.aborted) {
+        throw new OutboundError('timeout', `${url.host} has not answered in time`, { cause })
+      }
+      const fault = signal.aborted ? 'stopped' : 'network'
+      throw new OutboundError(fault, `${url.host} could not be called`, { cause })
+    }
+  }
+}
+
+type Address = ReturnType<typeof ipaddr.process>
+type Network = ReturnType<typeof ipaddr.parseCIDR>
+
+function parseNetwork(range: string): Network {
+  if (ipaddr.isValidCIDR(range)) return ipaddr.parseCIDR(range)
+  const message = `outbound.networks has ${JSON.stringify(range)}: expected a range such as 10.0.0.0/8.`
+  throw new PortreeveError('misconfigured', message)
+}
+
+function isWithin(address: Address, [network, bits]: Network): boolean {
+  return address.kind() === network.kind() && address.match(network, bits)
+}
+
+/** A look-up cannot be ended, but nobody has to wait for it. */
+function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason as Error)
+    if (signal.aborted) return stop()
+    signal.addEventListener('abort', stop, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+  })
+}
+
+async function exchange(
+  url: URL,
+  addresses: readonly LookupAddress[],
+  { method = 'GET', headers, body, signal }: OutboundRequest,
+): Promise<Response> {
+  const sent = new Headers(headers)
+  sent.set('accept-encoding', 'identity')
+  const response = await send(url, addresses, { method, headers: sent, body, signal })
+  const coding = response.headers['content-encoding'] ?? 'identity'
+  if (coding !== 'identity') {
+    response.destroy()
+    throw new OutboundError('encoded', `${url.host} answers in the coding ${coding}`)
+  }
+  const { statusCode = 0 } = response
+  const answer = await readBounded(response, url)
+  const isBodiless = statusCode === 204 || statusCode === 205 || statusCode === 304
+  return new Response(isBodiless ? null : new Uint8Array(answer), {
+    status: statusCode,
+    headers: copyHeaders(response),
+  })
+}
+
+function send(
+  url: URL,
+  addresses: readonly LookupAddress[],
+  { method, headers, body, signal }: OutboundRequest & { readonly headers: Headers },
+): Promise<IncomingMessage> {
+  const request = url.protocol === 'https:' ? requestByHttps : requestByHttp
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  const outgoing = request(url, {
+    method: method ?? 'GET',
+    headers: Object.fromEntries(headers),
+    // No connection outlives its request: the next one is looked up and judged again.
+    agent: false,
+    lookup: pinTo(addresses),
+    ...(signal ? { signal } : {}),
+  })
+  outgoing.once('response', resolve)
+  // Also after the answer has begun, where nobody waits for this promise any more.
+  outgoing.on('error', reject)
+  outgoing.end(body)
+  return promise
+}
+
+/** In place of a look-up: the addresses that have been judged. */
+function pinTo(addresses: readonly LookupAddress[]): typeof lookup {
+  const answer = (
+    _host: string,
+    { all }: { all?: boolean },
+    callback: (error: null, found: string | LookupAddress[], family?: number) => void,
+  ) => {
+    const [first] = addresses
+    if (all) callback(null, [...addresses])
+    else callback(null, first?.address ?? '', first?.family)
+  }
+  return answer as typeof lookup
+}
+
+async function readBounded(response: IncomingMessage, { host }: URL): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    length += chunk.length
+    if (length > MOST_BYTES) {
+      throw new OutboundError('too_large', `${host} answers more than ${MOST_BYTES} bytes`)
+    }
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+function copyHeaders(response: IncomingMessage): Headers {
+  const headers = new Headers()
+  for (const [name, values = []] of Object.entries(response.headersDistinct)) {
+    for (const value of values) headers.append(name, value)
+  }
+  return headers
+}

@@ -1,0 +1,64 @@
+import { errors, type Configuration } from 'oidc-provider'
+import type { Clock } from '../clock.ts'
+import type { OutboundFetch } from '../outbound.ts'
+
+const LONGEST_ASSERTION_SECONDS = 300
+const LONGEST_JTI = 256
+/** What clocks may be apart (FAPI 2.0 Security Profile §5.3.2.1, 13). */
+const MOST_SECONDS_AHEAD = 60
+
+/**
+ * Refuses an assertion that lives for long: whoever gets hold of one may use it as long as nobody has,
+ * and that it was used has to be remembered until it ends. What else makes one good the engine checks.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc7523.html#section-3 RFC 7523 §3, 4 and 7}
+ */
+export function createAssertionCheck(
+  clock: Clock,
+): NonNullable<Configuration['assertJwtClientAuthClaimsAndHeader']> {
+  return (_ctx, { exp, iat, jti }) => {
+    if (typeof jti !== 'string' || jti.length > LONGEST_JTI) {
+      const message = `jti must be a text of ${LONGEST_JTI} characters at most`
+      throw new errors.InvalidClientAuth(message)
+    }
+    const now = clock.now() / 1000
+    if (typeof iat === 'number' && iat > now + MOST_SECONDS_AHEAD) {
+      throw new errors.InvalidClientAuth('iat is to come')
+    }
+    if (typeof exp === 'number' && exp - now <= LONGEST_ASSERTION_SECONDS) return
+    const message = `exp must be a number, ${LONGEST_ASSERTION_SECONDS} seconds from now at most`
+    throw new errors.InvalidClientAuth(message)
+  }
+}
+
+/** For so long at most an answer is believed without asking again, whatever it says itself. */
+const LONGEST_CACHED_SECONDS = 3600
+
+/**
+ * The engine's calls to what clients name, by our rules instead of its own. What is fetched has to be
+ * there: the engine would take note for how long a refusal may be cached, and go on with what it has.
+ */
+export function createEngineFetch(
+  fetchOutbound: OutboundFetch,
+): NonNullable<Configuration['fetch']> {
+  return async (input, { method = 'GET', headers, body, signal } = {}) => {
+    const response = await fetchOutbound(input instanceof Request ? input.url : input, {
+      method,
+      headers: new Headers(headers),
+      ...(typeof body === 'string' ? { body } : {}),
+      ...(signal ? { signal } : {}),
+    })
+    if (method !== 'GET') return response
+    if (response.status !== 200) throw new Error(`expected 200 OK, got ${response.status}`)
+    boundCaching(response.headers)
+    return response
+  }
+}
+
+function boundCaching(headers: Headers): void {
+  const [, seconds] = /max-age=(\d{1,10})/.exec(headers.get('cache-control') ?? '') ?? []
+  headers.delete('expires')
+  headers.delete('cache-control')
+  if (seconds === undefined) return
+  headers.set('cache-control', `max-age=${Math.min(Number(seconds), LONGEST_CACHED_SECONDS)}`)
+}
