@@ -19,7 +19,7 @@ export type OutboundFault =
   | 'network'
 
 /** Why nothing was fetched. The message names the host, for operators: strangers learn nothing of it. */
-export class OutboundError extends Error {
+class OutboundError extends Error {
   override readonly name = 'OutboundError'
   readonly fault: OutboundFault
 
