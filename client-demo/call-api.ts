@@ -2,7 +2,7 @@ import type { StepNotes } from './flow.ts'
 import type { World } from './world.ts'
 
 export interface ApiCall {
-  readonly method?: 'GET' | 'POST'
+  readonly method?: 'GET' | 'POST' | 'DELETE'
   readonly path?: string
   readonly token?: string
   /** Shows that the sender has the key of the token (RFC 9449). */

@@ -16,6 +16,8 @@ export const NOTES = 'https://notes.example/'
 export const BRIEF = 'https://brief.example/'
 export const BILLING = 'https://billing.example/'
 export const BRIEF_SECONDS = 2
+/** How long ago people may have signed in who delete all their notes. */
+export const FRESH_SECONDS = 3
 
 export const DEMO_CLIENT = 'portreeve-demo'
 export const ROBOT_CLIENT = 'notes-robot'

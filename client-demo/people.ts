@@ -43,6 +43,8 @@ export interface Visit {
   readonly answer: URL
   /** What the person was asked for on the way: `sign-in`, `consent`. */
   readonly asked: readonly string[]
+  /** What stood on the page that asked for the password. */
+  readonly signIn: Page | undefined
   /** What stood on the consent page. */
   readonly consent: Page | undefined
 }
@@ -56,16 +58,17 @@ export async function visit(
 ): Promise<Visit> {
   const asked: string[] = []
   let page = await browser.get(url.href)
-  if (hasForm(page, '/sign-in')) {
+  const password = hasForm(page, '/sign-in') ? page : undefined
+  if (password) {
     asked.push('sign-in')
-    page = await signIn(world, browser, page, username)
+    page = await signIn(world, browser, password, username)
   }
   const consent = hasForm(page, '/consent') ? page : undefined
   if (consent) {
     asked.push('consent')
     await browser.submit(consent, '/consent')
   }
-  return { answer: await receiveAnswer(world), asked, consent }
+  return { answer: await receiveAnswer(world), asked, signIn: password, consent }
 }
 
 /** What came of sending somebody to the server and back. */

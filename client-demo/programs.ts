@@ -4,6 +4,7 @@ import { startChild, type Child } from './child.ts'
 import {
   BRIEF,
   describeDemo,
+  FRESH_SECONDS,
   NOTES,
   WEB_CLIENT,
   type Place,
@@ -58,7 +59,10 @@ export function startApi(
 ): Promise<Child> {
   switch (api) {
     case 'notes':
-      return startNotesApi({ issuer, port: 0, clockToleranceSeconds: 0 }, stopped)
+      return startNotesApi(
+        { issuer, port: 0, clockToleranceSeconds: 0, signInMaxAgeSeconds: FRESH_SECONDS },
+        stopped,
+      )
   }
 }
 
@@ -66,6 +70,8 @@ export interface NotesApiOptions {
   readonly issuer: string
   readonly port: number
   readonly clockToleranceSeconds: number
+  /** How long ago people may have signed in who delete all their notes. Default: five minutes. */
+  readonly signInMaxAgeSeconds?: number
   /** Default: in memory. */
   readonly database?: string
   readonly logFile?: string
@@ -73,7 +79,7 @@ export interface NotesApiOptions {
 
 /** It accepts tokens for its own audience and for the brief one, and for no other. */
 export function startNotesApi(
-  { issuer, port, clockToleranceSeconds, database, logFile }: NotesApiOptions,
+  { issuer, port, clockToleranceSeconds, signInMaxAgeSeconds, database, logFile }: NotesApiOptions,
   stopped: AbortSignal,
 ): Promise<Child> {
   const program = {
@@ -85,6 +91,7 @@ export function startNotesApi(
       ['--audience', BRIEF],
       ['--port', String(port)],
       ['--clock-tolerance', String(clockToleranceSeconds)],
+      signInMaxAgeSeconds === undefined ? [] : ['--sign-in-max-age', String(signInMaxAgeSeconds)],
       database === undefined ? [] : ['--database', database],
       ['--json'],
     ].flat(),

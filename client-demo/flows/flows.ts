@@ -9,6 +9,7 @@ import { logoutFlow } from './logout.ts'
 import { parFlow } from './par.ts'
 import { serviceFlow } from './service.ts'
 import { sessionsFlow } from './sessions.ts'
+import { stepUpFlow } from './step-up.ts'
 
 /** A flow whose stage is its own business. */
 export interface FlowEntry {
@@ -31,6 +32,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(sessionsFlow),
   enter(parFlow),
   enter(dpopFlow),
+  enter(stepUpFlow),
 ]
 
 export const DEFAULT_FLOW = 'code'

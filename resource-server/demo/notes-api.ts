@@ -27,7 +27,13 @@ export interface NotesApiOptions {
    * to a key are refused.
    */
   readonly publicUrl?: string
+  /** How long ago people may have signed in who delete all their notes at once. Default: 300. */
+  readonly signInMaxAgeSeconds?: number
 }
+
+/** How Portreeve names a sign-in by password (RFC 9470 §4). */
+const ACR_PASSWORD = 'urn:portreeve:acr:password'
+const SIGN_IN_MAX_AGE_SECONDS = 300
 
 /** Notes that belong to people: what one writes, no other one sees, but an admin. */
 export function createNotesApi(
@@ -50,7 +56,7 @@ function createRoutes(
   verifier: Verifier,
   store: NoteStore,
   log: Log,
-  { publicUrl }: NotesApiOptions,
+  { publicUrl, signInMaxAgeSeconds: maxAgeSeconds = SIGN_IN_MAX_AGE_SECONDS }: NotesApiOptions,
 ): Router<ApiState> {
   const dpop = createDpopVerifier({ nonces: createDpopNonces() })
   const protect = createProtect(verifier, {
@@ -63,6 +69,8 @@ function createRoutes(
     ctx.state.auth.scopes.has('notes:read:all') ? next() : ownReader(ctx, next)
   const read = [protect(), reader]
   const write = [protect({ scope: 'notes:write' }), requirePerson]
+  /** Whoever finds a browser open, or a client that goes on by itself, must not get this far. */
+  const signedInLately = protect({ acr: ACR_PASSWORD, maxAgeSeconds })
   const parseBody = parseJson()
 
   const router = new Router<ApiState>({ strict: true, sensitive: true })
@@ -101,6 +109,10 @@ function createRoutes(
   })
   router.delete('/notes/:id', ...write, (ctx) => {
     if (store.remove(idOf(ctx), whatMayWrite(ctx.state.auth))) ctx.status = 204
+  })
+  router.delete('/notes', ...write, signedInLately, (ctx) => {
+    store.clear(ctx.state.auth.subject)
+    ctx.status = 204
   })
   return router
 }

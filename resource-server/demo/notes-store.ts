@@ -23,6 +23,8 @@ export interface NoteStore extends Disposable {
   add(owner: string, text: string): Note | undefined
   update(id: string, text: string, whose: Whose): Note | undefined
   remove(id: string, whose: Whose): boolean
+  /** Removes all that are the owner's. */
+  clear(owner: string): void
 }
 
 export const MAX_NOTES = 1000
@@ -62,6 +64,7 @@ export function openNoteStore(path: string, clock: Clock): NoteStore {
     `update notes set text = :text where id = :id and ${ALLOWED} returning ${COLUMNS}`,
   )
   const remove = database.prepare(`delete from notes where id = :id and ${ALLOWED}`)
+  const clear = database.prepare('delete from notes where owner = :owner')
   return {
     list: (whose) => list.all(ownerOf(whose)).map(toNote),
     find: (id, whose) => toOptionalNote(find.get({ id, ...ownerOf(whose) })),
@@ -69,6 +72,7 @@ export function openNoteStore(path: string, clock: Clock): NoteStore {
       toOptionalNote(add.get({ id: randomUUID(), owner, text, createdAt: clock.now() })),
     update: (id, text, whose) => toOptionalNote(update.get({ id, text, ...ownerOf(whose) })),
     remove: (id, whose) => remove.run({ id, ...ownerOf(whose) }).changes === 1,
+    clear: (owner) => void clear.run({ owner }),
     [Symbol.dispose]: () => database.close(),
   }
 }

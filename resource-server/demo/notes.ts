@@ -11,14 +11,22 @@ import {
 } from './serve.ts'
 import { readSettings, USAGE, type Settings } from './settings.ts'
 
-async function serve({ verifier, database, ...settings }: Settings): Promise<void> {
+async function serve({
+  verifier,
+  database,
+  signInMaxAgeSeconds,
+  ...settings
+}: Settings): Promise<void> {
   await using cleanUp = new AsyncDisposableStack()
   cleanUp.use(verifier)
   const store = cleanUp.use(openStore(database))
   const server = createApiServer()
   // It takes what proofs of a key name (RFC 9449) from where it listens, so not before.
   server.once('listening', () => {
-    const api = createNotesApi(verifier, store, log, { publicUrl: readUrl(server) })
+    const api = createNotesApi(verifier, store, log, {
+      publicUrl: readUrl(server),
+      ...(signInMaxAgeSeconds === undefined ? {} : { signInMaxAgeSeconds }),
+    })
     server.on('request', api.callback())
   })
   await serveUntilStopped(

@@ -13,11 +13,17 @@ describe('the settings of the notes API', () => {
   })
 
   test('are read from the arguments', async () => {
-    const more = ['--port', '0', '--database', 'notes.sqlite', '--clock-tolerance', '0', '--json']
+    const seconds = ['--clock-tolerance', '0', '--sign-in-max-age', '3']
+    const more = ['--port', '0', '--database', 'notes.sqlite', ...seconds, '--json']
     const settings = readSettings([...GOOD, '--audience', 'https://b.example/', ...more])
     await using verifier = settings?.verifier
     expect(verifier).toBeDefined()
-    expect(settings).toMatchObject({ port: 0, database: 'notes.sqlite', json: true })
+    expect(settings).toMatchObject({
+      port: 0,
+      database: 'notes.sqlite',
+      signInMaxAgeSeconds: 3,
+      json: true,
+    })
   })
 
   test('are none where help is asked for', () => {
@@ -32,6 +38,16 @@ describe('the settings of the notes API', () => {
     ['a port that is no number', [...GOOD, '--port', 'x'], /^--port: expected 0 to 65535/],
     ['a port beyond 65535', [...GOOD, '--port', '65536'], /^--port: expected 0 to 65535/],
     ['a tolerance that is no number', [...GOOD, '--clock-tolerance', 'x'], /^--clock-tolerance: /],
+    [
+      'an age that is no number',
+      [...GOOD, '--sign-in-max-age', '-1'],
+      /^Option '--sign-in-max-age/,
+    ],
+    [
+      'an age of hours',
+      [...GOOD, '--sign-in-max-age', '10000'],
+      /^--sign-in-max-age: expected sec/,
+    ],
     ['a tolerance of an hour', [...GOOD, '--clock-tolerance', '3600'], /^clockTolerance.*0 to 300/],
     ['an unknown option', [...GOOD, '--colour'], /^Unknown option '--colour'/],
     ['an argument too many', [...GOOD, 'x'], /^Unexpected argument 'x'/],

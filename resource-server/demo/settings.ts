@@ -8,6 +8,8 @@ export const USAGE: string = `Usage: node notes.ts --issuer URL --audience URI [
   --port N                   the port on 127.0.0.1 (default 3001; 0 takes a free one)
   --database PATH            the SQLite file with the notes (default: in memory)
   --clock-tolerance SECONDS  how far the issuer's clock may differ (default 5)
+  --sign-in-max-age SECONDS  how long ago people may have signed in who delete all
+                             their notes at once (default 300)
   --json                     answer with one line of JSON when ready
   --help                     show this
 `
@@ -17,6 +19,7 @@ const OPTIONS = {
   port: { type: 'string', default: '3001' },
   database: { type: 'string', default: ':memory:' },
   'clock-tolerance': { type: 'string' },
+  'sign-in-max-age': { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const
@@ -25,6 +28,8 @@ export interface Settings {
   readonly verifier: Verifier
   readonly port: number
   readonly database: string
+  /** `undefined` where it was not said. */
+  readonly signInMaxAgeSeconds: number | undefined
   readonly json: boolean
 }
 
@@ -38,15 +43,15 @@ export function readSettings(argv: readonly string[]): Settings | undefined {
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
     throw new TypeError(`--port: expected 0 to 65535, not ${JSON.stringify(port)}`)
   }
-  const tolerance = values['clock-tolerance']
-  const options = tolerance === undefined ? {} : { clockToleranceSeconds: readNumber(tolerance) }
+  const tolerance = readSeconds('--clock-tolerance', values['clock-tolerance'])
+  const options = tolerance === undefined ? {} : { clockToleranceSeconds: tolerance }
+  const signInMaxAgeSeconds = readSeconds('--sign-in-max-age', values['sign-in-max-age'])
   const verifier = createVerifier({ issuer, audience, ...options })
-  return { verifier, port: Number(port), database, json }
+  return { verifier, port: Number(port), database, signInMaxAgeSeconds, json }
 }
 
-function readNumber(text: string): number {
-  if (!/^\d{1,4}$/.test(text)) {
-    throw new TypeError(`--clock-tolerance: expected seconds, not ${JSON.stringify(text)}`)
-  }
-  return Number(text)
+function readSeconds(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  if (/^\d{1,4}$/.test(text)) return Number(text)
+  throw new TypeError(`${option}: expected seconds, not ${JSON.stringify(text)}`)
 }

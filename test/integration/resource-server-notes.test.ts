@@ -165,6 +165,57 @@ describe('a person', () => {
   })
 })
 
+describe('a person who deletes all their notes at once', () => {
+  const acr = 'urn:portreeve:acr:password'
+
+  /** A token of somebody who signed in so many seconds ago. */
+  const signedIn = (world: World, person: Record<string, unknown>, age: number) =>
+    world.as({ ...person, acr, auth_time: Math.floor(world.clock.now() / 1000) - age })
+
+  test('has to have signed in within five minutes, and loses no note of others', async () => {
+    await using world = await start()
+    world.store.add('acc_alice', 'one')
+    world.store.add('acc_alice', 'two')
+    world.store.add('acc_bob', 'his')
+    expect((await signedIn(world, ALICE, 300)('DELETE', '/notes')).status).toBe(204)
+    expect(world.store.list('everyone').map(({ owner }) => owner)).toEqual(['acc_bob'])
+  })
+
+  test('who is an admin deletes their own, not those of everyone', async () => {
+    await using world = await start()
+    world.store.add('acc_alice', 'hers')
+    expect((await signedIn(world, ADMIN, 0)('DELETE', '/notes')).status).toBe(204)
+    expect(world.store.list('everyone')).toHaveLength(1)
+  })
+
+  test.each([
+    ['longer ago', acr, 306],
+    ['nobody knows when', acr, undefined],
+    ['in another way', 'urn:example:acr:none', 0],
+    ['nobody knows how', undefined, 0],
+  ])('is told to sign in again where they have %s', async (_case, how, age) => {
+    await using world = await start()
+    world.store.add('acc_alice', 'hers')
+    const at = age === undefined ? undefined : Math.floor(world.clock.now() / 1000) - age
+    const alice = world.as({ ...ALICE, acr: how, auth_time: at })
+    const { status, headers, body } = await alice('DELETE', '/notes')
+    expect([status, body.error]).toEqual([401, 'insufficient_user_authentication'])
+    expect(headers.get('www-authenticate')).toBe(
+      `Bearer error="insufficient_user_authentication", acr_values="${acr}", max_age="300"`,
+    )
+    expect(world.store.list('everyone')).toHaveLength(1)
+  })
+
+  test('needs the scope, and a service cannot', async () => {
+    await using world = await start()
+    const lately = { acr, auth_time: Math.floor(world.clock.now() / 1000) }
+    const reader = world.as({ ...ALICE, ...lately, scope: 'notes:read' })
+    expect((await reader('DELETE', '/notes')).body.error).toBe('insufficient_scope')
+    const service = world.as({ ...SERVICE, ...lately, scope: 'notes:write' })
+    expect((await service('DELETE', '/notes')).body.error).toBe('access_denied')
+  })
+})
+
 describe('a service', () => {
   test('sees no notes, whatever role it claims', async () => {
     await using world = await start()
@@ -288,7 +339,7 @@ describe('the notes API', () => {
     ['GET', '/notes/' + 'x'.repeat(300), 404, 'not_found'],
     ['GET', '/NOTES/x', 404, 'not_found'],
     ['PATCH', '/notes', 405, 'invalid_request'],
-    ['DELETE', '/notes', 405, 'invalid_request'],
+    ['PUT', '/notes', 405, 'invalid_request'],
   ])('answers %s %s with %i', async (method, path, status, error) => {
     await using world = await start()
     const answer = await world.as(ALICE)(method, path)
