@@ -24,6 +24,7 @@ export const ROBOT_CLIENT = 'notes-robot'
 export const WEB_CLIENT = 'portreeve-web'
 export const ARCHIVE_CLIENT = 'notes-archive'
 export const POCKET_CLIENT = 'notes-pocket'
+export const SCREEN_CLIENT = 'notes-screen'
 
 export const PEOPLE: readonly {
   readonly username: Username
@@ -94,7 +95,7 @@ export function describeDemo({
       describeDemoClient(),
       describeRobot(),
       ...(webUrl ? [describeWeb(webUrl)] : []),
-      ...(callbackUrl ? [describeArchive(callbackUrl), describePocket()] : []),
+      ...(callbackUrl ? [describeArchive(callbackUrl), describePocket(), describeScreen()] : []),
     ],
     users: describeUsers(),
   }
@@ -172,6 +173,7 @@ function describeArchive(callbackUrl: string): unknown {
     name: 'The notes archive',
     secret: { env: 'ARCHIVE_SECRET' },
     par: 'required',
+    grants: ['authorization_code', 'refresh_token', 'device_code'],
     redirectUris: [callbackUrl],
     scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
     defaultResource: NOTES,
@@ -188,6 +190,19 @@ function describePocket(): unknown {
     dpop: 'required',
     redirectUris: ['http://127.0.0.1/callback'],
     scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
+    defaultResource: NOTES,
+  }
+}
+
+/** It has neither a browser nor a keyboard. */
+function describeScreen(): unknown {
+  return {
+    id: SCREEN_CLIENT,
+    name: 'Notes on the wall',
+    applicationType: 'native',
+    authMethod: 'none',
+    grants: ['device_code', 'refresh_token'],
+    scopes: ['openid', 'profile', 'notes:read'],
     defaultResource: NOTES,
   }
 }

@@ -142,7 +142,7 @@ export interface TokenRefusal {
   readonly error: string
 }
 
-const INVALID_GRANT: TokenRefusal = { status: 400, error: 'invalid_grant' }
+export const INVALID_GRANT: TokenRefusal = { status: 400, error: 'invalid_grant' }
 
 /** Compares a refusal of the token endpoint; whatever else goes wrong is thrown. */
 export async function checkTokenRefused(

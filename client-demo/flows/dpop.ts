@@ -15,6 +15,7 @@ import type { Flow, Step } from '../flow.ts'
 import {
   checkTokenRefused,
   discoverServer,
+  INVALID_GRANT,
   makeRequest,
   redeem,
   refresh,
@@ -248,8 +249,6 @@ const sendOtherProofs: DpopStep = {
     }
   },
 }
-
-const INVALID_GRANT = { status: 400, error: 'invalid_grant' }
 
 const stealCode: DpopStep = {
   title: 'The code was for this key as well',

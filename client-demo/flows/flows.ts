@@ -4,6 +4,7 @@ import type { ApiName } from '../programs.ts'
 import type { EndReport } from '../report.ts'
 import type { World } from '../world.ts'
 import { codeFlow } from './code/flow.ts'
+import { deviceFlow } from './device.ts'
 import { dpopFlow } from './dpop.ts'
 import { logoutFlow } from './logout.ts'
 import { parFlow } from './par.ts'
@@ -33,6 +34,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(parFlow),
   enter(dpopFlow),
   enter(stepUpFlow),
+  enter(deviceFlow),
 ]
 
 export const DEFAULT_FLOW = 'code'

@@ -8,7 +8,7 @@ import { expect, test } from 'vitest'
 import type { EndReport, RunReport, StartReport, StepReport } from '../../client-demo/report.ts'
 
 /** In the order of `all`. */
-const NAMES = ['code', 'service', 'logout', 'sessions', 'par', 'dpop', 'step-up']
+const NAMES = ['code', 'service', 'logout', 'sessions', 'par', 'dpop', 'step-up', 'device']
 
 const CLI = path.resolve(import.meta.dirname, '../../client-demo/cli.ts')
 
