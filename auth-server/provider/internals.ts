@@ -211,6 +211,18 @@ export function readEndedSession(
 }
 
 /**
+ * The client that the person has left, where this confirmation has ended no session. The engine takes it
+ * out of the row that the browser holds; it may stand in others.
+ */
+export function readLeftClient(
+  ctx: KoaContextWithOIDC,
+): { uid: string; clientId: string } | undefined {
+  const { session, client } = ctx.oidc ?? {}
+  if (!session || !client || readEndedSession(ctx)) return undefined
+  return { uid: session.uid, clientId: client.clientId }
+}
+
+/**
  * The id that the session had before a resumed request gave it another. At other routes the engine
  * changes ids to forget what the session had: there nothing goes on.
  */

@@ -14,7 +14,7 @@ import {
   type DeviceAnswerCollaborators,
 } from './device.ts'
 import { toEngineError } from './errors.ts'
-import { readEndedSession } from './internals.ts'
+import { readEndedSession, readLeftClient } from './internals.ts'
 import { createIntrospection } from './introspection.ts'
 import type { IssuedTokens } from './issued-token.ts'
 import type { ModelWrite } from './model-store.ts'
@@ -374,8 +374,9 @@ function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
 }
 
 /**
- * Signing out ends every row of the session: two tabs may have made two of them. All of it is one
- * commit: where it is cut off, the session is still there to sign out of.
+ * Signing out ends every row of the session: two tabs may have made two of them. Whoever stays signed in
+ * leaves in all of them the client that asked. All of it is one commit: where it is cut off, the session
+ * is still there to sign out of.
  */
 function createSignOut({ models, events }: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {
@@ -388,8 +389,11 @@ function createSignOut({ models, events }: EngineMiddlewareCollaborators): Engin
     })
     if (ctx.status >= 500) return
     const ended = readEndedSession(ctx)
+    const left = ctx.status < 400 ? readLeftClient(ctx) : undefined
     const end = ended === undefined ? [] : [{ kind: 'end-session', ...ended } as const]
-    await models.apply([...writes, ...end])
+    // Before the row that goes on is written, which is merged with those that are there.
+    const leave = left === undefined ? [] : [{ kind: 'leave-session', ...left } as const]
+    await models.apply([...leave, ...writes, ...end])
     if (ended === undefined) return
     // Who becomes somebody else signs out in between, and goes on.
     forgetInteractions(

@@ -46,6 +46,14 @@ export const putRow = defineStatement<EngineModelTable>((db, values) =>
   ),
 )
 
+export const rewriteRow = defineStatement<RowName & { readonly payload: string }>((db, values) =>
+  db
+    .updateTable('engine_model')
+    .set({ payload: values.payload })
+    .where('model', '=', values.model)
+    .where('key', '=', values.key),
+)
+
 /** Changes nothing where the row is gone or used. */
 export const useRow = defineStatement<RowName & { readonly now: number }>((db, values) =>
   db

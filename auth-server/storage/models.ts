@@ -21,6 +21,7 @@ import {
   insertTombstone,
   prolongGrant,
   putRow,
+  rewriteRow,
   selectRow,
   selectSiblings,
   selectTombstone,
@@ -99,13 +100,19 @@ export function createModelStore(database: Database, clock: Clock): SqlModelStor
   }
 }
 
+const ENDS: ReadonlySet<ModelWrite['kind']> = new Set([
+  'end-session',
+  'leave-session',
+  'revoke-grant',
+])
+
 /**
  * What takes access away does not stand behind a crowd that wants to use it: it has turns of its own, and
  * waits for one of the crowd at most.
  */
 function nameTurns(writes: readonly ModelWrite[]): string[] {
   const names = writes.flatMap(nameTouched)
-  const isEnd = writes.some(({ kind }) => kind === 'end-session' || kind === 'revoke-grant')
+  const isEnd = writes.some(({ kind }) => ENDS.has(kind))
   return isEnd ? names.map((name) => `end of ${name}`) : names
 }
 
@@ -152,6 +159,9 @@ async function applyOne(unit: Unit, write: ModelWrite): Promise<boolean> {
     case 'end-session':
       await endSession(unit, write.uid, write.clients ?? [], write.reason ?? 'signed_out')
       return true
+    case 'leave-session':
+      await leaveSession(unit, write)
+      return true
   }
 }
 
@@ -197,10 +207,10 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
   const authorizations = Object.assign(
     {},
     ...siblings.map(({ payload }) => readAuthorizations(JSON.parse(payload), row)),
-    readAuthorizations(row.payload, row),
+    await readOwnAuthorizations(unit, row, siblings),
   ) as Record<string, unknown>
-  const payload =
-    Object.keys(authorizations).length > 0 ? { ...row.payload, authorizations } : row.payload
+  const { authorizations: _own, ...rest } = row.payload
+  const payload = Object.keys(authorizations).length > 0 ? { ...rest, authorizations } : rest
   // The newest row knows most, and it is the one to be found: whatever the clock of its writer says.
   const last = siblings.at(-1)?.written_at ?? 0
   await putRow(unit, toRow({ ...row, payload }, Math.max(unit.clock.now(), last + 1)))
@@ -236,6 +246,22 @@ function readAuthorizations(payload: Record<string, unknown>, row: Put): unknown
   return payload['accountId'] === row.payload['accountId'] ? payload['authorizations'] : undefined
 }
 
+/** Without a client that was left meanwhile: the row was read before, and the others have it no more. */
+async function readOwnAuthorizations(
+  unit: Unit,
+  row: Put,
+  siblings: readonly { readonly payload: string }[],
+): Promise<Record<string, unknown>> {
+  const own = { ...(row.payload['authorizations'] as Record<string, unknown> | undefined) }
+  const known = new Set(
+    siblings.flatMap(({ payload }) => readClients(payload)).map(({ sid }) => sid),
+  )
+  for (const { clientId, sid } of readClients(JSON.stringify(row.payload))) {
+    if (!known.has(sid) && (await isRevoked(unit, 'session', sid))) delete own[clientId]
+  }
+  return own
+}
+
 async function insertOnce(unit: Unit, row: ModelRow): Promise<boolean> {
   if (await isOfRevokedGrant(unit, row)) return false
   const { numAffectedRows } = await insertRow(unit, toRow(row, unit.clock.now()))
@@ -267,6 +293,22 @@ export async function endSession(
   // Two tabs may have given one client two of them, each in the row of its tab.
   const ended = [...known, ...rows.flatMap(({ payload }) => readClients(payload))]
   await endForClients(unit, ended, reason, last)
+}
+
+type Leave = Extract<ModelWrite, { kind: 'leave-session' }>
+
+async function leaveSession(unit: Unit, { uid, clientId }: Leave): Promise<void> {
+  const { rows } = await selectSiblings(unit, { uid, key: '' })
+  const left = rows.flatMap(({ payload }) =>
+    readClients(payload).filter((session) => session.clientId === clientId),
+  )
+  for (const { key, payload } of rows) {
+    const { authorizations, ...rest } = JSON.parse(payload) as Record<string, object>
+    const others = Object.entries(authorizations ?? {}).filter(([id]) => id !== clientId)
+    const kept = { ...rest, authorizations: Object.fromEntries(others) }
+    await rewriteRow(unit, { model: 'Session', key, payload: JSON.stringify(kept) })
+  }
+  await endForClients(unit, left, 'signed_out', 0)
 }
 
 /** Each client is told once, however many requests end the session. */

@@ -165,15 +165,21 @@ describe('§2.5 a client is told of the end of a session', () => {
     expect(spa.received).toEqual([])
   })
 
-  test('and not where the person only leaves this client, and stays signed in', async () => {
+  test('alone where the person only leaves this client, and stays signed in', async () => {
     await using world = await makeWorld()
     const { web, spa, server } = world
-    const { browser } = await obtainTokens(server.issuer)
+    const { id_token, browser } = await obtainTokens(server.issuer)
     await signInAtSpa(server, browser)
     await signOut(server, browser, {})
-    await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, world.clock)
-    expect(await stores.logouts.nextClient('')).toBeUndefined()
-    expect([web.received, spa.received]).toEqual([[], []])
+    await vi.waitFor(() => expect(listEvents(server, 'logout_delivered')).toHaveLength(1), SOON)
+    const token = web.received[0]?.token ?? ''
+    expect((await verifyLogoutToken(server.issuer, token, 'web')).payload).toMatchObject(
+      readSession(id_token),
+    )
+    // It is told once, and the others when the session ends.
+    await signOut(server, browser)
+    await vi.waitFor(() => expect(listEvents(server, 'logout_delivered')).toHaveLength(2), SOON)
+    expect([web.received.length, spa.received.length]).toEqual([1, 1])
   })
 
   test('where the person is disabled', async () => {

@@ -24,6 +24,13 @@ async function obtain(
   return redeem(issuer, code, verifier)
 }
 
+async function obtainForSpa(issuer: string, browser: Browser): Promise<string> {
+  const spa = { client_id: 'spa', redirect_uri: 'https://spa.example/' }
+  const { code, verifier } = await authorize(issuer, spa, 'alice', browser)
+  const form = { ...spa, grant_type: 'authorization_code', code, code_verifier: verifier }
+  return (await requestToken(issuer, form, {})).body.access_token
+}
+
 async function askUserinfo(issuer: string, token: string): Promise<number> {
   const headers = { authorization: `Bearer ${token}` }
   return (await fetch(`${issuer}/userinfo`, { headers })).status
@@ -64,6 +71,39 @@ test('ends the tokens of all tabs, whose grants may be several', async () => {
   expect(await ask()).toEqual([200, 200])
   await signOut(issuer, browser)
   expect(await ask()).toEqual([401, 401])
+})
+
+test('of one app alone ends its tokens of all tabs, and leaves the others signed in', async () => {
+  const { issuer } = sharedServer()
+  const browser = createBrowser(issuer)
+  const [first, second] = [makePkce(), makePkce()]
+  const pages = [
+    await signIn(browser, await browser.get(authorizationUrl(issuer, first.challenge))),
+    await browser.get(authorizationUrl(issuer, second.challenge)),
+  ]
+  const tokens: string[] = []
+  for (const { verifier } of [first, second]) {
+    const page = pages.shift()
+    const end = page && (await browser.submit(page, '/consent'))
+    const code = new URL(end?.location ?? '').searchParams.get('code') ?? ''
+    tokens.push(await redeem(issuer, code, verifier))
+  }
+  tokens.push(await obtainForSpa(issuer, browser))
+  const ask = () => Promise.all(tokens.map((token) => askUserinfo(issuer, token)))
+  expect(await ask()).toEqual([200, 200, 200])
+  const page = await browser.get(`${issuer}/session/end?client_id=web`)
+  expect(page.text).toContain('Stay signed in')
+  // The button sends nothing beside the hidden fields.
+  const stayed = await browser.submit(page, '/session/end/confirm')
+  expect(stayed.status).toBe(200)
+  expect(await ask()).toEqual([401, 401, 200])
+  // Whoever stayed does not sign in again, and what is issued now is good.
+  const again = await browser.get(authorizationUrl(issuer, first.challenge))
+  expect(again.text).not.toContain('name="password"')
+  const end = await browser.submit(again, '/consent')
+  const code = new URL(end.location ?? '').searchParams.get('code') ?? ''
+  tokens.push(await redeem(issuer, code, first.verifier))
+  expect(await ask()).toEqual([401, 401, 200, 200])
 })
 
 test('ends nothing of a session that goes on, nor of the same person in another browser', async () => {

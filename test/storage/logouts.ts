@@ -49,6 +49,19 @@ export function testLogouts(withWorld: WithWorld): void {
         }
       }))
 
+    test('has the client that is left in any tab, and no other', () =>
+      withWorld(async (world) => {
+        const { stores, other, clock } = world
+        const { session } = createRows(clock)
+        await addClients(world, 'a', 'b')
+        await stores.models.apply([session('tab', 'a'), session('second tab', 'b')])
+        const leave = { kind: 'leave-session', uid: 'u', clientId: 'a' } as const
+        await stores.models.apply([leave])
+        await other.models.apply([leave])
+        const queue = await listQueue(other, clock.now())
+        expect(namesOf(queue)).toEqual(['a: sid of a'])
+      }))
+
     test('has the client of a tab that nobody would know of at the end', () =>
       withWorld(async (world) => {
         const { stores, clock } = world

@@ -141,6 +141,57 @@ export function testSessions(withWorld: WithWorld): void {
         ])
       }))
 
+    test('are left by one client in every row, and the others go on', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const { session } = createRows(clock)
+        const { models } = stores
+        await models.apply([session('s', 'a')])
+        await models.apply([session('second-tab', 'b')])
+        await models.apply([session('elsewhere', 'a', { uid: 'another' })])
+        await models.apply([
+          { kind: 'leave-session', uid: 'u', clientId: 'a' },
+          { kind: 'destroy', model: 'Session', key: 's' },
+          session('new', 'b'),
+        ])
+        expect(authorised(await models.find('Session', 'new'))).toEqual(['b'])
+        expect(authorised(await models.find('Session', 'second-tab'))).toEqual(['b'])
+        expect(authorised(await models.find('Session', 'elsewhere'))).toEqual(['a'])
+        expect(await endedOf(other, ['sid of a', 'sid of b'])).toEqual(['sid of a'])
+        expect(await stores.revocations.list(0, 10)).toMatchObject([
+          { kind: 'session', subject: 'sid of a', reason: 'signed_out' },
+        ])
+      }))
+
+    test('are not joined again by a request that still held the client that left', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const { session } = createRows(clock)
+        await stores.models.apply([session('s', 'a'), session('second-tab', 'b')])
+        await stores.models.apply([{ kind: 'leave-session', uid: 'u', clientId: 'a' }])
+        await other.models.apply([session('second-tab', 'a')])
+        expect(authorised(await stores.models.findByUid('Session', 'u'))).toEqual(['b'])
+        const authorizations = { a: { sid: 'a new sid' } }
+        const payload = { accountId: 'alice', uid: 'u', authorizations }
+        await other.models.apply([session('second-tab', 'a', { payload })])
+        expect(authorised(await stores.models.findByUid('Session', 'u'))).toEqual(['a', 'b'])
+        expect(await endedOf(stores, ['a new sid'])).toEqual([])
+      }))
+
+    test('are left by a client while tabs write them', () =>
+      withWorld(async (world) => {
+        const { session } = createRows(world.clock)
+        await world.stores.models.apply([session('s', 'a')])
+        await atOnce(world, 9, ({ models }, index) =>
+          index === 4
+            ? models.apply([{ kind: 'leave-session', uid: 'u', clientId: 'a' }])
+            : models.apply([session(`tab ${index}`, 'a')]),
+        )
+        const rows = await Promise.all(
+          [0, 1, 2, 3, 5, 6, 7, 8].map((n) => world.stores.models.find('Session', `tab ${n}`)),
+        )
+        expect(rows.flatMap(authorised)).toEqual([])
+        expect(await world.stores.models.findByUid('Session', 'u')).toBeDefined()
+      }))
+
     test('go on when their key changes', () =>
       withWorld(async ({ stores, clock }) => {
         const { session } = createRows(clock)
