@@ -116,6 +116,73 @@ export function testTransfer(withWorld: WithWorld): void {
         expect(await stores.accounts.list()).toEqual([])
       }))
 
+    test('and whoever ends access meanwhile do not wait for each other in a circle', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const { session } = createRows(clock)
+        await stores.accounts.insert(account())
+        await stores.accounts.insert(ben)
+        const conflicts: unknown[] = []
+        for (let round = 0; round < 25; round += 1) {
+          await stores.models.apply([session(`s${round}`, 'web', { uid: `u${round}` })])
+          const id = `web ${round}`
+          await stores.clients.insert(client({ id }))
+          // Rows first and the models later; the others go the other way round.
+          const change = other.transfer.change(({ accounts, clients }) => ({
+            ...NOTHING,
+            accounts: accounts.map((one) => ({
+              account: { ...one, updatedAt: round },
+              endsAccess: one.id === 'ben',
+            })),
+            clients: clients.filter((one) => one.id === id),
+          }))
+          const ends = [
+            stores.accounts.updateAndEndAccess(account({ updatedAt: 100 + round })),
+            stores.clients.remove(id),
+          ]
+          const [imported, ...rest] = await Promise.allSettled([change, ...ends])
+          expect(rest.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled'])
+          if (imported?.status === 'rejected') conflicts.push(imported.reason)
+        }
+        expect(conflicts.map((error) => (error as { code?: string }).code)).toEqual(
+          conflicts.map(() => 'conflict'),
+        )
+      }))
+
+    test('does not undo that somebody was disabled after it was decided', () =>
+      withWorld(async ({ stores, other }) => {
+        await stores.accounts.insert(account())
+        await stores.clients.insert(client())
+        const refusals: unknown[] = []
+        for (let round = 0; round < 25; round += 1) {
+          const enabled = account({ updatedAt: round })
+          await stores.accounts.update(enabled)
+          await stores.clients.update(client())
+          const disabled = account({ disabled: true, updatedAt: 100 + round })
+          let meanwhile: Promise<unknown> = Promise.resolve()
+          const change = other.transfer.change(({ accounts, clients }) => {
+            meanwhile = Promise.all([
+              stores.accounts.updateAndEndAccess(disabled),
+              stores.clients.update(client({ disabled: true })),
+            ])
+            return {
+              ...NOTHING,
+              newClients: [client({ id: `more ${round}` })],
+              accounts: accounts.map((one) => ({
+                account: { ...one, groups: ['brought'] },
+                endsAccess: false,
+              })),
+              clients: clients.map((one) => ({ ...one, name: 'Brought' })),
+            }
+          })
+          const [imported] = await Promise.allSettled([change])
+          await meanwhile
+          if (imported.status === 'rejected') refusals.push(imported.reason)
+          expect((await stores.accounts.list())[0]?.disabled).toBe(true)
+          expect((await stores.clients.findById('web'))?.disabled).toBe(true)
+        }
+        for (const refusal of refusals) expect(refusal).toMatchObject({ code: 'conflict' })
+      }))
+
     test('of one user by twenty at once is made once', () =>
       withWorld(async (world) => {
         const made = await atOnce(world, 20, async ({ transfer }, index) => {
