@@ -65,11 +65,11 @@ const NEVER_PASSED = new Set([...HOP_BY_HOP, ...CREDENTIALS, ...WRITTEN_ANEW])
 
 /**
  * What an answer does not bring to the client: cookies and rules for a whole host, which services here
- * have in common; what a proxy in front of the gateway would obey; what tells strangers what runs here.
+ * have in common; what a service says about credentials that the client has not shown it; what a proxy in front of the gateway would obey; what tells strangers what runs here.
  */
 const NOT_BROUGHT_BACK = [
   ...HOP_BY_HOP,
-  ...`alt-svc clear-site-data expect-ct nel public-key-pins report-to reporting-endpoints server
+  ...`alt-svc authentication-info clear-site-data expect-ct nel public-key-pins report-to reporting-endpoints server
   service-worker-allowed set-cookie set-cookie2 strict-transport-security via x-lighttpd-send-file
   x-powered-by x-reproxy-url x-request-id x-sendfile`.split(/\s+/),
 ]
@@ -128,11 +128,24 @@ export function passResponseHeaders(
   dropped.delete('content-length')
   // RFC 9110 §8.6: an answer that never has a body has no length of one.
   if (status === 204) dropped.add('content-length')
-  const kept = filterHeaders(
-    raw,
-    (name) => !dropped.has(name) && !name.startsWith(OBEYED_BY_PROXIES),
-  )
+  const kept = filterHeaders(raw, (name) => {
+    // A proxy in front may read an underscore as a dash.
+    const read = name.replaceAll('_', '-')
+    return !dropped.has(name) && !dropped.has(read) && !read.startsWith(OBEYED_BY_PROXIES)
+  })
   return [...hideServices(kept), ...restrictCaching(kept, isTokenApart), 'X-Request-Id', requestId]
+}
+
+/**
+ * Whether the body has a coding besides `chunked`, such as `gzip`: Node takes off the chunks and leaves
+ * the rest, and the header that says so is of this connection alone. Whoever read on would take what is
+ * packed for the body.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc9112.html#section-6.1 RFC 9112 §6.1}
+ */
+export function isCodedInTransfer(raw: RawHeaders): boolean {
+  const coding = valuesOf(raw, 'transfer-encoding').join(',').trim().toLowerCase()
+  return coding !== '' && coding !== 'chunked'
 }
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9111.html#section-3.5 RFC 9111 §3.5} */

@@ -3,7 +3,7 @@ import https from 'node:https'
 import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { Clock } from '../clock.ts'
-import type { RawHeaders } from './gateway-headers.ts'
+import { isCodedInTransfer, type RawHeaders } from './gateway-headers.ts'
 
 export interface RelayLimits {
   /** Until there is a connection to the service, TLS included. */
@@ -105,6 +105,9 @@ export function createRelay(limits: RelayLimits, clock: Clock): Relay {
         const answer = await ask(exchange, ending)
         const { statusCode: status = 502 } = answer
         if (status === 401 || status === 407) return { kind: 'not_accepted', status }
+        if (isCodedInTransfer(answer.rawHeaders)) {
+          return { kind: 'broken', cause: new Error('The answer is coded for this connection.') }
+        }
         response.writeHead(status, exchange.passBack(status, answer.rawHeaders))
         response.flushHeaders()
         await pipeline(answer, response, { signal: ending.signal })

@@ -648,6 +648,14 @@ describe('what a client is answered', () => {
         'Clear-Site-Data': '"*"',
         'Strict-Transport-Security': 'max-age=9',
         'X-Accel-Redirect': '/internal',
+        X_Accel_Redirect: '/internal',
+        'X-Accel_Buffering': 'no',
+        X_Sendfile: '/etc/passwd',
+        Set_Cookie: 'a=1',
+        WWW_Authenticate: 'Basic',
+        'Authentication-Info': 'nextnonce="x"',
+        'Proxy-Authentication-Info': 'nextnonce="x"',
+        X_Kept: '8',
         Server: 'Old/1.0',
         'Content-Length': '5',
         'X-Total': '7',
@@ -658,6 +666,7 @@ describe('what a client is answered', () => {
     expect(headers).toEqual({
       link: '</a?2>; rel=next, <https://b.example/>; rel=x',
       'x-total': '7',
+      x_kept: '8',
       'cache-control': 'no-store',
       'x-request-id': expect.any(String) as string,
       date: expect.any(String) as string,
@@ -715,6 +724,24 @@ describe('what a client is answered', () => {
     ['resets the connection', (socket) => socket.resetAndDestroy()],
     ['closes the connection', (socket) => socket.end()],
     ['answers what is not HTTP', (socket) => socket.end('SSH-2.0-OpenSSH\r\n')],
+    [
+      'packs the body for the connection, in chunks',
+      (socket) =>
+        socket.end(
+          'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
+        ),
+    ],
+    [
+      'packs the body for the connection, until it is closed',
+      (socket) => socket.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx'),
+    ],
+    [
+      'packs the body, and says so in a header of its own',
+      (socket) =>
+        socket.end(
+          'HTTP/1.1 200 OK\r\nTransfer-Encoding: x-gzip\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
+        ),
+    ],
     [
       'answers with too many headers',
       (socket) => socket.end(`HTTP/1.1 200 OK\r\nX-A: ${'a'.repeat(20_000)}\r\n\r\n`),
