@@ -10,6 +10,7 @@ export type SecretName =
   | 'ROBOT_SECRET'
   | 'WEB_SECRET'
   | 'ARCHIVE_SECRET'
+  | 'ASSISTANT_SECRET'
 
 export const NOTES = 'https://notes.example/'
 /** Also accepted by the notes API; its tokens live for two seconds. */
@@ -25,6 +26,9 @@ export const WEB_CLIENT = 'portreeve-web'
 export const ARCHIVE_CLIENT = 'notes-archive'
 export const POCKET_CLIENT = 'notes-pocket'
 export const SCREEN_CLIENT = 'notes-screen'
+/** An API that calls the notes API for the people who call it. */
+export const ASSISTANT = 'https://assistant.example/'
+export const ASSISTANT_CLIENT = 'notes-assistant'
 
 export const PEOPLE: readonly {
   readonly username: Username
@@ -47,6 +51,7 @@ export function makeSecrets(): Secrets {
     ROBOT_SECRET: makeSecret(),
     WEB_SECRET: makeSecret(),
     ARCHIVE_SECRET: makeSecret(),
+    ASSISTANT_SECRET: makeSecret(),
   }
 }
 
@@ -90,12 +95,12 @@ export function describeDemo({
       editor: { scopes: NOTE_SCOPES },
       admin: { scopes: NOTE_SCOPES },
     },
-    resources: describeResources(),
+    resources: [...describeResources(), ...(callbackUrl ? [describeAssistantApi()] : [])],
     clients: [
       describeDemoClient(),
       describeRobot(),
       ...(webUrl ? [describeWeb(webUrl)] : []),
-      ...(callbackUrl ? [describeArchive(callbackUrl), describePocket(), describeScreen()] : []),
+      ...(callbackUrl ? describeFlowClients(callbackUrl) : []),
     ],
     users: describeUsers(),
   }
@@ -166,6 +171,11 @@ function describeWeb(url: string): unknown {
   }
 }
 
+/** Each is there for what one flow shows. */
+function describeFlowClients(callbackUrl: string): unknown[] {
+  return [describeArchive(callbackUrl), describePocket(), describeScreen(), describeAssistant()]
+}
+
 /** It runs on a server of its own, so it can keep a secret; and it must push its requests. */
 function describeArchive(callbackUrl: string): unknown {
   return {
@@ -204,6 +214,36 @@ function describeScreen(): unknown {
     grants: ['device_code', 'refresh_token'],
     scopes: ['openid', 'profile', 'notes:read'],
     defaultResource: NOTES,
+  }
+}
+
+function describeAssistantApi(): unknown {
+  return {
+    identifier: ASSISTANT,
+    name: 'The assistant',
+    scopes: { 'notes:read': { description: 'Read your notes' } },
+  }
+}
+
+/** It may ask for more by itself than it may for others. */
+function describeAssistant(): unknown {
+  return {
+    id: ASSISTANT_CLIENT,
+    name: 'The assistant',
+    grants: ['client_credentials', 'token_exchange'],
+    secret: { env: 'ASSISTANT_SECRET' },
+    scopes: NOTE_SCOPES,
+    defaultResource: NOTES,
+    introspects: [ASSISTANT],
+    exchange: [
+      {
+        resource: NOTES,
+        scopes: NOTE_SCOPES,
+        subjects: ['person'],
+        from: [ASSISTANT],
+        mode: ['delegation', 'impersonation'],
+      },
+    ],
   }
 }
 

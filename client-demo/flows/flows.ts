@@ -6,6 +6,7 @@ import type { World } from '../world.ts'
 import { codeFlow } from './code/flow.ts'
 import { deviceFlow } from './device.ts'
 import { dpopFlow } from './dpop.ts'
+import { exchangeFlow } from './exchange.ts'
 import { logoutFlow } from './logout.ts'
 import { parFlow } from './par.ts'
 import { serviceFlow } from './service.ts'
@@ -35,6 +36,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(dpopFlow),
   enter(stepUpFlow),
   enter(deviceFlow),
+  enter(exchangeFlow),
 ]
 
 export const DEFAULT_FLOW = 'code'

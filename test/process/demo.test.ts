@@ -8,7 +8,17 @@ import { expect, test } from 'vitest'
 import type { EndReport, RunReport, StartReport, StepReport } from '../../client-demo/report.ts'
 
 /** In the order of `all`. */
-const NAMES = ['code', 'service', 'logout', 'sessions', 'par', 'dpop', 'step-up', 'device']
+const NAMES = [
+  'code',
+  'service',
+  'logout',
+  'sessions',
+  'par',
+  'dpop',
+  'step-up',
+  'device',
+  'exchange',
+]
 
 const CLI = path.resolve(import.meta.dirname, '../../client-demo/cli.ts')
 
