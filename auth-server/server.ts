@@ -326,6 +326,7 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
       return buildProvider(collaborators, {
         issuer,
         tokens: config.tokens,
+        trustedIssuers: config.trustedIssuers,
         keys: loadedKeys,
         cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
         dpopNonceKey: deriveKey(rootKey, 'dpop-nonce'),

@@ -56,6 +56,7 @@ export const CLIENT_MEMBERS = [
   'par',
   'introspects',
   'exchange',
+  'assertionIssuers',
   'claimsInIdToken',
   'origins',
   'disabled',

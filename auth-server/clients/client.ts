@@ -44,6 +44,8 @@ export interface Client {
     readonly from: readonly string[]
     readonly mode: readonly ('impersonation' | 'delegation')[]
   }[]
+  /** Whose assertions it may get tokens for (RFC 7523). */
+  readonly assertionIssuers: readonly string[]
   /** Puts the claims of the granted scopes into the ID token as well as at userinfo. */
   readonly claimsInIdToken: boolean
   /** Origins whose scripts may call the token endpoint (CORS), exact. */

@@ -27,6 +27,7 @@ function createOwnClient(issuer: string): Client {
     par: 'allowed',
     introspects: [],
     exchange: [],
+    assertionIssuers: [],
     claimsInIdToken: false,
     origins: [],
     disabled: false,

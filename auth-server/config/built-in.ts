@@ -9,6 +9,7 @@ export const GRANT_TYPES = {
   client_credentials: 'client_credentials',
   token_exchange: 'urn:ietf:params:oauth:grant-type:token-exchange',
   api_key: 'urn:portreeve:params:oauth:grant-type:api-key',
+  jwt_bearer: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
   device_code: 'urn:ietf:params:oauth:grant-type:device_code',
 } as const
 export type GrantType = keyof typeof GRANT_TYPES

@@ -20,7 +20,7 @@ export type CheckedClient = Omit<ClientConfig, 'secret'> & {
 const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
 
 /** Those whose tokens are for APIs and nothing else. */
-const MACHINE_GRANTS: ReadonlySet<string> = new Set(['client_credentials', 'api_key'])
+const MACHINE_GRANTS: ReadonlySet<string> = new Set(['client_credentials', 'api_key', 'jwt_bearer'])
 
 type Report = (rule: RuleId, member: Path, message: string) => void
 
@@ -42,6 +42,7 @@ export function checkClient(
   checkScopes(client, resources, report)
   checkIntrospection(client, resources, report)
   checkExchange(client, resources, report)
+  checkAssertions(client, report)
   return findings
 }
 
@@ -241,5 +242,23 @@ function checkExchange(
         report('PR335', [...at, 'from', place], message)
       }
     }
+  }
+}
+
+function checkAssertions(
+  { assertionIssuers, grants, authMethod }: CheckedClient,
+  report: Report,
+): void {
+  const hasGrant = grants.includes('jwt_bearer')
+  if (hasGrant && authMethod === 'none') {
+    const message =
+      'jwt_bearer needs a client that proves who it is: expected another authMethod than "none"'
+    report('PR371', ['grants'], message)
+  }
+  if (hasGrant !== assertionIssuers.length > 0) {
+    const message = hasGrant
+      ? 'jwt_bearer needs at least one issuer in assertionIssuers'
+      : 'issuers are of no use without the grant jwt_bearer'
+    report('PR370', ['assertionIssuers'], message)
   }
 }

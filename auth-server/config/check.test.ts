@@ -37,6 +37,20 @@ const KEY = {
   y: 'PgcRWi5YC79vml5aG394FdEChzo4T4X8VCW92ABKssM',
 }
 
+const IDP = {
+  issuer: 'https://idp.example/',
+  jwksUri: 'https://idp.example/jwks',
+  scopes: ['notes:read'],
+}
+
+function withBearer(client: Partial<Client>): ConfigInput {
+  const settings: Partial<Client> = {
+    grants: ['authorization_code', 'jwt_bearer'],
+    assertionIssuers: [IDP.issuer],
+  }
+  return { ...withClients({ ...settings, ...client }), trustedIssuers: [IDP] }
+}
+
 function publicClient(client: Partial<Client>): ConfigInput {
   return withClients({ authMethod: 'none', secret: undefined, ...client })
 }
@@ -559,6 +573,35 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       { ...KEY, x: 'AAAA' },
       { kty: 'EC' },
     ].map((key) => ['clients.0.jwks.keys.0', withClients({ jwks: { keys: [key] } })]),
+  },
+  PR370: {
+    accepted: [withClients({}), withBearer({})],
+    refused: [
+      ['clients.0.assertionIssuers', withBearer({ assertionIssuers: [] })],
+      ['clients.0.assertionIssuers', withBearer({ grants: ['authorization_code'] })],
+    ],
+  },
+  PR371: {
+    accepted: [withBearer({})],
+    refused: [['clients.0.grants', withBearer({ authMethod: 'none', secret: undefined })]],
+  },
+  PR372: {
+    accepted: [withBearer({})],
+    refused: [
+      ['clients.0.assertionIssuers.0', withBearer({ assertionIssuers: ['https://x.example'] })],
+    ],
+  },
+  PR373: {
+    accepted: [{ trustedIssuers: [IDP] }],
+    refused: [
+      ['trustedIssuers.0.jwks', { trustedIssuers: [{ ...IDP, jwksUri: undefined }] }],
+      ['trustedIssuers.0.jwks', { trustedIssuers: [{ ...IDP, jwks: { keys: [KEY] } }] }],
+      ['trustedIssuers.1.issuer', { trustedIssuers: [IDP, IDP] }],
+      [
+        'trustedIssuers.0.issuer',
+        { trustedIssuers: [{ ...IDP, issuer: 'http://localhost:3000' }] },
+      ],
+    ],
   },
   PR350: {
     accepted: [withClients({})],

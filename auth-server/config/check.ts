@@ -4,9 +4,10 @@ import { checkClient } from './check-client.ts'
 import { checkDirectAccess, type DirectAccessSurroundings } from './check-direct-access.ts'
 import { checkResource, type ResourceSurroundings } from './check-resource.ts'
 import { echo } from './echo.ts'
+import { judgePublicJwk } from './public-jwk.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { Config, ResourceConfig, UserConfig } from './schema.ts'
-import { isExactOrigin, isLoopback } from './uri-rules.ts'
+import { isExactOrigin, isLoopback, judgeCallUri } from './uri-rules.ts'
 import { normalizeUsername } from './username.ts'
 
 const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
@@ -63,6 +64,8 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
   }
   if (knows('roles', 'resources')) checkRoles(config, report)
   if (knows('clients')) checkClients(config, knows('resources'), report)
+  if (knows('trustedIssuers')) checkTrustedIssuers(config.trustedIssuers, issuer, report)
+  if (knows('clients', 'trustedIssuers')) checkAssertionIssuers(config, report)
   if (knows('users')) checkUsers(config.users, knows('roles') ? config.roles : undefined, report)
   return findings
 }
@@ -298,6 +301,42 @@ function checkClients(
       knowsResources ? resources : undefined,
     )) {
       report(rule, ['clients', index, ...path], message)
+    }
+  }
+}
+
+function checkTrustedIssuers(
+  trusted: Config['trustedIssuers'],
+  own: URL | undefined,
+  report: Report,
+): void {
+  for (const [index, { issuer, jwks, jwksUri }] of trusted.entries()) {
+    const at = ['trustedIssuers', index]
+    if (issuer === own?.origin) {
+      report('PR373', [...at, 'issuer'], `${echo(issuer)} is this server itself`)
+    }
+    if (trusted.findIndex((other) => other.issuer === issuer) !== index) {
+      report('PR373', [...at, 'issuer'], `${echo(issuer)} is declared twice`)
+    }
+    if ((jwks === undefined) === (jwksUri === undefined)) {
+      report('PR373', [...at, 'jwks'], 'expected either jwks or jwksUri')
+    }
+    const fault = jwksUri === undefined ? undefined : judgeCallUri(jwksUri)
+    if (fault !== undefined) report('PR338', [...at, 'jwksUri'], fault)
+    for (const [place, key] of (jwks?.keys ?? []).entries()) {
+      const problem = judgePublicJwk(key)
+      if (problem !== undefined) report('PR339', [...at, 'jwks', 'keys', place], problem)
+    }
+  }
+}
+
+function checkAssertionIssuers({ clients, trustedIssuers }: Config, report: Report): void {
+  const known = new Set(trustedIssuers.map(({ issuer }) => issuer))
+  for (const [index, { assertionIssuers }] of clients.entries()) {
+    for (const [place, issuer] of assertionIssuers.entries()) {
+      if (known.has(issuer)) continue
+      const message = `${echo(issuer)} is not among trustedIssuers`
+      report('PR372', ['clients', index, 'assertionIssuers', place], message)
     }
   }
 }

@@ -76,6 +76,12 @@ export const RULES = {
   PR339: refused(
     'Keys of a client are public, and of RSA with 2048 bits, P-256, P-384, P-521 or Ed25519.',
   ),
+  PR370: refused(
+    'The jwt_bearer grant comes with issuers (assertionIssuers), and they with the grant.',
+  ),
+  PR371: refused('The jwt_bearer grant is for clients that prove who they are.'),
+  PR372: refused('A client takes assertions of trusted issuers.'),
+  PR373: refused('A trusted issuer is another server, declared once, with its keys in one place.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

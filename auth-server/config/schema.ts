@@ -148,6 +148,14 @@ const publicJwk = z
   .record(z.string(), z.unknown(), JWK_HELP)
   .refine(({ kty }) => typeof kty === 'string', JWK_HELP)
 
+const jwkSet = z.strictObject({
+  keys: z
+    .array(publicJwk)
+    .min(1)
+    .max(20)
+    .describe('Each a JWK (RFC 7517 §4), none of them private.'),
+})
+
 export const clientSchema = z.strictObject({
   id: clientId.describe('The `client_id`. Public.'),
   name: name.optional().describe('What people read on the consent page. The id where absent.'),
@@ -173,16 +181,7 @@ export const clientSchema = z.strictObject({
     .describe(
       'Where its secret comes from. Needed by `client_secret_basic` and `client_secret_post`.',
     ),
-  jwks: z
-    .strictObject({
-      keys: z
-        .array(publicJwk)
-        .min(1)
-        .max(20)
-        .describe('Each a JWK (RFC 7517 §4), none of them private.'),
-    })
-    .optional()
-    .describe('Its public keys, as a JWK Set.'),
+  jwks: jwkSet.optional().describe('Its public keys, as a JWK Set.'),
   jwksUri: absoluteUri
     .optional()
     .describe(
@@ -244,6 +243,13 @@ export const clientSchema = z.strictObject({
     .describe(
       'What it may exchange tokens for (RFC 8693), with the grant `token_exchange`: tokens that were issued to it, and tokens for what it `introspects`.',
     ),
+  assertionIssuers: z
+    .array(z.string().max(2048))
+    .max(20)
+    .default([])
+    .describe(
+      'Whose assertions it may get tokens for (RFC 7523), with the grant `jwt_bearer`: issuers among `trustedIssuers`.',
+    ),
   claimsInIdToken: z
     .boolean()
     .default(false)
@@ -254,6 +260,35 @@ export const clientSchema = z.strictObject({
     .describe(
       'Origins whose scripts may call the token endpoint (CORS), such as `https://app.example`.',
     ),
+})
+
+const trustedIssuer = z.strictObject({
+  issuer: text(
+    /^[\x21-\x7E]{1,2048}$/,
+    'a name of 1 to 2048 printable characters without spaces',
+  ).describe('What it calls itself: the `iss` of its assertions, compared exactly.'),
+  jwks: jwkSet.optional().describe('Its public keys, as a JWK Set.'),
+  jwksUri: absoluteUri
+    .optional()
+    .describe('Where its public keys are: https, or http on loopback. See `outbound`.'),
+  profile: z
+    .enum(['id-jag', 'plain'])
+    .default('id-jag')
+    .describe(
+      '`id-jag` takes what an identity provider makes for one app at this server (Identity Assertion JWT Authorization Grant). `plain` takes any JWT for this server that is good by RFC 7523.',
+    ),
+  accountClaim: z
+    .enum(['sub', 'email', 'preferred_username'])
+    .default('sub')
+    .describe(
+      'Which of its claims is the username of the person here. It can name anybody: whom you trust so may act for all of your people.',
+    ),
+  scopes: z.array(scopeToken).min(1).describe('The most that tokens for its assertions may carry.'),
+  longestSeconds: seconds
+    .min(10)
+    .max(3600)
+    .default(300)
+    .describe('How long its assertions may live.'),
 })
 
 const profile = z.strictObject({
@@ -459,6 +494,11 @@ export const configSchema = z.strictObject({
     ),
   resources: z.array(resource).default([]).describe('The APIs that tokens are for.'),
   clients: z.array(clientSchema).default([]).describe('The applications that ask for tokens.'),
+  trustedIssuers: z
+    .array(trustedIssuer)
+    .max(100)
+    .default([])
+    .describe('Other servers whose word about people is taken.'),
   users: z.array(userSchema).default([]).describe('The people who sign in.'),
   tokens: z
     .strictObject({

@@ -18,6 +18,7 @@ import type { RevocationStore } from '../revocation/revocation.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import type { GuessThrottle, Pace } from '../throttle.ts'
 import { createAccessTokenShaper } from './access-token.ts'
+import { createAssertionReader } from './assertions.ts'
 import { createAdapterFactory, createReplayCheck } from './adapter.ts'
 import { createAccountLookup } from './claims.ts'
 import { recordOf } from './clients.ts'
@@ -27,6 +28,7 @@ import { speakToEngine, toEngineError } from './errors.ts'
 import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
 import { createApiKeyGrant } from './grants/api-key.ts'
 import { registerGrants } from './grants/grants.ts'
+import { createJwtBearerGrant } from './grants/jwt-bearer.ts'
 import { createTokenExchange } from './grants/token-exchange.ts'
 import type { EnginePages } from './interaction.ts'
 import { createIssuedTokens } from './issued-token.ts'
@@ -71,6 +73,7 @@ export interface EngineCollaborators {
 export interface EngineOptions {
   readonly issuer: string
   readonly tokens: Config['tokens']
+  readonly trustedIssuers: Config['trustedIssuers']
   readonly keys: KeyRing
   readonly cookieKey: string
   readonly dpopNonceKey: Buffer
@@ -131,7 +134,8 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   // The HTTP layer replaces X-Forwarded-* by what it has checked itself: see `http/proxy.ts`.
   provider.proxy = true
   replaceSecretComparison(provider, createSecretComparison(collaborators))
-  replaceReplayCheck(provider, currentContext, createReplayCheck({ ...collaborators, identifiers }))
+  const takeOnce = createReplayCheck({ ...collaborators, identifiers })
+  replaceReplayCheck(provider, currentContext, takeOnce)
   forgetStaleKeys(provider)
   includeSessionIds(provider)
   deriveSuccessors(provider, currentContext, identifiers.successor)
@@ -147,6 +151,13 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   registerGrants(provider, [
     createApiKeyGrant({ verifyApiKey, resources, clock }),
     createTokenExchange({ ...collaborators, issued, resources, findAccount }),
+    createJwtBearerGrant({
+      resources,
+      clock,
+      accounts: collaborators.accounts,
+      takeOnce,
+      assertions: createAssertionReader(collaborators, options),
+    }),
   ])
   listen(provider, collaborators)
   return provider

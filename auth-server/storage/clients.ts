@@ -80,7 +80,13 @@ function toRow(client: Client): Schema['client'] {
 type Settings = Omit<Client, 'id' | 'disabled' | 'owner' | 'createdAt' | 'updatedAt'>
 
 /** What a client has that was written before there was such a setting. */
-const ADDED_SINCE = { dpop: 'allowed', par: 'allowed', introspects: [], exchange: [] } as const
+const ADDED_SINCE = {
+  dpop: 'allowed',
+  par: 'allowed',
+  introspects: [],
+  exchange: [],
+  assertionIssuers: [],
+} as const
 
 function toClient(row: Selectable<Schema['client']>): Client {
   return {

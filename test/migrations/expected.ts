@@ -70,6 +70,7 @@ const PLAIN = {
   par: 'allowed',
   introspects: [],
   exchange: [],
+  assertionIssuers: [],
   disabled: false,
   owner: 'operator',
 } as const

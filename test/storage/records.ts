@@ -40,6 +40,7 @@ export function client(more: Partial<Client> = {}): Client {
     par: 'allowed',
     introspects: [],
     exchange: [],
+    assertionIssuers: [],
     claimsInIdToken: false,
     origins: [],
     disabled: false,
