@@ -37,6 +37,13 @@ export interface VerifiedApiKey<Owner> {
   readonly owner: Owner
 }
 
+/** What is asked of whose key it is. */
+export interface KeyOwner {
+  readonly disabled: boolean
+  /** Milliseconds since the epoch. */
+  readonly accessEndedAt?: number | undefined
+}
+
 export interface ApiKeyVerifierCollaborators<Owner> {
   readonly apiKeys: Pick<ApiKeyStore, 'findByHash' | 'recordUse'>
   readonly accounts: { findById(id: string): Promise<Owner | undefined> }
@@ -74,7 +81,7 @@ const USE_EVERY_MS = 60_000
  *
  * Does not decide what the key may do: its scopes are a bound, the client's and the owner's are others.
  */
-export function createApiKeyVerifier<Owner extends { readonly disabled: boolean }>(
+export function createApiKeyVerifier<Owner extends KeyOwner>(
   collaborators: ApiKeyVerifierCollaborators<Owner>,
   { chosen = [] }: ApiKeyVerifierOptions = {},
 ): VerifyApiKey<Owner> {
@@ -95,7 +102,10 @@ export function createApiKeyVerifier<Owner extends { readonly disabled: boolean 
     const key = chosen.find((one) => isSame(one.hash, hash))
     if (!key) return refuse({ kind: fault })
     await guess.forgive()
-    return judge(key)
+    const judged = await judge(key)
+    // It stands in no store that could say that it has ended.
+    const isOver = judged.ok && (judged.value.owner.accessEndedAt ?? -Infinity) >= key.createdAt
+    return isOver ? refuse({ kind: 'owner', key }) : judged
   }
   const judge = async (
     key: ApiKey | undefined,

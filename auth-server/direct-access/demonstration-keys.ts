@@ -1,14 +1,20 @@
 import type { AccountStore } from '../accounts/account.ts'
 import { hashApiKey, type StoredApiKey } from '../api-keys/api-key.ts'
+import type { Clock } from '../clock.ts'
 import type { DeclaredSecrets } from '../config/secrets.ts'
 import { normalizeUsername } from '../config/username.ts'
 import type { Resource } from '../scopes/catalogue.ts'
 
-/** The keys that the configuration declares, as if somebody had made them for this resource. */
+/**
+ * The keys that the configuration declares, as if somebody had made them now for this resource. Those of
+ * a person whose access is ended later end with it, as the keys that people make do, until the server
+ * starts anew.
+ */
 export async function readDemonstrationKeys(
   accounts: Pick<AccountStore, 'findByUsername'>,
   declared: DeclaredSecrets['demonstrationKeys'],
   resource: Resource,
+  clock: Clock,
 ): Promise<readonly StoredApiKey[]> {
   const keys: StoredApiKey[] = []
   for (const [index, { key, user }] of declared.entries()) {
@@ -21,7 +27,7 @@ export async function readDemonstrationKeys(
       resource: resource.identifier,
       scopes: [...resource.scopes.keys()],
       hash: hashApiKey(key),
-      createdAt: account.createdAt,
+      createdAt: clock.now(),
       expiresAt: undefined,
       lastUsedAt: undefined,
       revokedAt: undefined,

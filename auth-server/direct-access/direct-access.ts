@@ -53,7 +53,12 @@ export async function createDirectAccess(
     return resource
   }
   const chosen = config.apiKey
-    ? await readDemonstrationKeys(accounts, demonstrationKeys, findResource(config.apiKey.resource))
+    ? await readDemonstrationKeys(
+        accounts,
+        demonstrationKeys,
+        findResource(config.apiKey.resource),
+        clock,
+      )
     : []
   const collaborators = {
     issue: createDirectIssuer(parts, issuer),

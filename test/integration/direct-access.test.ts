@@ -275,6 +275,25 @@ describe('a token for an API key', () => {
     expect((await askKey(strict, '{"api-key":"ABCDE"}')).status).toBe(429)
   })
 
+  test('is refused for a demonstration key whose owner was disabled, or whose access has ended', async () => {
+    await using other = await start()
+    await using stores = await openStores(`sqlite:${other.folder}/portreeve.sqlite`, systemClock)
+    const owner = await stores.accounts.findByUsername('front-team')
+    if (!owner) throw new Error('there is no front-team')
+    const ask = async () => (await askKey(other, '{"api-key":"ABCDE"}')).status
+    expect(await ask()).toBe(200)
+    await stores.accounts.update({ ...owner, disabled: true })
+    expect(await ask()).toBe(400)
+    await stores.accounts.update(owner)
+    expect(await ask()).toBe(200)
+    await stores.accounts.updateAndEndAccess(owner)
+    expect(await ask()).toBe(400)
+    expect(other.logged()).toContain('"reason":"owner"')
+    await stores.accounts.remove(owner.id)
+    await stores.accounts.insert({ ...owner, id: 'acc_of_somebody_else' })
+    expect(await ask()).toBe(400)
+  })
+
   test('takes the keys that people make, for its own resource alone', async () => {
     const { generateApiKey, hashApiKey } = await import('../../auth-server/api-keys/api-key.ts')
     await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
