@@ -5,11 +5,13 @@ import { connect, createServer, type AddressInfo } from 'node:net'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { text } from 'node:stream/consumers'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { basic } from '../support/flow.ts'
 import { makeFolder } from '../support/folder.ts'
 import { runProgram, startServerProcess, writeConfig } from '../support/process.ts'
+import { startProgram } from '../support/program.ts'
+import { SEED_CONFIG, SEED_ENVIRONMENT } from '../support/seed.ts'
 import { ENVIRONMENT, SERVICE_SECRET } from '../support/server.ts'
 
 const MAIN = path.resolve(import.meta.dirname, '../../auth-server/main.ts')
@@ -32,6 +34,29 @@ function alter(database: string, statement: string): void {
   using connection = new DatabaseSync(database, { timeout: 5000 })
   connection.exec(statement)
 }
+
+test(
+  'portreeve serve warns once, as it starts, that it gives tokens for nothing',
+  PATIENCE,
+  async () => {
+    using folder = makeFolder()
+    const config = writeConfig(folder.path, () => SEED_CONFIG)
+    const options = { folder: folder.path, environment: { ...ENVIRONMENT, ...SEED_ENVIRONMENT } }
+    const words = 'nobody is asked who they are, on this machine'
+    await using shown = startProgram('auth-server/main.ts', ['serve', '--config', config], options)
+    await vi.waitFor(() => expect(shown.logged()).toContain(words), { timeout: 60_000 })
+    shown.signal('SIGTERM')
+    const { stderr } = await shown.ended
+    expect(stderr.match(/^warning: .*directAccess\.unauthenticated.*$/gm)).toHaveLength(1)
+    await using server = await startServerProcess(config, options)
+    const { warnings } = JSON.parse(server.printed().split('\n')[0] ?? '') as { warnings: object[] }
+    expect(warnings).toContainEqual({
+      rule: 'PR551',
+      path: ['directAccess', 'unauthenticated'],
+      message: words,
+    })
+  },
+)
 
 describe('portreeve serve refuses', PATIENCE, () => {
   test('a port that is taken, and names it and the setting', async () => {
