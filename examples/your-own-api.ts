@@ -7,8 +7,13 @@ const [issuer = 'http://localhost:3000', port = '3002'] = process.argv.slice(2)
 
 const verifier = createVerifier({ issuer, audience: 'https://notes.example/' })
 const protect = createProtect(verifier, {
-  onRefusal: (refusal) => console.error(refusal),
+  onRefusal: (refusal) => console.error(JSON.stringify(refusal, showErrors)),
 })
+
+/** On one line: what an error says, without its stack. */
+function showErrors(_member: string, value: unknown) {
+  return value instanceof Error ? { ...value, message: value.message } : value
+}
 
 const app = new Koa().use(protect({ scope: 'notes:read' })).use((ctx) => {
   const { kind, subject, scopes } = ctx.state.auth

@@ -75,3 +75,20 @@ test('your own client can be another one, with a secret', async () => {
   expect(output).toMatch(/hello: 'acc_/)
   expect(output).not.toContain(WEB_SECRET)
 })
+
+test('your-own-api.ts says on one line why it is 503, with no stack', async () => {
+  await using api = startProgram('examples/your-own-api.ts', ['http://127.0.0.1:9', '0'])
+  const port = /port: (\d+)/.exec((await api.firstLine) ?? '')?.[1]
+  const token = `${Buffer.from('{"alg":"ES256","typ":"at+jwt","kid":"k"}').toString('base64url')}.e30.AAAA`
+  const headers = { authorization: `Bearer ${token}` }
+  const { status } = await fetch(`http://127.0.0.1:${port}/`, { headers })
+  expect(status).toBe(503)
+  api.signal('SIGTERM')
+  const { stderr } = await api.ended
+  const [line = '', ...more] = stderr.trimEnd().split('\n')
+  expect(more).toEqual([])
+  expect(JSON.parse(line)).toMatchObject({
+    kind: 'keys_unavailable',
+    cause: { code: 'unreachable', message: expect.stringContaining('127.0.0.1:9') as string },
+  })
+})

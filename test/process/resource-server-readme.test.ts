@@ -129,7 +129,7 @@ test('the first ten minutes end in a 401, a 200 and a 403', async () => {
     401,
     'Bearer error="invalid_token"',
   ])
-  const kinds = [...api.logged().matchAll(/kind: '(\w+)'/g)].map(([, kind]) => kind)
+  const kinds = [...api.logged().matchAll(/"kind":"(\w+)"/g)].map(([, kind]) => kind)
   expect(kinds).toEqual(['no_token', 'insufficient_scope', 'wrong_audience'])
   api.signal('SIGTERM')
   expect(await api.ended).toMatchObject({ code: 0 })
