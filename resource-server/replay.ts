@@ -165,7 +165,10 @@ const MAX_WAITING = 1000
  * **Warning:** a Redis that evicts keys or loses writes forgets used proofs: let it have memory enough
  * and `maxmemory-policy noeviction`.
  *
- * Whose proofs they are is not counted: bound the memory of Redis by what all clients may send.
+ * Whose proofs they are is not counted, as `createMemoryReplayStore` does: each proof has an end of its
+ * own, so a count that is right at any time needs a list for each holder and a script that prunes it in
+ * the same step, which a client that only has to have `set` cannot run. One subject may fill the memory:
+ * bound it by what all clients may send, by a limit for each sender in front of the API.
  *
  * Throws a `TypeError` that names the option for options that cannot be right.
  */
