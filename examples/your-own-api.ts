@@ -12,7 +12,7 @@ const protect = createProtect(verifier, {
 
 /** On one line: what an error says, without its stack. */
 function showErrors(_member: string, value: unknown) {
-  return value instanceof Error ? { ...value, message: value.message } : value
+  return value instanceof Error ? Object.assign({ message: value.message }, value) : value
 }
 
 const app = new Koa().use(protect({ scope: 'notes:read' })).use((ctx) => {
