@@ -30,6 +30,7 @@ import { readFormSecret } from './internals.ts'
 import { mayIntrospect } from './introspection.ts'
 import type { ResourcePolicy } from './resources.ts'
 import { mayRevoke } from './revocation.ts'
+import { INTROSPECTION_ALGORITHM } from './signed-introspection.ts'
 import { ACR_PASSWORD, createAcrCheck } from './step-up.ts'
 import { listEngineKeys } from './verification-key.ts'
 
@@ -69,6 +70,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       code_verification: DEVICE_PATH,
     },
     responseTypes: ['code'],
+    discovery: { introspection_signing_alg_values_supported: [INTROSPECTION_ALGORITHM] },
     scopes: Object.keys(OIDC_SCOPES),
     claims: Object.fromEntries(
       Object.entries(CLAIMS_OF_SCOPES).map(([scope, claims]) => [scope, [...claims]]),

@@ -3,7 +3,7 @@ import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
 import { GRANT_TYPES } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
-import type { PublicJwk } from '../keys/keyset.ts'
+import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
 import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
@@ -25,6 +25,7 @@ import {
   rememberInteraction,
 } from './own-interactions.ts'
 import { createRevocation } from './revocation.ts'
+import { createSignedIntrospection } from './signed-introspection.ts'
 import { collectLateWrites, collectWrites } from './unit-of-work.ts'
 
 type Next = () => Promise<unknown>
@@ -74,6 +75,7 @@ export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators
   readonly log: Logger
   readonly clock: Clock
   readonly publishedKeys: readonly PublicJwk[]
+  readonly signingKeys: readonly PrivateJwk[]
 }
 
 /** What runs around the engine's own routes, outermost first. */
@@ -93,6 +95,7 @@ export function createEngineMiddleware(
     createKeySetAnswer(collaborators),
     takeEmptyBasicPassword,
     createUnitOfWork(collaborators),
+    createSignedIntrospection(collaborators),
     createIntrospection(collaborators.issued),
     createRevocation(collaborators),
     createSignOut(collaborators),
@@ -260,7 +263,10 @@ function createInteractionMemory({ clock }: EngineMiddlewareCollaborators): Engi
 }
 
 async function answerMachinesInJson(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
-  if (MACHINE_PATHS.has(ctx.path)) ctx.req.headers.accept = 'application/json'
+  if (MACHINE_PATHS.has(ctx.path)) {
+    ctx.state['accept'] = ctx.req.headers.accept
+    ctx.req.headers.accept = 'application/json'
+  }
   await next()
 }
 

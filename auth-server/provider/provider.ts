@@ -145,7 +145,12 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     createUserinfoTokenReader(issued, userinfoAudience),
   )
   acceptEmptyBasicPasswords(provider)
-  const around = { ...collaborators, issued, publishedKeys: options.keys.published }
+  const around = {
+    ...collaborators,
+    issued,
+    publishedKeys: options.keys.published,
+    signingKeys: options.keys.signing,
+  }
   for (const middleware of createEngineMiddleware(around)) provider.use(middleware as never)
   const { verifyApiKey } = collaborators
   registerGrants(provider, [

@@ -155,7 +155,7 @@ describe('RFC 7662 §2.2: the answer', () => {
 
   test('is JSON whatever is accepted, and is kept nowhere (§4)', async () => {
     for (const token of [await serviceToken(), 'x']) {
-      for (const accept of ['text/html', 'application/token-introspection+jwt', '*/*']) {
+      for (const accept of ['text/html', 'application/jwt', '*/*']) {
         const { status, headers } = await introspect(server.issuer, token, { ...asService, accept })
         expect([status, headers.get('content-type')]).toEqual([
           200,

@@ -1,0 +1,47 @@
+import type { PrivateJwk } from '../keys/keyset.ts'
+import type { Clock } from '../clock.ts'
+import { signToken } from '../keys/sign.ts'
+import type { EngineMiddleware } from './middleware.ts'
+
+/** There is always a key for it: that of ID tokens. */
+export const INTROSPECTION_ALGORITHM = 'RS256'
+
+const TYPE = 'token-introspection+jwt'
+const ACCEPTED = /(?:^|,)\s*application\/token-introspection\+jwt\s*(?:[;,]|$)/i
+
+export interface SignedIntrospectionCollaborators {
+  readonly signingKeys: readonly PrivateJwk[]
+  readonly clock: Clock
+}
+
+/**
+ * Signs what is said of a token, for an API that asks for that by its Accept header and has to be able to
+ * prove later what it was told. It is for that API alone, and of a type of its own: in no other place can
+ * it pass for a token. The engine would have the token's audience there, and cannot sign what is said of
+ * JWTs. Errors are never signed.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc9701.html#section-5 RFC 9701 §5}
+ */
+export function createSignedIntrospection({
+  signingKeys,
+  clock,
+}: SignedIntrospectionCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    const { client, route, issuer } = ctx.oidc ?? {}
+    if (route !== 'introspection' || ctx.status !== 200 || !client) return
+    if (!ACCEPTED.test(String(ctx.state['accept'] ?? ''))) return
+    const key = signingKeys.find(({ alg }) => alg === INTROSPECTION_ALGORITHM)
+    if (!key) throw new TypeError(`there is no key for ${INTROSPECTION_ALGORITHM}`)
+    const claims = {
+      iss: issuer,
+      aud: client.clientId,
+      iat: Math.floor(clock.now() / 1000),
+      token_introspection: ctx.body,
+    }
+    // Without what is undefined: JSON has no such thing.
+    const plain = JSON.parse(JSON.stringify(claims)) as typeof claims
+    ctx.body = await signToken({ kind: 'key', key }, TYPE, plain)
+    ctx.type = `application/${TYPE}`
+  }
+}
