@@ -54,6 +54,7 @@ export const CLIENT_MEMBERS = [
   'pkce',
   'dpop',
   'par',
+  'signedRequests',
   'introspects',
   'exchange',
   'assertionIssuers',

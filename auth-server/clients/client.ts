@@ -34,6 +34,8 @@ export interface Client {
   readonly dpop: 'allowed' | 'required'
   /** `required`: it pushes its authorization requests (RFC 9126). */
   readonly par: 'allowed' | 'required'
+  /** `required`: it signs its authorization requests (RFC 9101). Absent: it may. */
+  readonly signedRequests?: 'allowed' | 'required' | undefined
   /** The resources that it is the API behind: it may introspect tokens for them. */
   readonly introspects: readonly string[]
   /** What it may exchange tokens for (RFC 8693). */

@@ -92,7 +92,10 @@ function checkAuthentication(client: CheckedClient, report: Report): void {
 }
 
 /** What it signs with, or is encrypted to. */
-function checkKeys({ authMethod, jwks, jwksUri }: CheckedClient, report: Report): void {
+function checkKeys(
+  { authMethod, jwks, jwksUri, signedRequests }: CheckedClient,
+  report: Report,
+): void {
   const places = [jwks, jwksUri].filter((place) => place !== undefined).length
   if (places > 1 || (places === 0 && authMethod === 'private_key_jwt')) {
     const message =
@@ -100,6 +103,9 @@ function checkKeys({ authMethod, jwks, jwksUri }: CheckedClient, report: Report)
         ? 'expected jwks or jwksUri, got both'
         : 'authMethod "private_key_jwt" needs its public keys: expected jwks or jwksUri'
     report('PR337', ['jwks'], message)
+  }
+  if (places === 0 && signedRequests === 'required') {
+    report('PR340', ['signedRequests'], 'it needs keys to sign with: expected jwks or jwksUri')
   }
   const fault = jwksUri === undefined ? undefined : judgeCallUri(jwksUri)
   if (fault !== undefined) report('PR338', ['jwksUri'], fault)

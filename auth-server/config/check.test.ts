@@ -603,6 +603,14 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       ],
     ],
   },
+  PR340: {
+    accepted: [
+      withClients({ signedRequests: 'required', jwks: { keys: [KEY] } }),
+      withClients({ signedRequests: 'required', jwksUri: 'https://app.example/jwks' }),
+      withClients({ signedRequests: 'allowed' }),
+    ],
+    refused: [['clients.0.signedRequests', withClients({ signedRequests: 'required' })]],
+  },
   PR350: {
     accepted: [withClients({})],
     refused: [['clients.0.pkce', withClients({ pkce: 'exempt' })]],

@@ -82,6 +82,7 @@ export const RULES = {
   PR371: refused('The jwt_bearer grant is for clients that prove who they are.'),
   PR372: refused('A client takes assertions of trusted issuers.'),
   PR373: refused('A trusted issuer is another server, declared once, with its keys in one place.'),
+  PR340: refused('A client whose requests have to be signed has keys: jwks or jwksUri.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

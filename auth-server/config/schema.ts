@@ -230,6 +230,12 @@ export const clientSchema = z.strictObject({
     .describe(
       '`required` takes its authorization requests only where it has pushed them before (PAR, RFC 9126).',
     ),
+  signedRequests: z
+    .enum(['allowed', 'required'])
+    .optional()
+    .describe(
+      '`required` takes its authorization requests only where they are signed with one of its keys (JAR, RFC 9101). Where absent, it may sign them.',
+    ),
   introspects: z
     .array(absoluteUri)
     .default([])

@@ -21,6 +21,7 @@ export function toMetadata(client: Client): AdapterPayload {
     token_endpoint_auth_method: client.authMethod,
     dpop_bound_access_tokens: client.dpop === 'required',
     require_pushed_authorization_requests: client.par === 'required',
+    require_signed_request_object: client.signedRequests === 'required',
     // A missing scope would allow every one of OpenID Connect's: `openid` is what signing in means.
     scope: [...new Set(['openid', ...client.scopes.filter(isOidcScope)])].join(' '),
     ...(client.jwks === undefined ? {} : { jwks: client.jwks }),

@@ -14,6 +14,7 @@ import type { Events } from '../events.ts'
 import type { OutboundFetch } from '../outbound.ts'
 import { OIDC_SCOPES, type Catalogue } from '../scopes/catalogue.ts'
 import type { AccessTokenShaper } from './access-token.ts'
+import type { TakeOnce } from './adapter.ts'
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
 import { createAssertionCheck, createEngineFetch } from './client-keys.ts'
 import { clientOf, recordOf, RECORD } from './clients.ts'
@@ -28,6 +29,11 @@ import { grantSilently, needsConsentEachTime } from './consent.ts'
 import type { EnginePages } from './interaction.ts'
 import { readFormSecret } from './internals.ts'
 import { mayIntrospect } from './introspection.ts'
+import {
+  createRequestObjectCheck,
+  createRequestObjectReplayCheck,
+  REQUEST_OBJECT_ALGORITHMS,
+} from './request-objects.ts'
 import type { ResourcePolicy } from './resources.ts'
 import { mayRevoke } from './revocation.ts'
 import { INTROSPECTION_ALGORITHM } from './signed-introspection.ts'
@@ -51,6 +57,7 @@ export interface EngineSettings {
   readonly requestId: (ctx: object) => string
   readonly findAccount: (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
   readonly fetchOutbound: OutboundFetch
+  readonly takeOnce: TakeOnce
   readonly clock: Clock
 }
 
@@ -82,10 +89,14 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     fetchResponseBodyLimits: { jwks_uri: MOST_JWKS_BYTES },
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     // No HS*: secrets are kept as hashes, so nothing can be signed or checked with them.
-    enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'PS256', 'EdDSA'] },
+    enabledJWA: {
+      idTokenSigningAlgValues: ['RS256', 'ES256', 'PS256', 'EdDSA'],
+      requestObjectSigningAlgValues: REQUEST_OBJECT_ALGORITHMS,
+    },
     conformIdTokenClaims: false,
     cookies: nameCookies(settings),
     extraClientMetadata: { properties: [RECORD] },
+    extraParams: { request: createRequestObjectReplayCheck(settings.takeOnce) },
     pkce: { required: (_ctx, client) => recordOf(client).pkce !== 'exempt' },
     allowOmittingSingleRegisteredRedirectUri: false,
     clientBasedCORS: (_ctx, origin, client) => recordOf(client).origins.includes(origin),
@@ -100,6 +111,10 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
         requireNonce: (ctx) => clientOf(ctx)?.dpop === 'required',
       },
       pushedAuthorizationRequests: { enabled: true },
+      requestObjects: {
+        enabled: true,
+        assertJwtClaimsAndHeader: createRequestObjectCheck(settings.clock),
+      },
       // Of JWTs: see `introspection.ts` and `revocation.ts`.
       introspection: { enabled: true, allowedPolicy: mayIntrospect },
       revocation: { enabled: true, allowedPolicy: mayRevoke },

@@ -98,6 +98,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   const findAccount = createAccountLookup(accounts)
   const userinfoAudience = `${options.issuer}/userinfo`
   const resources = createResourcePolicy(catalogue, findAccount)
+  const takeOnce = createReplayCheck({ ...collaborators, identifiers })
   const configuration = createEngineConfiguration({
     issuer: options.issuer,
     tokens: options.tokens,
@@ -123,6 +124,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     requestId,
     findAccount,
     fetchOutbound: collaborators.fetchOutbound,
+    takeOnce,
     clock,
   })
   const issued = createIssuedTokens(collaborators, {
@@ -134,7 +136,6 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   // The HTTP layer replaces X-Forwarded-* by what it has checked itself: see `http/proxy.ts`.
   provider.proxy = true
   replaceSecretComparison(provider, createSecretComparison(collaborators))
-  const takeOnce = createReplayCheck({ ...collaborators, identifiers })
   replaceReplayCheck(provider, currentContext, takeOnce)
   forgetStaleKeys(provider)
   includeSessionIds(provider)

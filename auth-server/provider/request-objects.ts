@@ -1,0 +1,95 @@
+import { errors, type Configuration, type KoaContextWithOIDC } from 'oidc-provider'
+import type { Clock } from '../clock.ts'
+import type { TakeOnce } from './adapter.ts'
+
+/** What a client may sign its requests with: nothing that the server would need a secret for. */
+export const REQUEST_OBJECT_ALGORITHMS = [
+  'RS256',
+  'PS256',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+] as const
+
+const LONGEST_SECONDS = 3600
+const LONGEST_JTI = 256
+/** What clocks may be apart (FAPI 2.0 Security Profile §5.3.2.1, 13). */
+const MOST_SECONDS_AHEAD = 60
+/** `JWT` is what libraries write that know no better name. */
+const TYPES: ReadonlySet<unknown> = new Set([undefined, 'JWT', 'oauth-authz-req+jwt'])
+
+type RequestObjects = NonNullable<NonNullable<Configuration['features']>['requestObjects']>
+type ReadClaims = NonNullable<RequestObjects['assertJwtClaimsAndHeader']>
+
+/**
+ * Refuses a request object that could be used for long, or that is a JWT for something else. It is asked
+ * before the signature was verified, so it remembers nothing; that, who it is from and whom it is for the
+ * engine checks.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc9101.html#section-10.8 RFC 9101 §10.8}
+ * @see {@link https://openid.net/specs/fapi-message-signing-2_0-final.html#section-5.3.1 FAPI 2.0 Message Signing §5.3.1}
+ */
+export function createRequestObjectCheck(clock: Clock): ReadClaims {
+  return (ctx, claims, header, client) => {
+    // What was pushed was judged there.
+    if (ctx.oidc.entities.PushedAuthorizationRequest) return
+    const now = clock.now() / 1000
+    const fault =
+      judgeType(header, claims, client.clientId) ??
+      judgeTimes(claims, now) ??
+      (isShortText(claims['jti']) ? undefined : `jti is longer than ${LONGEST_JTI} characters`)
+    if (fault !== undefined) throw new errors.InvalidRequestObject(fault)
+  }
+}
+
+type Members = Readonly<Record<string, unknown>>
+
+/** A client's other JWTs are for this server too: an assertion that it proves itself by has a `sub`. */
+function judgeType({ typ }: Members, { sub }: Members, clientId: string): string | undefined {
+  if (!TYPES.has(typ)) return 'typ must be oauth-authz-req+jwt, or JWT'
+  return sub === clientId ? 'a request object must not have the client as its sub' : undefined
+}
+
+function judgeTimes({ exp, nbf, iat }: Members, now: number): string | undefined {
+  if (typeof exp !== 'number' || exp > now + LONGEST_SECONDS) {
+    return `exp must be a number, ${LONGEST_SECONDS} seconds from now at most`
+  }
+  if (nbf !== undefined && (typeof nbf !== 'number' || nbf < exp - LONGEST_SECONDS)) {
+    return `nbf must be a number, ${LONGEST_SECONDS} seconds before exp at most`
+  }
+  const isToCome = typeof iat === 'number' && iat > now + MOST_SECONDS_AHEAD
+  return isToCome ? 'iat is to come' : undefined
+}
+
+function isShortText(jti: unknown): boolean {
+  return jti === undefined || (typeof jti === 'string' && jti.length <= LONGEST_JTI)
+}
+
+/**
+ * Takes a request object that came through a browser once, where it has a `jti` to know it by. What was
+ * pushed is known by its `request_uri`, which is good once. It runs as the check of a parameter: those
+ * come after the signature was verified, so that nobody can use up what somebody else has signed.
+ */
+export function createRequestObjectReplayCheck(takeOnce: TakeOnce) {
+  return async (ctx: KoaContextWithOIDC): Promise<void> => {
+    const { route, client, entities } = ctx.oidc
+    const isDirect = route === 'authorization' && !entities.PushedAuthorizationRequest
+    const sent = isDirect ? readSent(ctx) : undefined
+    if (client === undefined || sent === undefined) return
+    const { jti, exp } = decodeClaims(sent)
+    if (typeof jti !== 'string' || typeof exp !== 'number') return
+    if (await takeOnce(`request object\0${client.clientId}`, jti, exp)) return
+    throw new errors.InvalidRequestObject('the request object was used already')
+  }
+}
+
+function readSent({ method, query, oidc }: KoaContextWithOIDC): string | undefined {
+  const sent = method === 'POST' ? oidc.body?.['request'] : query['request']
+  return typeof sent === 'string' ? sent : undefined
+}
+
+function decodeClaims(jwt: string): Members {
+  const [, claims = ''] = jwt.split('.')
+  return JSON.parse(Buffer.from(claims, 'base64url').toString('utf8')) as Members
+}
