@@ -16,12 +16,20 @@ export interface Program {
   readonly logFile?: string | undefined
 }
 
+/** What programs say when they are ready: as far as they have it, where they answer. */
+export interface Ready {
+  readonly issuer?: string
+  readonly url?: string
+  /** Of the authorization server: where it gives tokens without OAuth. */
+  readonly direct?: { readonly secrets: string; readonly unauthenticated: string }
+}
+
 /** A process of ours; disposing of it ends it, and waits until it has ended. */
 export interface Child extends AsyncDisposable {
   readonly name: string
   readonly pid: number
   /** What it said when it was ready. */
-  readonly ready: Readonly<Record<string, string>>
+  readonly ready: Ready
   /** Resolves, with the reason, if it ends without having been asked to. */
   readonly died: Promise<Error>
 }
@@ -73,7 +81,7 @@ async function waitUntilReady(
   died: Promise<Error>,
   stopped: AbortSignal,
   lastLines: readonly string[],
-): Promise<Readonly<Record<string, string>>> {
+): Promise<Ready> {
   const settled = new AbortController()
   const signal = AbortSignal.any([settled.signal, stopped])
   const line = new Promise<string>((resolve) => {
@@ -82,7 +90,7 @@ async function waitUntilReady(
   try {
     const first = await Promise.race([line, died, wait(START_MS, undefined, { signal })])
     if (first instanceof Error) throw first
-    if (first !== undefined) return JSON.parse(first) as Record<string, string>
+    if (first !== undefined) return JSON.parse(first) as Ready
     const problem = `the ${name} was not ready after ${START_MS / 1000} seconds`
     throw new Error([problem, ...quote(lastLines)].join('\n'))
   } finally {

@@ -28,6 +28,10 @@ export const MEANINGS: Readonly<Record<string, string>> = {
   aud: 'where it is good, and nowhere else',
   client_id: 'which application holds it',
   scope: 'what that application may do for this person',
+  username: 'the name that this person types',
+  user: 'the name of who has the key',
+  client: 'the name of the service that calls',
+  authorized: 'that it may: the API wants to read it',
   roles: 'what this person is, for APIs that decide by role',
   iat: 'when it was issued',
   exp: 'when it ends',
@@ -50,8 +54,14 @@ export function explainMembers(members: Readonly<Record<string, unknown>>): Fact
     .map(([name, value]) => ({
       name,
       value: conceal(name, value),
-      meaning: `${MEANINGS[name] ?? ''}${addTime(name, value)}`,
+      meaning: `${explain(name, value)}${addTime(name, value)}`,
     }))
+}
+
+function explain(name: string, value: unknown): string {
+  // What RFC 9068 says holds of no other type.
+  if (name === 'typ' && value !== 'at+jwt') return 'a JWT'
+  return MEANINGS[name] ?? ''
 }
 
 const TIMES = new Set(['iat', 'exp', 'auth_time'])

@@ -1,4 +1,11 @@
 import { randomBytes, randomInt } from 'node:crypto'
+import {
+  describeDirectAccess,
+  describeSmallClients,
+  describeSmallResources,
+  describeSmallUsers,
+  SMALL_ROLES,
+} from './small-systems.ts'
 
 /** The people, roles, APIs and applications of the demonstration, for `run` and `start` alike. */
 
@@ -94,15 +101,20 @@ export function describeDemo({
       reader: { scopes: ['notes:read'] },
       editor: { scopes: NOTE_SCOPES },
       admin: { scopes: NOTE_SCOPES },
+      ...(callbackUrl ? SMALL_ROLES : {}),
     },
-    resources: [...describeResources(), ...(callbackUrl ? [describeAssistantApi()] : [])],
+    resources: [
+      ...describeResources(),
+      ...(callbackUrl ? [describeAssistantApi(), ...describeSmallResources()] : []),
+    ],
     clients: [
       describeDemoClient(),
       describeRobot(),
       ...(webUrl ? [describeWeb(webUrl)] : []),
-      ...(callbackUrl ? describeFlowClients(callbackUrl) : []),
+      ...(callbackUrl ? [...describeFlowClients(callbackUrl), ...describeSmallClients()] : []),
     ],
-    users: describeUsers(),
+    users: [...describeUsers(), ...(callbackUrl ? describeSmallUsers() : [])],
+    ...(callbackUrl ? describeDirectAccess() : {}),
   }
 }
 

@@ -1,7 +1,8 @@
 import type { Configuration } from 'openid-client'
 import { hasForm, type Browser, type Page } from './browser.ts'
-import { PEOPLE, type Username } from './configuration.ts'
+import { PEOPLE, type Username as DemoUsername } from './configuration.ts'
 import { makeRequest, redeem, type AuthorizationRequest, type Tokens } from './oauth.ts'
+import { SMALL_PASSWORDS, type SmallUsername } from './small-systems.ts'
 import type { World } from './world.ts'
 
 /** What people do at the authorization server, where a flow plays them. */
@@ -9,7 +10,10 @@ import type { World } from './world.ts'
 const PATIENCE_SECONDS = 10
 const NEVER = new AbortController().signal
 
+type Username = DemoUsername | SmallUsername
+
 export function passwordOf({ secrets }: World, username: Username): string {
+  if (username === 'naren' || username === 'carol') return secrets[SMALL_PASSWORDS[username]]
   const secret = PEOPLE.find((person) => person.username === username)?.secret
   return secret === undefined ? '' : secrets[secret]
 }

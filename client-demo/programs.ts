@@ -10,6 +10,16 @@ import {
   type Place,
   type Secrets,
 } from './configuration.ts'
+import {
+  API_V3,
+  GATEWAY,
+  GATEWAY_CLIENT,
+  HEALTHCHECK,
+  HELLO_ISSUER,
+  INVOICES,
+  ORDERS,
+  type SmallSecrets,
+} from './small-systems.ts'
 
 /** The programs of the demonstration; each says on its standard output when it is ready. */
 
@@ -17,7 +27,7 @@ export interface AuthServerOptions {
   /** Where its configuration, database and key go. */
   readonly folder: string
   readonly place: Place
-  readonly secrets: Secrets
+  readonly secrets: Secrets | (Secrets & SmallSecrets)
   /** Where it keeps its sessions. Default: in its database. */
   readonly redisUrl?: string | undefined
   readonly logFile?: string
@@ -42,27 +52,96 @@ export async function startAuthServer(
 }
 
 /** The APIs that flows call. */
-export type ApiName = 'notes'
+export type ApiName =
+  | 'notes'
+  | 'hello'
+  | 'orders'
+  | 'billing'
+  | 'gateway'
+  | 'oldBilling'
+  | 'oldGateway'
 
-const API_NAMES: Readonly<Record<ApiName, string>> = { notes: 'notes API' }
+const API_NAMES: Readonly<Record<ApiName, string>> = {
+  notes: 'notes API',
+  hello: 'hello API',
+  orders: 'orders service',
+  billing: 'billing service',
+  gateway: 'gateway',
+  oldBilling: 'billing service of old',
+  oldGateway: 'gateway of old',
+}
 
 /** What people call it. */
 export function nameApi(api: ApiName): string {
   return API_NAMES[api]
 }
 
+export interface ApiSurroundings {
+  readonly issuer: string
+  readonly secrets: SmallSecrets
+  /** Where the service answers that tells back what it was shown. */
+  readonly echo: string
+  /** Where another API answers; starts it if need be. */
+  readonly locate: (api: ApiName) => Promise<string>
+}
+
 /** Starts an API for a flow: on a free port, in memory, and exact about times. */
-export function startApi(
+export async function startApi(
   api: ApiName,
-  { issuer }: { readonly issuer: string },
+  { issuer, secrets, echo, locate }: ApiSurroundings,
   stopped: AbortSignal,
 ): Promise<Child> {
+  const { SESSION_SECRET, API_V3_SECRET, SECRET_KEY, GATEWAY_SECRET } = secrets
+  const start = (
+    file: string,
+    pairs: readonly (readonly [option: string, value: string])[],
+    environment: Readonly<Record<string, string>> = {},
+  ) => {
+    const args = [...pairs.flat(), '--port', '0', '--json']
+    const program = { name: nameApi(api), file: `resource-server/demo/${file}`, args, environment }
+    return startChild(program, stopped)
+  }
+  const forOwn = (audience: string) =>
+    [
+      ['--issuer', issuer],
+      ['--audience', audience],
+    ] as const
   switch (api) {
     case 'notes':
       return startNotesApi(
         { issuer, port: 0, clockToleranceSeconds: 0, signInMaxAgeSeconds: FRESH_SECONDS },
         stopped,
       )
+    case 'hello': {
+      const audiences = [
+        ['--session-audience', HEALTHCHECK],
+        ['--v3-audience', API_V3],
+      ] as const
+      const args = [['--issuer', HELLO_ISSUER] as const, ...audiences]
+      return start('hello.ts', args, { SESSION_SECRET, API_V3_SECRET })
+    }
+    case 'orders':
+      return start('orders.ts', forOwn(ORDERS))
+    case 'billing':
+      return start('billing.ts', forOwn(INVOICES))
+    case 'oldBilling':
+      return start('billing.ts', [], { SECRET_KEY })
+    case 'oldGateway':
+      return start('gateway.ts', [['--route', `/=${await locate('oldBilling')}`]], { SECRET_KEY })
+    case 'gateway': {
+      const [orders, billing] = await Promise.all([locate('orders'), locate('billing')])
+      const args = [
+        ...forOwn(GATEWAY),
+        ['--route', `/=${billing}`],
+        ['--route', `/orders=${orders}`],
+        ['--route', `/echo=${echo}`],
+        ['--exchange', `/=${INVOICES}`],
+        ['--exchange', `/orders=${ORDERS}`],
+        ['--exchange', `/echo=${ORDERS}`],
+        ['--client-id', GATEWAY_CLIENT],
+      ] as const
+      return start('gateway.ts', args, { CLIENT_SECRET: GATEWAY_SECRET })
+    }
   }
 }
 

@@ -2,16 +2,19 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { listenForCallback, type Callback } from './callback.ts'
-import type { Child } from './child.ts'
+import type { Child, Ready } from './child.ts'
 import { makeSecrets, type Secrets } from './configuration.ts'
 import {
+  AUTH_SERVER,
   nameApi,
   startApi,
   startAuthServer,
   type ApiName,
   type AuthServerOptions,
 } from './programs.ts'
+import { listenForEcho, type Echo } from './echo.ts'
 import type { ProcessReport } from './report.ts'
+import { makeSmallSecrets, type SmallSecrets } from './small-systems.ts'
 import { createWire, type Wire } from './wire.ts'
 
 /** Servers of our own, on free ports and a fresh database; all of it goes with its scope. */
@@ -19,9 +22,15 @@ export interface World extends AsyncDisposable {
   readonly issuer: string
   /** Of the notes API. */
   readonly api: string
-  readonly secrets: Secrets
+  readonly secrets: Secrets & SmallSecrets
+  /** Where an API answers that the flow needs. */
+  locate(api: ApiName): string
+  /** Where the authorization server gives tokens without OAuth. */
+  locateDirectAccess(): NonNullable<Ready['direct']>
   readonly callback: Callback
   readonly wire: Wire
+  /** Behind the gateway. */
+  readonly echo: Echo
   /** Where the authorization server keeps everything, or all but its sessions. */
   readonly databaseFile: string
   /** Where it keeps its sessions, if not there. */
@@ -50,10 +59,11 @@ export async function buildWorld(
   const folder = await mkdtemp(path.join(tmpdir(), 'portreeve-demo-'))
   owned.defer(() => rm(folder, { recursive: true, force: true }))
   const callback = owned.use(await listenForCallback())
-  const secrets = makeSecrets()
+  const echo = owned.use(await listenForEcho())
+  const secrets = { ...makeSecrets(), ...makeSmallSecrets() }
   const wire = createWire()
   wire.name(callback.origin, 'client')
-  for (const secret of Object.values(secrets)) wire.keepSecret(secret)
+  for (const secret of Object.values(secrets).filter(isRandom)) wire.keepSecret(secret)
 
   const death = Promise.withResolvers<Error>()
   let isBroken = false
@@ -66,7 +76,10 @@ export async function buildWorld(
   const keep = (child: Child): Child => {
     owned.use(child)
     children.set(child.name, child)
-    wire.name(urlOf(child), child.name)
+    const { secrets: direct, unauthenticated } = child.ready.direct ?? {}
+    for (const url of [urlOf(child), direct, unauthenticated]) {
+      if (url !== undefined) wire.name(url, child.name)
+    }
     void watch(child)
     return child
   }
@@ -77,7 +90,16 @@ export async function buildWorld(
 
   let authServer = keep(await startServer({ issuer: 'http://127.0.0.1:0', port: 0 }))
   const issuer = urlOf(authServer)
-  const started = await Promise.allSettled(apis.map((name) => startApi(name, { issuer }, stopped)))
+  const starting = new Map<ApiName, Promise<Child>>()
+  const startOnce = (name: ApiName): Promise<Child> => {
+    const child = starting.get(name) ?? startApi(name, surroundings, stopped)
+    starting.set(name, child)
+    return child
+  }
+  const locate = async (name: ApiName) => urlOf(await startOnce(name))
+  const surroundings = { issuer, secrets, echo: echo.origin, locate }
+  for (const name of apis) void startOnce(name)
+  const started = await Promise.allSettled(starting.values())
   // Whatever has started is ours to end, also where another has not.
   for (const result of started) if (result.status === 'fulfilled') keep(result.value)
   for (const result of started) if (result.status === 'rejected') throw result.reason
@@ -87,8 +109,19 @@ export async function buildWorld(
     issuer,
     api: notes ? urlOf(notes) : '',
     secrets,
+    locate(api) {
+      const child = children.get(nameApi(api))
+      if (!child) throw new TypeError(`the flow does not say that it needs ${nameApi(api)}`)
+      return urlOf(child)
+    },
+    locateDirectAccess() {
+      const { direct } = authServer.ready
+      if (!direct) throw new TypeError(`the ${AUTH_SERVER} gives no tokens without OAuth`)
+      return direct
+    },
     callback,
     wire,
+    echo,
     databaseFile: path.join(folder, 'portreeve.sqlite'),
     redisUrl,
     died: death.promise,
@@ -107,6 +140,11 @@ export async function buildWorld(
   }
 }
 
+/** Those that people chose long ago are short, and words. */
+function isRandom(secret: string): boolean {
+  return secret.length >= 15
+}
+
 function urlOf({ ready }: Child): string {
-  return ready['issuer'] ?? ready['url'] ?? ''
+  return ready.issuer ?? ready.url ?? ''
 }

@@ -3,12 +3,15 @@ import { runSteps, type Flow, type OpenBrowser, type RunCollaborators } from '..
 import type { ApiName } from '../programs.ts'
 import type { EndReport } from '../report.ts'
 import type { World } from '../world.ts'
+import { apiKeyFlow } from './api-key.ts'
 import { codeFlow } from './code/flow.ts'
 import { deviceFlow } from './device.ts'
 import { dpopFlow } from './dpop.ts'
 import { exchangeFlow } from './exchange.ts'
 import { logoutFlow } from './logout.ts'
+import { microservicesFlow } from './microservices.ts'
 import { parFlow } from './par.ts'
+import { passwordFlow } from './password.ts'
 import { serviceFlow } from './service.ts'
 import { sessionsFlow } from './sessions.ts'
 import { stepUpFlow } from './step-up.ts'
@@ -32,6 +35,9 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(serviceFlow),
   enter(logoutFlow),
   enter(sessionsFlow),
+  enter(passwordFlow),
+  enter(microservicesFlow),
+  enter(apiKeyFlow),
   enter(parFlow),
   enter(dpopFlow),
   enter(stepUpFlow),
