@@ -47,6 +47,7 @@ export const CLIENT_MEMBERS = [
   'redirectUris',
   'postLogoutRedirectUris',
   'backchannelLogoutUri',
+  'frontchannelLogoutUri',
   'scopes',
   'defaultScopes',
   'defaultResource',

@@ -20,6 +20,8 @@ export interface Client {
   readonly postLogoutRedirectUris: readonly string[]
   /** Where it is told of sessions that ended (OpenID Connect Back-Channel Logout 1.0). */
   readonly backchannelLogoutUri?: string | undefined
+  /** Its page that ends its session in the browser (OpenID Connect Front-Channel Logout 1.0). */
+  readonly frontchannelLogoutUri?: string | undefined
   /** Every scope this client may ever be granted, OpenID Connect's included. */
   readonly scopes: readonly string[]
   /** Assumed when a request names no scope (RFC 6749 §3.3). */

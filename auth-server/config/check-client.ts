@@ -139,6 +139,9 @@ function checkUris(client: CheckedClient, report: Report): void {
   const { backchannelLogoutUri } = client
   const fault = backchannelLogoutUri === undefined ? undefined : judgeCallUri(backchannelLogoutUri)
   if (fault !== undefined) report('PR336', ['backchannelLogoutUri'], fault)
+  const { frontchannelLogoutUri } = client
+  const problem = frontchannelLogoutUri && judgeFrameUri(frontchannelLogoutUri, client.redirectUris)
+  if (problem) report('PR380', ['frontchannelLogoutUri'], problem)
   for (const [index, origin] of client.origins.entries()) {
     if (!isAllowedOrigin(origin)) {
       const expected = 'an origin such as https://app.example (http on loopback only)'
@@ -150,6 +153,15 @@ function checkUris(client: CheckedClient, report: Report): void {
   if (index === -1) return
   const message = `anyone's program may stand behind ${echo(client.redirectUris[index])}: people are asked for consent there`
   report('PR351', ['firstParty'], message)
+}
+
+/** @see {@link https://openid.net/specs/openid-connect-frontchannel-1_0.html#RPLogout Front-Channel Logout §2} */
+function judgeFrameUri(uri: string, redirectUris: readonly string[]): string | undefined {
+  const fault = judgeCallUri(uri)
+  if (fault !== undefined) return fault
+  const { origin } = new URL(uri)
+  if (redirectUris.some((redirectUri) => new URL(redirectUri).origin === origin)) return undefined
+  return `expected the origin of one of redirectUris, got ${echo(uri)}`
 }
 
 function isAllowedOrigin(origin: string): boolean {

@@ -610,6 +610,18 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       withClients({ signedRequests: 'allowed' }),
     ],
     refused: [['clients.0.signedRequests', withClients({ signedRequests: 'required' })]],
+  PR380: {
+    accepted: [withClients({ frontchannelLogoutUri: 'https://app.example/bye?a=1' })],
+    refused: [
+      'https://other.example/bye',
+      'https://app.example:8443/bye',
+      'http://app.example/bye',
+      'https://u:p@app.example/bye',
+      'javascript:alert(1)',
+    ].map((uri) => [
+      'clients.0.frontchannelLogoutUri',
+      withClients({ frontchannelLogoutUri: uri }),
+    ]),
   },
   PR350: {
     accepted: [withClients({})],

@@ -200,6 +200,11 @@ export const clientSchema = z.strictObject({
     .describe(
       'Where this server tells it of sessions that ended (OpenID Connect Back-Channel Logout): https, or http on loopback.',
     ),
+  frontchannelLogoutUri: absoluteUri
+    .optional()
+    .describe(
+      'A page of its own that ends its session in the browser, opened in a frame when the person signs out here (OpenID Connect Front-Channel Logout). On the origin of a redirect URI. Browsers that keep the cookies of other sites out of frames make it useless: prefer `backchannelLogoutUri`.',
+    ),
   scopes: z
     .array(scopeToken)
     .default([])

@@ -100,6 +100,7 @@ const NAMES = [
   'error',
   'sign-out',
   'signed-out',
+  'telling-apps',
   'account',
   'choose-resource',
   'new-api-key',
@@ -135,6 +136,7 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
     error: (facts) => render('error', facts),
     signOut: (facts) => render('sign-out', facts),
     signedOut: (facts) => render('signed-out', facts),
+    tellingApps: (facts) => render('telling-apps', facts),
     deviceCode: ({ fault, ...facts }) =>
       render('device-code', { ...facts, problem: fault && { text: describeCodeFault(fault) } }),
     deviceConfirm: (facts) =>

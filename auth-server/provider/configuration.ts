@@ -77,7 +77,11 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       code_verification: DEVICE_PATH,
     },
     responseTypes: ['code'],
-    discovery: { introspection_signing_alg_values_supported: [INTROSPECTION_ALGORITHM] },
+    discovery: {
+      frontchannel_logout_supported: true,
+      frontchannel_logout_session_supported: true,
+      introspection_signing_alg_values_supported: [INTROSPECTION_ALGORITHM],
+    },
     scopes: Object.keys(OIDC_SCOPES),
     claims: Object.fromEntries(
       Object.entries(CLAIMS_OF_SCOPES).map(([scope, claims]) => [scope, [...claims]]),

@@ -87,6 +87,8 @@ export interface EnginePages {
   /** A form that posts `xsrf` to `action`, with `logout=yes` to sign out and without it to stay. */
   signOut(facts: { action: string; xsrf: string; clientName: string | undefined }): string
   signedOut(facts: { clientName: string | undefined }): string
+  /** Shows pages of apps, which end their sessions, in frames, and goes on to `next` by itself. */
+  tellingApps(facts: { frames: readonly string[]; next: string; seconds: number }): string
   /** Asks for the code that a device shows: a form that posts `xsrf` and `user_code`. */
   deviceCode(facts: DeviceForm & { fault: DeviceCodeFault | undefined }): string
   /** Asks whether it is this device: the same with `confirm=yes` to go on and `abort=yes` to refuse. */

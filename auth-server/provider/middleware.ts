@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
+import type { ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import { GRANT_TYPES } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
@@ -15,6 +16,7 @@ import {
 } from './device.ts'
 import { toEngineError } from './errors.ts'
 import { readEndedSession, readLeftClient } from './internals.ts'
+import { tellByFrames } from './frontchannel.ts'
 import { createIntrospection } from './introspection.ts'
 import type { IssuedTokens } from './issued-token.ts'
 import type { ModelWrite } from './model-store.ts'
@@ -76,6 +78,7 @@ export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators
   readonly clock: Clock
   readonly publishedKeys: readonly PublicJwk[]
   readonly signingKeys: readonly PrivateJwk[]
+  readonly clients: Pick<ClientStore, 'findById'>
 }
 
 /** What runs around the engine's own routes, outermost first. */
@@ -384,7 +387,8 @@ function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
  * leaves in all of them the client that asked. All of it is one commit: where it is cut off, the session
  * is still there to sign out of.
  */
-function createSignOut({ models, events }: EngineMiddlewareCollaborators): EngineMiddleware {
+function createSignOut(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
+  const { models, events } = collaborators
   return async (ctx, next) => {
     if (ctx.path !== '/session/end/confirm') {
       await next()
@@ -401,11 +405,10 @@ function createSignOut({ models, events }: EngineMiddlewareCollaborators): Engin
     const leave = left === undefined ? [] : [{ kind: 'leave-session', ...left } as const]
     await models.apply([...leave, ...writes, ...end])
     if (ended === undefined) return
+    const location = ctx.response.get('location')
+    await tellByFrames(collaborators, ctx, ended.clients)
     // Who becomes somebody else signs out in between, and goes on.
-    forgetInteractions(
-      ctx,
-      /\/(?:auth|device)\/([\w-]+)(?:\?|$)/.exec(ctx.response.get('location'))?.[1],
-    )
+    forgetInteractions(ctx, /\/(?:auth|device)\/([\w-]+)(?:\?|$)/.exec(location)?.[1])
     events.signedOut({
       accountId: ctx.oidc.session?.accountId,
       clientId: ctx.oidc.client?.clientId,
