@@ -610,6 +610,7 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       withClients({ signedRequests: 'allowed' }),
     ],
     refused: [['clients.0.signedRequests', withClients({ signedRequests: 'required' })]],
+  },
   PR380: {
     accepted: [withClients({ frontchannelLogoutUri: 'https://app.example/bye?a=1' })],
     refused: [

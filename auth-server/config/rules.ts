@@ -82,11 +82,8 @@ export const RULES = {
   PR371: refused('The jwt_bearer grant is for clients that prove who they are.'),
   PR372: refused('A client takes assertions of trusted issuers.'),
   PR373: refused('A trusted issuer is another server, declared once, with its keys in one place.'),
-<<<<<<< HEAD
   PR340: refused('A client whose requests have to be signed has keys: jwks or jwksUri.'),
-=======
   PR380: refused('A page for front-channel logout is on the origin of a redirect URI.'),
->>>>>>> 6a1680e (front-channel logout: whoever signs out opens the pages of apps in frames, and goes on by itself)
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',
