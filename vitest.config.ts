@@ -19,7 +19,7 @@ const config: ViteUserConfig = defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['test/{integration,conformance,fuzz}/**/*.test.ts'],
+          include: ['test/{integration,conformance}/**/*.test.ts'],
           isolate: false,
           testTimeout: 30_000,
           hookTimeout: 30_000,
@@ -28,7 +28,8 @@ const config: ViteUserConfig = defineConfig({
       {
         test: {
           name: 'process',
-          include: ['test/process/**/*.test.ts'],
+          // Whole programs, several servers at once, many random inputs: what takes seconds each.
+          include: ['test/{process,fuzz}/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
