@@ -51,6 +51,13 @@ async function walk(page: Page, world: World, take: Take): Promise<void> {
   await take('sign-in-error')
   await fillSignIn(page, 'alice', PASSWORDS.alice)
   await take('consent')
+  await page.goto(world.authorizationUrl({ redirect_uri: REDIRECT, response_mode: 'form_post' }))
+  // The client answers nothing, so that the page stays.
+  await page.route(REDIRECT, (route) => route.fulfill({ status: 204 }))
+  await page.getByRole('button', { name: 'Allow' }).click({ noWaitAfter: true })
+  await page.getByRole('button', { name: 'Continue' }).waitFor()
+  await take('form-post')
+  await page.goto(world.authorizationUrl({ redirect_uri: REDIRECT, prompt: 'consent' }))
   await page.getByRole('link', { name: 'Use another account' }).click()
   await take('other-account')
   await page.goto(`${world.server.issuer}/account/api-keys/new`)

@@ -56,6 +56,8 @@ export const CLIENT_MEMBERS = [
   'dpop',
   'par',
   'signedRequests',
+  'signedResponses',
+  'algorithms',
   'introspects',
   'exchange',
   'assertionIssuers',

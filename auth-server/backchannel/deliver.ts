@@ -132,7 +132,8 @@ async function deliver(
   }
   const claimed = await logouts.claim(delivery, clock.now() + LEASE_MS)
   if (!claimed) return true
-  const token = await signLogoutToken(claimed, signingKeys(), issuer, clock.now())
+  const algorithm = client.algorithms?.idToken ?? 'RS256'
+  const token = await signLogoutToken(claimed, signingKeys(), algorithm, issuer, clock.now())
   const attempt = await sendLogoutToken(client.backchannelLogoutUri, token, cutOff)
   if (cutOff.aborted && attempt.kind === 'unreachable') return false
   const verdict = judgeAttempt(attempt, claimed, clock.now(), randomInt(1000) / 1000)

@@ -1,29 +1,29 @@
 import { randomBytes } from 'node:crypto'
+import type { ClientSigningAlgorithm } from '../config/built-in.ts'
 import { PortreeveError } from '../errors.ts'
 import type { PrivateJwk } from '../keys/keyset.ts'
 import { signToken } from '../keys/sign.ts'
 import type { LogoutDelivery } from './logout-queue.ts'
 
-/** That of ID tokens: a client knows keys of it already. */
-const ALGORITHM = 'RS256'
 const TTL_SECONDS = 120
 const EVENT = 'http://schemas.openid.net/event/backchannel-logout'
 
 /**
  * A logout token for one attempt: who has seen one cannot use it at another client, and not for long.
- * It has no `nonce`, and a type of its own, so that it is nowhere taken for an ID token.
+ * `algorithm` is that of the client's ID tokens (§2.6, 1). It has no `nonce`, and a type of its own, so that it is nowhere taken for an ID token.
  *
  * @see {@link https://openid.net/specs/openid-connect-backchannel-1_0.html#LogoutToken OpenID Connect Back-Channel Logout 1.0 §2.4}
  */
 export async function signLogoutToken(
   { clientId, accountId, sid }: LogoutDelivery,
   keys: readonly PrivateJwk[],
+  algorithm: ClientSigningAlgorithm,
   issuer: string,
   now: number,
 ): Promise<string> {
-  const key = keys.find(({ alg }) => alg === ALGORITHM)
+  const key = keys.find(({ alg }) => alg === algorithm)
   if (!key) {
-    const message = `No key of ${ALGORITHM} can be opened: the server has to be started with the key that sealed them.`
+    const message = `No key of ${algorithm} can be opened: the server has to be started with the key that sealed them.`
     throw new PortreeveError('misconfigured', message)
   }
   const iat = Math.floor(now / 1000)

@@ -1,4 +1,4 @@
-import type { ClientAuthMethod, GrantType } from '../config/built-in.ts'
+import type { ClientAuthMethod, ClientSigningAlgorithm, GrantType } from '../config/built-in.ts'
 import type { Owner } from '../config/schema.ts'
 
 /** An application that asks for tokens. */
@@ -38,6 +38,16 @@ export interface Client {
   readonly par: 'allowed' | 'required'
   /** `required`: it signs its authorization requests (RFC 9101). Absent: it may. */
   readonly signedRequests?: 'allowed' | 'required' | undefined
+  /** `required`: it is answered by signed JWTs only (JARM). Absent: it may ask for them. */
+  readonly signedResponses?: 'allowed' | 'required' | undefined
+  /** What is signed for it, where it is not RS256; userinfo is not signed where it is absent. */
+  readonly algorithms?:
+    | {
+        readonly idToken?: ClientSigningAlgorithm | undefined
+        readonly userinfo?: ClientSigningAlgorithm | undefined
+        readonly response?: ClientSigningAlgorithm | undefined
+      }
+    | undefined
   /** The resources that it is the API behind: it may introspect tokens for them. */
   readonly introspects: readonly string[]
   /** What it may exchange tokens for (RFC 8693). */

@@ -23,6 +23,10 @@ export const CLIENT_AUTH_METHODS = [
 ] as const
 export type ClientAuthMethod = (typeof CLIENT_AUTH_METHODS)[number]
 
+/** What is signed for a client to read, by keys that every server has. */
+export const CLIENT_SIGNING_ALGORITHMS = ['RS256', 'ES256'] as const
+export type ClientSigningAlgorithm = (typeof CLIENT_SIGNING_ALGORITHMS)[number]
+
 /** Whether the client and this server share a secret. */
 export function usesSecret(method: ClientAuthMethod): boolean {
   return method === 'client_secret_basic' || method === 'client_secret_post'

@@ -1,5 +1,10 @@
 import { z } from 'zod'
-import { CLIENT_AUTH_METHODS, GRANT_TYPES, type GrantType } from './built-in.ts'
+import {
+  CLIENT_AUTH_METHODS,
+  CLIENT_SIGNING_ALGORITHMS,
+  GRANT_TYPES,
+  type GrantType,
+} from './built-in.ts'
 import { NAME_RULE, namePattern, usernamePattern } from './name.ts'
 
 /** No access token and no ID token lives longer, whatever is configured. */
@@ -156,6 +161,8 @@ const jwkSet = z.strictObject({
     .describe('Each a JWK (RFC 7517 §4), none of them private.'),
 })
 
+const clientSigning = z.enum(CLIENT_SIGNING_ALGORITHMS).optional()
+
 export const clientSchema = z.strictObject({
   id: clientId.describe('The `client_id`. Public.'),
   name: name.optional().describe('What people read on the consent page. The id where absent.'),
@@ -241,6 +248,22 @@ export const clientSchema = z.strictObject({
     .describe(
       '`required` takes its authorization requests only where they are signed with one of its keys (JAR, RFC 9101). Where absent, it may sign them.',
     ),
+  signedResponses: z
+    .enum(['allowed', 'required'])
+    .optional()
+    .describe(
+      '`required` answers its authorization requests only as signed JWTs (JARM): it has to ask for `response_mode=jwt` or one of its kind. Where absent, it may.',
+    ),
+  algorithms: z
+    .strictObject({
+      idToken: clientSigning.describe('Of its ID tokens and logout tokens. `RS256` where absent.'),
+      userinfo: clientSigning.describe('Of what userinfo answers. Where absent, JSON is answered.'),
+      response: clientSigning.describe(
+        'Of authorization responses (JARM) that it asks for. `RS256` where absent.',
+      ),
+    })
+    .optional()
+    .describe('What this server signs with for it.'),
   introspects: z
     .array(absoluteUri)
     .default([])

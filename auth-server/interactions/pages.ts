@@ -108,6 +108,7 @@ const NAMES = [
   'device-code',
   'device-confirm',
   'device-end',
+  'form-post',
 ] as const
 
 /** Compiles the templates in `folder`. Throws for one that is missing or does not compile. */
@@ -142,6 +143,7 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
     deviceConfirm: (facts) =>
       render('device-confirm', { ...facts, asked: groupByResource(facts.asked) }),
     deviceEnd: (facts) => render('device-end', facts),
+    formPost: (facts) => render('form-post', facts),
   }
 }
 

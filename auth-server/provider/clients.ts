@@ -22,12 +22,25 @@ export function toMetadata(client: Client): AdapterPayload {
     dpop_bound_access_tokens: client.dpop === 'required',
     require_pushed_authorization_requests: client.par === 'required',
     require_signed_request_object: client.signedRequests === 'required',
+    ...describeAlgorithms(client),
     // A missing scope would allow every one of OpenID Connect's: `openid` is what signing in means.
     scope: [...new Set(['openid', ...client.scopes.filter(isOidcScope)])].join(' '),
     ...(client.jwks === undefined ? {} : { jwks: client.jwks }),
     ...(client.jwksUri === undefined ? {} : { jwks_uri: client.jwksUri }),
     ...(client.secretHash === undefined ? {} : { client_secret: client.secretHash }),
     [RECORD]: record,
+  }
+}
+
+const SIGNED_RESPONSE_MODES = ['jwt', 'query.jwt', 'fragment.jwt', 'form_post.jwt']
+
+function describeAlgorithms({ algorithms, signedResponses }: Client): Partial<AdapterPayload> {
+  const { idToken, userinfo, response } = algorithms ?? {}
+  return {
+    ...(idToken && { id_token_signed_response_alg: idToken }),
+    ...(userinfo && { userinfo_signed_response_alg: userinfo }),
+    ...(response && { authorization_signed_response_alg: response }),
+    ...(signedResponses === 'required' && { response_modes: SIGNED_RESPONSE_MODES }),
   }
 }
 

@@ -7,7 +7,7 @@ import {
 } from 'oidc-provider'
 import type { Account } from '../accounts/account.ts'
 import type { Clock } from '../clock.ts'
-import { CLIENT_AUTH_METHODS } from '../config/built-in.ts'
+import { CLIENT_AUTH_METHODS, CLIENT_SIGNING_ALGORITHMS } from '../config/built-in.ts'
 import type { Config } from '../config/schema.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Events } from '../events.ts'
@@ -94,7 +94,9 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     // No HS*: secrets are kept as hashes, so nothing can be signed or checked with them.
     enabledJWA: {
-      idTokenSigningAlgValues: ['RS256', 'ES256', 'PS256', 'EdDSA'],
+      idTokenSigningAlgValues: [...CLIENT_SIGNING_ALGORITHMS],
+      userinfoSigningAlgValues: [...CLIENT_SIGNING_ALGORITHMS],
+      authorizationSigningAlgValues: [...CLIENT_SIGNING_ALGORITHMS],
       requestObjectSigningAlgValues: REQUEST_OBJECT_ALGORITHMS,
     },
     conformIdTokenClaims: false,
@@ -115,6 +117,8 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
         requireNonce: (ctx) => clientOf(ctx)?.dpop === 'required',
       },
       pushedAuthorizationRequests: { enabled: true },
+      jwtResponseModes: { enabled: true },
+      jwtUserinfo: { enabled: true },
       requestObjects: {
         enabled: true,
         assertJwtClaimsAndHeader: createRequestObjectCheck(settings.clock),

@@ -73,6 +73,14 @@ export type DeviceEnd =
   /** `reason` is public text. */
   | { readonly kind: 'refused'; readonly reason: string }
 
+/** What goes back to a client in a form (OAuth 2.0 Form Post Response Mode). */
+export interface FormPost {
+  readonly action: string
+  readonly inputs: Readonly<Record<string, string>>
+  readonly script: string
+  readonly isRefusal: boolean
+}
+
 /** What the forms of a device's pages post, and where to. */
 interface DeviceForm {
   readonly action: string
@@ -94,4 +102,9 @@ export interface EnginePages {
   /** Asks whether it is this device: the same with `confirm=yes` to go on and `abort=yes` to refuse. */
   deviceConfirm(facts: DeviceForm & { clientName: string; asked: readonly ScopeInWords[] }): string
   deviceEnd(facts: DeviceEnd): string
+  /**
+   * A form that posts `inputs` to the client: by itself where `script`, which stands in the page as it
+   * is, may run, and otherwise by its button.
+   */
+  formPost(facts: FormPost & { clientName: string | undefined; returnTo: string }): string
 }

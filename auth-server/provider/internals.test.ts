@@ -10,6 +10,7 @@ import {
   deriveSuccessors,
   forgetStaleKeys,
   includeSessionIds,
+  readFormPost,
   readReplacedSession,
   replaceReplayCheck,
   replaceSecretComparison,
@@ -71,6 +72,52 @@ describe('the undocumented seams of the engine', () => {
     expect(seen).toEqual([
       ['iss', 'jti', 5],
       ['iss', 'jti', 5],
+    ])
+  })
+
+  test('show what a form posts to the client, and the script of its page', async () => {
+    const engine = new Provider('http://127.0.0.1', {
+      clients: [
+        {
+          client_id: 'app',
+          token_endpoint_auth_method: 'none',
+          redirect_uris: ['https://app.example/?a=1&b=2'],
+        },
+      ],
+      features: { devInteractions: { enabled: false } },
+      cookies: { keys: ['a cookie key'] },
+    })
+    const seen: unknown[] = []
+    engine.use(async (ctx, next) => {
+      await next()
+      seen.push(readFormPost(ctx as never))
+    })
+    const query = new URLSearchParams({
+      client_id: 'app',
+      response_type: 'code',
+      response_mode: 'form_post',
+      redirect_uri: 'https://app.example/?a=1&b=2',
+      scope: 'openid',
+      prompt: 'none',
+      state: '"<&>\'',
+      code_challenge: 'x'.repeat(43),
+      code_challenge_method: 'S256',
+    })
+    await withServer(engine, async (url) => {
+      await (await fetch(`${url}/auth?${query.toString()}`)).text()
+    })
+    expect(seen).toEqual([
+      {
+        action: 'https://app.example/?a=1&b=2',
+        inputs: {
+          error: 'login_required',
+          error_description: expect.any(String),
+          state: '"<&>\'',
+          iss: 'http://127.0.0.1',
+        },
+        script: expect.stringContaining('document.forms[0].submit()'),
+        isRefusal: true,
+      },
     ])
   })
 

@@ -14,6 +14,7 @@ import type {
   KoaContextWithOIDC,
 } from 'oidc-provider'
 import { PortreeveError } from '../errors.ts'
+import type { FormPost } from './interaction.ts'
 import { looksLikeJwt } from './issued-token.ts'
 import type { UserinfoToken } from './userinfo.ts'
 import type { ClientSession } from './model-store.ts'
@@ -174,6 +175,37 @@ export function readFormSecret(ctx: KoaContextWithOIDC): string {
   const secret: unknown = ctx.oidc.session?.state?.['secret']
   if (typeof secret !== 'string') throw new TypeError('the engine made no secret for this form')
   return secret
+}
+
+const FORM =
+  /^<!DOCTYPE html>[^]*<script>([^<]*)<\/script>[^]*<form method="post" action="([^"]*)">([^]*)<noscript>/
+
+/**
+ * What the engine's own page posts to the client, if this is that page. Its policy has the hash of the
+ * page's script, which is only good for that script.
+ */
+export function readFormPost({ oidc, status, body }: KoaContextWithOIDC): FormPost | undefined {
+  if (oidc?.route !== 'authorization' && oidc?.route !== 'resume') return undefined
+  const mode: unknown = oidc.params?.['response_mode']
+  if ((mode !== 'form_post' && mode !== 'form_post.jwt') || typeof body !== 'string')
+    return undefined
+  const [, script = '', action, fields = ''] = FORM.exec(body) ?? []
+  if (action === undefined) return undefined
+  const inputs = fields.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"\/>/g)
+  return {
+    action: readAttribute(action),
+    inputs: Object.fromEntries(
+      [...inputs].map(([, name = '', value = '']) => [name, readAttribute(value)]),
+    ),
+    script,
+    isRefusal: status >= 400,
+  }
+}
+
+const MARKS = { '&lt;': '<', '&gt;': '>', '&quot;': '"', '&#39;': "'", '&amp;': '&' } as const
+
+function readAttribute(text: string): string {
+  return text.replaceAll(/&(?:lt|gt|quot|#39|amp);/g, (mark) => MARKS[mark as keyof typeof MARKS])
 }
 
 const CODE_FAULTS = {

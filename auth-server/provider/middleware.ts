@@ -8,6 +8,7 @@ import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
 import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
+import { clientOf } from './clients.ts'
 import {
   createDeviceMiddleware,
   DEVICE_AUTHORIZATION_PATH,
@@ -15,8 +16,8 @@ import {
   type DeviceAnswerCollaborators,
 } from './device.ts'
 import { toEngineError } from './errors.ts'
-import { readEndedSession, readLeftClient } from './internals.ts'
 import { tellByFrames } from './frontchannel.ts'
+import { readEndedSession, readFormPost, readLeftClient } from './internals.ts'
 import { createIntrospection } from './introspection.ts'
 import type { IssuedTokens } from './issued-token.ts'
 import type { ModelWrite } from './model-store.ts'
@@ -26,6 +27,7 @@ import {
   isOwnInteraction,
   rememberInteraction,
 } from './own-interactions.ts'
+import { describeReturn } from './pending.ts'
 import { createRevocation } from './revocation.ts'
 import { createSignedIntrospection } from './signed-introspection.ts'
 import { collectLateWrites, collectWrites } from './unit-of-work.ts'
@@ -91,6 +93,7 @@ export function createEngineMiddleware(
     createNotFound(collaborators),
     takeExactPathsOnly,
     createQueryBound(collaborators),
+    createFormPostPage(collaborators),
     createResumeGuard(collaborators),
     createResumeEnd(collaborators),
     createInteractionMemory(collaborators),
@@ -202,6 +205,17 @@ function createQueryBound(collaborators: EngineMiddlewareCollaborators): EngineM
         : `the query: at most ${MAX_QUERY} characters, not ${querystring.length}`
     collaborators.events.requestRefused({ endpoint: ctx.path, error, detail })
     refuse(collaborators, ctx, 400, error, detail)
+  }
+}
+
+/** The engine's own page has a button only where there are no scripts at all, not where one fails. */
+function createFormPostPage({ pages }: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    const form = readFormPost(ctx)
+    if (!form) return
+    const returnTo = describeReturn(form.action)
+    ctx.body = pages.formPost({ ...form, returnTo, clientName: clientOf(ctx)?.name })
   }
 }
 

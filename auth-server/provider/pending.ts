@@ -122,7 +122,7 @@ function textOf(value: unknown): string {
 const NONE = { asked: [], leftOut: [] } as const
 
 /** Where the browser goes next, in the form that people can compare with what they expect. */
-function describeReturn(redirectUri: string): string {
+export function describeReturn(redirectUri: string): string {
   const uri = URL.parse(redirectUri)
   if (!uri) return redirectUri
   return uri.host === '' ? uri.protocol.slice(0, -1) : uri.host

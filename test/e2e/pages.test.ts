@@ -73,6 +73,27 @@ describe('a person in Chromium', () => {
     expect(complaints).toEqual([])
   })
 
+  test.each([true, false])(
+    'is sent back by a form, with scripts: %s',
+    async (javaScriptEnabled) => {
+      await using world = await startWorld()
+      await using visitor = await visit({ javaScriptEnabled })
+      const { page, complaints } = visitor
+      await page.goto(world.authorizationUrl({ response_mode: 'form_post' }))
+      await fillSignIn(page, 'alice', PASSWORDS.alice)
+      const posted = page.waitForRequest(`${world.client}/callback`)
+      await page.getByRole('button', { name: 'Allow' }).click()
+      if (!javaScriptEnabled) {
+        await page.getByRole('button', { name: `Continue to ${CLIENT_NAME}` }).click()
+      }
+      const request = await posted
+      const fields = new URLSearchParams(request.postData() ?? '')
+      expect([request.method(), [...fields.keys()]]).toEqual(['POST', ['code', 'state', 'iss']])
+      await page.waitForURL(`${world.client}/callback`)
+      expect(complaints).toEqual([])
+    },
+  )
+
   test('does all of it by keyboard, in the order of the page', async () => {
     await using world = await startWorld()
     await using visitor = await visit()
