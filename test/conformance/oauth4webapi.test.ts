@@ -1,7 +1,13 @@
+import { randomUUID } from 'node:crypto'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import * as oauth from 'oauth4webapi'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createApiKeyId, generateApiKey, hashApiKey } from '../../auth-server/api-keys/api-key.ts'
+import { systemClock } from '../../auth-server/clock.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
+import { openStores } from '../../auth-server/storage/stores.ts'
 import { createBrowser } from '../support/browser.ts'
+import { approve } from '../support/device.ts'
 import { withClients } from '../support/endpoints.ts'
 import { signIn } from '../support/flow.ts'
 import {
@@ -22,17 +28,35 @@ const api: oauth.Client = { client_id: 'api' }
 const webAuth = oauth.ClientSecretBasic(WEB_SECRET)
 const apiAuth = oauth.ClientSecretBasic(SERVICE_SECRET)
 
+const IDP = 'https://idp.example/'
+const signer = await generateKeyPair('ES256')
+const signerKeys = { keys: [{ ...(await exportJWK(signer.publicKey)), alg: 'ES256' }] }
+
 function change(config: ConfigInput): ConfigInput {
-  const described = withClients({
-    id: 'api',
-    grants: ['client_credentials', 'token_exchange'],
-    secret: { env: 'SERVICE_SECRET' },
-    scopes: ['notes:read'],
-    introspects: [NOTES],
-    exchange: [{ resource: BILLING, subjects: ['person'], from: [NOTES], mode: ['delegation'] }],
-  })(config)
+  const described = withClients(
+    {
+      id: 'api',
+      grants: ['client_credentials', 'token_exchange', 'api_key'],
+      secret: { env: 'SERVICE_SECRET' },
+      scopes: ['notes:read'],
+      introspects: [NOTES],
+      exchange: [{ resource: BILLING, subjects: ['person'], from: [NOTES], mode: ['delegation'] }],
+    },
+    { id: 'web', grants: ['authorization_code', 'refresh_token', 'device_code'] },
+    {
+      id: 'signer',
+      grants: ['jwt_bearer'],
+      authMethod: 'private_key_jwt',
+      jwks: signerKeys,
+      scopes: ['notes:read'],
+      defaultResource: NOTES,
+      assertionIssuers: [IDP],
+    },
+  )(config)
   return {
     ...described,
+    // The key of the client is that of the issuer here: nothing depends on them being two.
+    trustedIssuers: [{ issuer: IDP, jwks: signerKeys, scopes: ['notes:read'] }],
     resources: described.resources?.map((resource) => ({
       ...resource,
       scopes: { ...resource.scopes, 'notes:read': { description: 'Read your notes' } },
@@ -175,4 +199,85 @@ test("exchanges a person's token, which it is the API for", async () => {
   // Bound to the key of the web client, it is of no use to anybody else.
   const bound = await obtain(await createHandle(web))
   await expect(exchange(bound.access_token)).rejects.toMatchObject({ error: 'invalid_request' })
+})
+
+async function makeApiKey(): Promise<string> {
+  await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+  const alice = await stores.accounts.findByUsername('alice')
+  const text = generateApiKey()
+  const key = {
+    id: createApiKeyId(),
+    accountId: alice?.id ?? '',
+    name: 'A test',
+    resource: NOTES,
+    scopes: ['notes:read'],
+    hash: hashApiKey(text),
+    createdAt: systemClock.now(),
+    expiresAt: undefined,
+    lastUsedAt: undefined,
+    revokedAt: undefined,
+  }
+  expect(await stores.apiKeys.insert(key, 50)).toBe('added')
+  return text
+}
+
+function sayAboutAlice(): Promise<string> {
+  return new SignJWT({ client_id: 'signer' })
+    .setProtectedHeader({ alg: 'ES256', typ: 'oauth-id-jag+jwt' })
+    .setIssuer(IDP)
+    .setSubject('alice')
+    .setAudience(server.issuer)
+    .setJti(randomUUID())
+    .setIssuedAt()
+    .setExpirationTime('60s')
+    .sign(signer.privateKey)
+}
+
+test('connects a device, which asks until its person has said yes', async () => {
+  const parameters = new URLSearchParams({ scope: 'openid notes:read', resource: NOTES })
+  const asked = await oauth.processDeviceAuthorizationResponse(
+    as,
+    web,
+    await oauth.deviceAuthorizationRequest(as, web, webAuth, parameters, insecure),
+  )
+  const poll = async () =>
+    oauth.processDeviceCodeResponse(
+      as,
+      web,
+      await oauth.deviceCodeGrantRequest(as, web, webAuth, asked.device_code, insecure),
+    )
+  await expect(poll()).rejects.toMatchObject({ error: 'authorization_pending' })
+  await approve(server, asked.user_code)
+  expect(await poll()).toMatchObject({ token_type: 'bearer', scope: 'notes:read' })
+  await expect(poll()).rejects.toMatchObject({ error: 'invalid_grant' })
+})
+
+test('gets a token for an API key', async () => {
+  const type = 'urn:portreeve:params:oauth:grant-type:api-key'
+  const redeem = async (key: string) => {
+    const form = new URLSearchParams({ api_key: key })
+    const answer = await oauth.genericTokenEndpointRequest(as, api, apiAuth, type, form, insecure)
+    return oauth.processGenericTokenEndpointResponse(as, api, answer)
+  }
+  const key = await makeApiKey()
+  const { access_token } = await redeem(key)
+  expect(await ask(api, apiAuth, access_token)).toMatchObject({ active: true, scope: 'notes:read' })
+  await expect(redeem(`${key}x`)).rejects.toMatchObject({ error: 'invalid_grant' })
+})
+
+test('proves itself by a signature, and gets a token for what a trusted issuer says', async () => {
+  const auth = oauth.PrivateKeyJwt(signer.privateKey)
+  const type = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+  const redeem = async (assertion: string, by = auth) => {
+    const form = new URLSearchParams({ assertion })
+    const client = { client_id: 'signer' }
+    const answer = await oauth.genericTokenEndpointRequest(as, client, by, type, form, insecure)
+    return oauth.processGenericTokenEndpointResponse(as, client, answer)
+  }
+  const assertion = await sayAboutAlice()
+  const stranger = await oauth.generateKeyPair('ES256')
+  const byStranger = oauth.PrivateKeyJwt(stranger.privateKey)
+  await expect(redeem(assertion, byStranger)).rejects.toMatchObject({ error: 'invalid_client' })
+  expect(await redeem(assertion)).toMatchObject({ token_type: 'bearer', scope: 'notes:read' })
+  await expect(redeem(assertion)).rejects.toMatchObject({ error: 'invalid_grant' })
 })
