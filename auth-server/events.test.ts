@@ -320,6 +320,64 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
       },
     ],
   ],
+  cibaRequested: [
+    [
+      { clientId: 'desk', accountId: 'acc_a', outcome: 'waits' },
+      {
+        event: 'ciba_requested',
+        level: 'info',
+        metric: 'portreeve_ciba_requested_total{outcome="waits"} 1',
+        audit: {
+          by: 'client',
+          accountId: 'acc_a',
+          clientId: 'desk',
+          facts: { outcome: 'waits' },
+        },
+      },
+    ],
+  ],
+  cibaApproved: [
+    [
+      { accountId: 'acc_a', clientId: 'desk', scopes: ['openid'] },
+      {
+        event: 'ciba_approved',
+        level: 'info',
+        metric: 'portreeve_ciba_approved_total 1',
+        audit: { by: 'user', accountId: 'acc_a', clientId: 'desk', facts: { scopes: ['openid'] } },
+      },
+    ],
+  ],
+  cibaRefused: [
+    [
+      { accountId: 'acc_a', clientId: 'desk' },
+      {
+        event: 'ciba_refused',
+        level: 'info',
+        metric: 'portreeve_ciba_refused_total 1',
+        audit: { by: 'user', accountId: 'acc_a', clientId: 'desk' },
+      },
+    ],
+  ],
+  cibaNotified: [
+    [
+      { clientId: 'desk', outcome: 'told', detail: '204' },
+      {
+        event: 'ciba_notified',
+        level: 'info',
+        metric: 'portreeve_ciba_notified_total{outcome="told"} 1',
+        audit: undefined,
+      },
+    ],
+    [
+      { clientId: 'desk', outcome: 'something new', detail: '' },
+      {
+        event: 'ciba_notified',
+        level: 'info',
+        metric: 'portreeve_ciba_notified_total{outcome="other"} 1',
+        audit: undefined,
+      },
+    ],
+  ],
   credentialReused: [
     [
       { kind: 'RefreshToken', grantId: 'g', clientId: 'web', accountId: 'acc_a' },

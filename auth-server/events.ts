@@ -72,6 +72,16 @@ export interface Events {
   }): void
   /** Somebody has typed a device's code that was not taken. The code is left out on purpose. */
   deviceCodeRefused(facts: { reason: string }): void
+  /** A client has asked a person. `outcome`: whether anybody was there to ask, which it is not told. */
+  cibaRequested(facts: {
+    clientId: string
+    accountId?: string | undefined
+    outcome: 'waits' | 'unknown' | 'too_many'
+  }): void
+  cibaApproved(facts: { accountId: string; clientId: string; scopes: readonly string[] }): void
+  cibaRefused(facts: { accountId: string; clientId: string }): void
+  /** Whether a client could be told that there is an answer. It may ask all the same. */
+  cibaNotified(facts: { clientId: string; outcome: string; detail: string }): void
   credentialReused(facts: {
     kind: string
     grantId?: string | undefined
@@ -118,6 +128,7 @@ const GRANT_TYPES = [
   'refresh_token',
   'client_credentials',
   'urn:ietf:params:oauth:grant-type:device_code',
+  'urn:openid:params:grant-type:ciba',
   'urn:ietf:params:oauth:grant-type:jwt-bearer',
   'urn:ietf:params:oauth:grant-type:token-exchange',
   'urn:portreeve:params:oauth:grant-type:api-key',
@@ -139,13 +150,16 @@ const ENDPOINTS = [
   'device_authorization',
   'code_verification',
   'device_resume',
+  'backchannel_authentication',
 ]
 const CREDENTIALS = [
   'AuthorizationCode',
   'RefreshToken',
   'DeviceCode',
+  'BackchannelAuthenticationRequest',
   'PushedAuthorizationRequest',
 ]
+const NOTICES = ['told', 'status', 'timeout', 'network', 'address', 'scheme', 'stopped']
 const LOGOUT_FAILURES = ['refused', 'status', 'timeout', 'network']
 const KEY_REFUSALS = [
   'not_a_key',
@@ -156,7 +170,7 @@ const KEY_REFUSALS = [
   'owner',
   'throttled',
 ]
-/** Of RFC 6749, RFC 6750, RFC 8628, RFC 8707, RFC 9449 and OpenID Connect. */
+/** Of RFC 6749, RFC 6750, RFC 8628, RFC 8707, RFC 9449, OpenID Connect and its CIBA. */
 const ERRORS = [
   'access_denied',
   'account_selection_required',
@@ -165,6 +179,7 @@ const ERRORS = [
   'expired_token',
   'insufficient_scope',
   'interaction_required',
+  'invalid_binding_message',
   'invalid_client',
   'invalid_dpop_proof',
   'invalid_grant',
@@ -348,6 +363,41 @@ export const TREATMENTS: Treatments = {
     },
     audit: () => undefined,
   },
+  cibaRequested: {
+    event: 'ciba_requested',
+    level: 'info',
+    labels: { outcome: ({ outcome }) => oneOf(['waits', 'unknown', 'too_many'], outcome) },
+    audit: ({ clientId, accountId, outcome }) => ({
+      by: 'client',
+      accountId,
+      clientId,
+      facts: { outcome },
+    }),
+  },
+  cibaApproved: {
+    event: 'ciba_approved',
+    level: 'info',
+    labels: {},
+    audit: ({ accountId, clientId, scopes }) => ({
+      by: 'user',
+      accountId,
+      clientId,
+      facts: { scopes },
+    }),
+  },
+  cibaRefused: {
+    event: 'ciba_refused',
+    level: 'info',
+    labels: {},
+    audit: ({ accountId, clientId }) => ({ by: 'user', accountId, clientId }),
+  },
+  cibaNotified: {
+    event: 'ciba_notified',
+    level: 'info',
+    labels: { outcome: ({ outcome }) => oneOf(NOTICES, outcome) },
+    // What was decided is recorded.
+    audit: () => undefined,
+  },
   credentialReused: {
     event: 'credential_reused',
     level: 'warn',
@@ -419,6 +469,10 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     apiKeyRevoked: announce('apiKeyRevoked'),
     apiKeyRefused: announce('apiKeyRefused'),
     deviceCodeRefused: announce('deviceCodeRefused'),
+    cibaRequested: announce('cibaRequested'),
+    cibaApproved: announce('cibaApproved'),
+    cibaRefused: announce('cibaRefused'),
+    cibaNotified: announce('cibaNotified'),
     credentialReused: announce('credentialReused'),
     objectChanged: announce('objectChanged'),
   }

@@ -30,6 +30,7 @@ import { answerMalformedRequests } from './http/malformed.ts'
 import { refuseWhileBehind } from './http/pressure.ts'
 import { refuseWhileStarting } from './http/starting.ts'
 import { createAccountRoutes, NEW_API_KEYS } from './interactions/account.ts'
+import { createApprovalRoutes } from './interactions/approvals.ts'
 import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
 import { createCsrf } from './interactions/csrf.ts'
 import { createPages } from './interactions/pages.ts'
@@ -44,8 +45,11 @@ import { startKeyWatch } from './keys/watch.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { createOutboundFetch } from './outbound.ts'
+import { createApprovals } from './provider/approvals.ts'
+import { createCibaPaces } from './provider/ciba.ts'
 import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
+import { createNotifier } from './provider/notify.ts'
 import { createInteractions } from './provider/pending.ts'
 import { createSessions } from './provider/session.ts'
 import { buildProvider } from './provider/provider.ts'
@@ -139,7 +143,9 @@ export async function createAuthServer(
   const keys = { rootKey, sealKey }
   const services = { loaded, issuer, keys, stores, audit, events, clock, log }
   const draining = { now: false }
-  const { app, direct, watchKeys, deliverLogouts } = await compose(services, () => draining.now)
+  const composed = await compose(services, () => draining.now)
+  const { app, direct, watchKeys, deliverLogouts } = composed
+  cleanUp.use(composed.notifier)
   cleanUp.use(watchKeys())
   cleanUp.use(deliverLogouts())
   cleanUp.use(startPurge([stores.models, stores.revocations, stores.apiKeys], clock, log))
@@ -201,6 +207,7 @@ async function compose(services: Services, isDraining: () => boolean) {
   const assets = loadAssets()
   const pages = createPages(assets)
   const apiKeyThrottle = createGuessThrottle(config.signIn, { what: 'api_key', createLimiter })
+  const fetchOutbound = createOutboundFetch({ networks: listOutboundNetworks(config, issuer) })
   const { host, signingKeys, watchKeys } = await openEngine(services, {
     clients,
     catalogue,
@@ -225,7 +232,8 @@ async function compose(services: Services, isDraining: () => boolean) {
       { attempts: 1, windowSeconds: SHORTEST_INTERVAL_SECONDS },
       createLimiter,
     ),
-    fetchOutbound: createOutboundFetch({ networks: listOutboundNetworks(config, issuer) }),
+    cibaPaces: createCibaPaces(createLimiter),
+    fetchOutbound,
   })
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
@@ -255,28 +263,38 @@ async function compose(services: Services, isDraining: () => boolean) {
     },
     { issuer },
   )
+  const notifier = createNotifier({
+    fetchOutbound,
+    events,
+    noticeKey: deriveKey(keys.rootKey, 'ciba-notice'),
+  })
+  const { models } = stores
   const sessions = createSessions({ host, accounts }, { issuer })
-  const account = createAccountRoutes(
-    {
-      sessions,
-      apiKeys,
-      newKeys: createPace('new_api_key', NEW_API_KEYS, createLimiter),
-      catalogue,
-      pages,
-      csrf,
-      events,
-      clock,
-      requestId,
-    },
-    { issuer },
-  )
+  const own = {
+    sessions,
+    apiKeys,
+    newKeys: createPace('new_api_key', NEW_API_KEYS, createLimiter),
+    approvals: createApprovals({ host, models, clients, catalogue, notifier, events, clock }),
+    catalogue,
+    pages,
+    csrf,
+    events,
+    clock,
+    requestId,
+  }
+  const account = [createAccountRoutes(own, { issuer }), createApprovalRoutes(own, { issuer })]
   const app = createApp(
     {
       host,
       health: { pings: stores.pings, isDraining },
       log,
       clock,
-      pages: [refuseWhileBehind(audit.isBehind), createAssetRoutes(assets), interactions, account],
+      pages: [
+        refuseWhileBehind(audit.isBehind),
+        createAssetRoutes(assets),
+        interactions,
+        ...account,
+      ],
       renderError: pages.error,
     },
     { issuer, trustedProxies: config.trustedProxies },
@@ -286,7 +304,7 @@ async function compose(services: Services, isDraining: () => boolean) {
       { logouts: stores.logouts, clients, signingKeys, events, clock, log },
       { issuer },
     )
-  return { app: app.callback(), direct, watchKeys, deliverLogouts }
+  return { app: app.callback(), direct, watchKeys, deliverLogouts, notifier }
 }
 
 type EngineParts = Pick<
@@ -299,6 +317,7 @@ type EngineParts = Pick<
   | 'verifyApiKey'
   | 'userCodes'
   | 'polls'
+  | 'cibaPaces'
   | 'fetchOutbound'
 >
 
@@ -330,6 +349,7 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
         keys: loadedKeys,
         cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
         dpopNonceKey: deriveKey(rootKey, 'dpop-nonce'),
+        noticeKey: deriveKey(rootKey, 'ciba-notice'),
         identifierKeys: {
           grantId: deriveKey(rootKey, 'grant-id'),
           userCode: deriveKey(rootKey, 'user-code'),

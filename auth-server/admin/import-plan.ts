@@ -61,6 +61,7 @@ export const CLIENT_MEMBERS = [
   'introspects',
   'exchange',
   'assertionIssuers',
+  'ciba',
   'claimsInIdToken',
   'origins',
   'disabled',

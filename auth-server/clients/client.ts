@@ -60,6 +60,10 @@ export interface Client {
   }[]
   /** Whose assertions it may get tokens for (RFC 7523). */
   readonly assertionIssuers: readonly string[]
+  /** How it learns what people have decided elsewhere (CIBA); absent: it asks. */
+  readonly ciba?:
+    | { readonly mode: 'poll' | 'ping'; readonly notificationUri?: string | undefined }
+    | undefined
   /** Puts the claims of the granted scopes into the ID token as well as at userinfo. */
   readonly claimsInIdToken: boolean
   /** Origins whose scripts may call the token endpoint (CORS), exact. */

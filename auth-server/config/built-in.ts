@@ -11,6 +11,7 @@ export const GRANT_TYPES = {
   api_key: 'urn:portreeve:params:oauth:grant-type:api-key',
   jwt_bearer: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
   device_code: 'urn:ietf:params:oauth:grant-type:device_code',
+  ciba: 'urn:openid:params:grant-type:ciba',
 } as const
 export type GrantType = keyof typeof GRANT_TYPES
 

@@ -43,6 +43,7 @@ export function checkClient(
   checkIntrospection(client, resources, report)
   checkExchange(client, resources, report)
   checkAssertions(client, report)
+  checkCiba(client, report)
   return findings
 }
 
@@ -124,8 +125,10 @@ function checkGrants({ grants, redirectUris }: CheckedClient, report: Report): v
       'the authorization_code grant needs at least one redirect URI',
     )
   }
-  if (grants.includes('refresh_token') && !hasCode && !grants.includes('device_code')) {
-    report('PR309', ['grants'], 'refresh_token needs authorization_code or device_code beside it')
+  const isForPeople = hasCode || grants.includes('device_code') || grants.includes('ciba')
+  if (grants.includes('refresh_token') && !isForPeople) {
+    const message = 'refresh_token needs authorization_code, device_code or ciba beside it'
+    report('PR309', ['grants'], message)
   }
 }
 
@@ -279,4 +282,25 @@ function checkAssertions(
       : 'issuers are of no use without the grant jwt_bearer'
     report('PR370', ['assertionIssuers'], message)
   }
+}
+
+function checkCiba({ ciba, grants, authMethod }: CheckedClient, report: Report): void {
+  const hasGrant = grants.includes('ciba')
+  if (hasGrant && authMethod === 'none') {
+    const message =
+      'ciba needs a client that proves who it is: expected another authMethod than "none"'
+    report('PR374', ['grants'], message)
+  }
+  if (!ciba) return
+  if (!hasGrant) report('PR375', ['ciba'], 'its settings are of no use without the grant ciba')
+  const { mode, notificationUri: uri } = ciba
+  if ((mode === 'ping') !== (uri !== undefined)) {
+    const message =
+      mode === 'ping'
+        ? 'the mode "ping" needs a notificationUri'
+        : 'with the mode "poll" nothing is called: expected no notificationUri, or "ping"'
+    report('PR376', ['ciba', 'notificationUri'], message)
+  }
+  const fault = uri === undefined ? undefined : judgeCallUri(uri)
+  if (fault !== undefined) report('PR377', ['ciba', 'notificationUri'], fault)
 }

@@ -51,6 +51,14 @@ function withBearer(client: Partial<Client>): ConfigInput {
   return { ...withClients({ ...settings, ...client }), trustedIssuers: [IDP] }
 }
 
+function withCiba(client: Partial<Client>): ConfigInput {
+  return withClients({ grants: ['authorization_code', 'ciba'], ...client })
+}
+
+function withPing(notificationUri: string): ConfigInput {
+  return withCiba({ ciba: { mode: 'ping', notificationUri } })
+}
+
 function publicClient(client: Partial<Client>): ConfigInput {
   return withClients({ authMethod: 'none', secret: undefined, ...client })
 }
@@ -602,6 +610,30 @@ const CASES: Readonly<Record<RuleId, Case>> = {
         { trustedIssuers: [{ ...IDP, issuer: 'http://localhost:3000' }] },
       ],
     ],
+  },
+  PR374: {
+    accepted: [withCiba({})],
+    refused: [['clients.0.grants', withCiba({ authMethod: 'none', secret: undefined })]],
+  },
+  PR375: {
+    accepted: [withCiba({}), withCiba({ ciba: { mode: 'poll' } })],
+    refused: [['clients.0.ciba', withClients({ ciba: { mode: 'poll' } })]],
+  },
+  PR376: {
+    accepted: [withPing('https://app.example/told')],
+    refused: [
+      ['clients.0.ciba.notificationUri', withCiba({ ciba: { mode: 'ping' } })],
+      [
+        'clients.0.ciba.notificationUri',
+        withCiba({ ciba: { mode: 'poll', notificationUri: 'https://app.example/told' } }),
+      ],
+    ],
+  },
+  PR377: {
+    accepted: [withPing('https://app.example/told?a=1'), withPing('http://[::1]:8080/told')],
+    refused: ['http://app.example/told', 'https://u:p@app.example/told', 'file:///etc/passwd'].map(
+      (uri) => ['clients.0.ciba.notificationUri', withPing(uri)],
+    ),
   },
   PR340: {
     accepted: [

@@ -163,6 +163,16 @@ const jwkSet = z.strictObject({
 
 const clientSigning = z.enum(CLIENT_SIGNING_ALGORITHMS).optional()
 
+const cibaSettings = z.strictObject({
+  mode: z
+    .enum(['poll', 'ping'])
+    .default('poll')
+    .describe('`ping` tells it when the person has decided, so that it need not ask before.'),
+  notificationUri: absoluteUri
+    .optional()
+    .describe('Where it is told so, with `ping`: https, or http on loopback. See `outbound`.'),
+})
+
 export const clientSchema = z.strictObject({
   id: clientId.describe('The `client_id`. Public.'),
   name: name.optional().describe('What people read on the consent page. The id where absent.'),
@@ -283,6 +293,11 @@ export const clientSchema = z.strictObject({
     .default([])
     .describe(
       'Whose assertions it may get tokens for (RFC 7523), with the grant `jwt_bearer`: issuers among `trustedIssuers`.',
+    ),
+  ciba: cibaSettings
+    .optional()
+    .describe(
+      'How it learns what people have decided elsewhere (CIBA), with the grant `ciba`. Where absent, it asks.',
     ),
   claimsInIdToken: z
     .boolean()

@@ -15,6 +15,7 @@ import { OWN_CALLBACK } from '../clients/own-client.ts'
 import type { Clock } from '../clock.ts'
 import { NAME_RULE, namePattern } from '../config/name.ts'
 import type { Events } from '../events.ts'
+import type { Approvals } from '../provider/approvals.ts'
 import type { Sessions, SignedInPerson } from '../provider/session.ts'
 import { scopesOfRoles, type Catalogue } from '../scopes/catalogue.ts'
 import type { GuessLimit, Pace, Throttled } from '../throttle.ts'
@@ -26,6 +27,7 @@ import { answer, refuseMethod, setPageHeaders } from './routes.ts'
 
 export interface AccountCollaborators {
   readonly sessions: Sessions
+  readonly approvals: Approvals
   readonly apiKeys: ApiKeyStore
   /** Whether an account makes keys too fast. */
   readonly newKeys: Pace
@@ -47,9 +49,13 @@ type Parts = AccountCollaborators
 const PAGE = '/account'
 const KEYS = `${PAGE}/api-keys`
 const NEW_KEY = `${KEYS}/new`
+export const REQUESTS: string = `${PAGE}/requests`
 const REVOKE_KEY = `${KEYS}/revoke`
 
-/** Whoever finds a browser open must not leave with a key: making one wants a sign-in this fresh. */
+/**
+ * Whoever finds a browser open must not leave with a key, nor agree for its owner: both want a sign-in
+ * this fresh.
+ */
 const FRESH_SECONDS = 600
 /**
  * Keys of one account, which a person does not make in such numbers. A program with the cookie would
@@ -87,6 +93,7 @@ export function createAccountRoutes(parts: Parts, { issuer }: AccountOptions): M
 const PLACES = {
   account: { path: PAGE, signIn: {} },
   'new-api-key': { path: NEW_KEY, signIn: { maxAgeSeconds: FRESH_SECONDS } },
+  requests: { path: REQUESTS, signIn: { maxAgeSeconds: FRESH_SECONDS } },
 } as const
 
 type Place = keyof typeof PLACES
@@ -103,16 +110,16 @@ function redirect(ctx: RouterContext, to: string): void {
   ctx.redirect(to)
 }
 
-interface Visit {
+export interface Visit {
   readonly person: SignedInPerson
   /** Milliseconds since the epoch, from before the session was looked at. */
   readonly at: number
 }
 
-type Step = (parts: Parts, ctx: RouterContext, visit: Visit) => unknown
+export type Step = (parts: Parts, ctx: RouterContext, visit: Visit) => unknown
 
 /** Sends whoever is not signed in, or not lately enough, to sign in first. */
-function open(parts: Parts, place: Place, step: Step) {
+export function open(parts: Parts, place: Place, step: Step) {
   return async (ctx: RouterContext): Promise<void> => {
     const at = parts.clock.now()
     const person = await parts.sessions.find(ctx.req, ctx.res)
@@ -127,19 +134,21 @@ function isRecent({ signedInAt }: SignedInPerson, now: number): boolean {
   return now - signedInAt <= FRESH_SECONDS * 1000
 }
 
-type Act = (parts: Parts, ctx: RouterContext, visit: Visit, form: Form) => Promise<void>
+export type Act = (parts: Parts, ctx: RouterContext, visit: Visit, form: Form) => Promise<void>
+
+type Show = (parts: Parts, ctx: RouterContext, visit: Visit, problem: Problem) => Promise<void>
 
 /** Does `act` with a form that was sent from our own page. Each has a binding of its own to check. */
-function takeForm(issuer: string, act: Act): Step {
+export function takeForm(issuer: string, act: Act, show: Show = showAccount): Step {
   return async (parts, ctx, visit) => {
     const sender = { origin: ctx.get('Origin'), secFetchSite: ctx.get('Sec-Fetch-Site') }
     if (!isSentFrom(issuer, sender)) {
-      await showAccount(parts, ctx, visit, NOT_FROM_HERE)
+      await show(parts, ctx, visit, NOT_FROM_HERE)
       return
     }
     const form = await readForm(ctx)
     if (form.ok) await act(parts, ctx, visit, form.value)
-    else await showAccount(parts, ctx, visit, { ...form.reason, fields: [] })
+    else await show(parts, ctx, visit, { ...form.reason, fields: [] })
   }
 }
 
@@ -159,7 +168,7 @@ async function showAccount(
   visit: Visit,
   problem?: Problem,
 ): Promise<void> {
-  const { apiKeys, catalogue, csrf, pages } = parts
+  const { apiKeys, approvals, catalogue, csrf, pages } = parts
   const { account } = visit.person
   const own = await apiKeys.listByAccount(account.id)
   const keys = own.flatMap((key) => {
@@ -168,7 +177,9 @@ async function showAccount(
     const token = csrf.issue(bindingOf(visit, 'revoke-api-key', key.id))
     return [{ key, isExpired: state === 'expired', token, ...describeBounds(catalogue, key) }]
   })
-  answer(ctx, problem?.status ?? 200, pages.account({ account, keys: keys.toReversed(), problem }))
+  const waiting = (await approvals.list(account)).length
+  const facts = { account, waiting, keys: keys.toReversed(), problem }
+  answer(ctx, problem?.status ?? 200, pages.account(facts))
 }
 
 /** In words; what the configuration no longer has, by its name. */

@@ -4,6 +4,7 @@ import { Eta } from 'eta/core'
 import type { Account } from '../accounts/account.ts'
 import type { ApiKey } from '../api-keys/api-key.ts'
 import { formatTime } from '../clock.ts'
+import type { WaitingRequest } from '../provider/approvals.ts'
 import type { EnginePages, PendingInteraction, ScopeInWords } from '../provider/interaction.ts'
 import type { Assets } from './assets.ts'
 import { describeCodeFault, type Problem } from './problem.ts'
@@ -33,6 +34,8 @@ interface KeyBounds {
 
 interface AccountFacts {
   readonly account: Account
+  /** How many requests of applications wait for an answer. */
+  readonly waiting: number
   readonly keys: readonly (KeyBounds & {
     readonly key: ApiKey
     readonly isExpired: boolean
@@ -40,6 +43,24 @@ interface AccountFacts {
     readonly token: string
   })[]
   readonly problem: Problem | undefined
+}
+
+interface RequestsFacts {
+  readonly account: Account
+  readonly requests: readonly {
+    readonly request: WaitingRequest
+    /** The CSRF tokens of its forms. */
+    readonly approveToken: string
+    readonly refuseToken: string
+  }[]
+  readonly problem: Problem | undefined
+}
+
+interface RequestEndFacts {
+  readonly clientName: string
+  readonly decision: 'approve' | 'refuse'
+  /** How many wait still. */
+  readonly others: number
 }
 
 /** A resource with the scopes that a person may give away. */
@@ -88,6 +109,9 @@ export interface Pages extends EnginePages {
   chooseResource(facts: ResourceChoice): string
   newApiKey(facts: NewKeyFacts): string
   apiKeyMade(facts: MadeKeyFacts): string
+  /** What applications elsewhere ask the person for. */
+  requests(facts: RequestsFacts): string
+  requestEnd(facts: RequestEndFacts): string
 }
 
 const VIEWS = path.join(import.meta.dirname, 'views')
@@ -105,6 +129,8 @@ const NAMES = [
   'choose-resource',
   'new-api-key',
   'api-key-made',
+  'requests',
+  'request-end',
   'device-code',
   'device-confirm',
   'device-end',
@@ -134,6 +160,18 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
     chooseResource: (facts) => render('choose-resource', facts),
     newApiKey: (facts) => render('new-api-key', facts),
     apiKeyMade: (facts) => render('api-key-made', { ...facts, day }),
+    requests: ({ requests, ...facts }) =>
+      render('requests', {
+        ...facts,
+        minute,
+        requests: requests.map(({ request, ...tokens }) => ({
+          ...tokens,
+          ...request,
+          asked: groupByResource(request.asked),
+          leftOut: groupByResource(request.leftOut),
+        })),
+      }),
+    requestEnd: (facts) => render('request-end', facts),
     error: (facts) => render('error', facts),
     signOut: (facts) => render('sign-out', facts),
     signedOut: (facts) => render('signed-out', facts),

@@ -18,6 +18,7 @@ export type KeyPurpose =
   | 'csrf'
   | 'audit'
   | 'dpop-nonce'
+  | 'ciba-notice'
 
 /** Expects 32 bytes in base64url. Throws `misconfigured`, without the text. */
 export function parseRootKey(text: string, name = 'The root key'): Buffer {

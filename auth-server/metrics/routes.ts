@@ -7,6 +7,7 @@ export type RouteClass =
   | 'revocation'
   | 'userinfo'
   | 'device_authorization'
+  | 'backchannel_authentication'
   | 'device'
   | 'jwks'
   | 'discovery'
@@ -26,6 +27,7 @@ const ROUTES: readonly (readonly [RegExp, RouteClass])[] = [
   [/^\/revoke$/, 'revocation'],
   [/^\/userinfo$/, 'userinfo'],
   [/^\/device_authorization$/, 'device_authorization'],
+  [/^\/backchannel$/, 'backchannel_authentication'],
   [/^\/device(?:\/[^/]+)?$/, 'device'],
   [/^\/jwks$/, 'jwks'],
   [/^\/\.well-known\/(?:openid-configuration|oauth-authorization-server)$/, 'discovery'],

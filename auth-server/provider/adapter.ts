@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts'
 import type { Client, ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
 import { seal, unseal } from '../keys/seal.ts'
+import { BACKCHANNEL_MODEL } from './ciba.ts'
 import { toMetadata } from './clients.ts'
 import { isForged, reattach, type Identifiers } from './identifiers.ts'
 import type { ModelPayload, ModelRow, ModelStore, ModelWrite, StoredModel } from './model-store.ts'
@@ -31,6 +32,10 @@ export interface AdapterOptions {
   readonly replacedSession: () => string | undefined
   /** True where a device's request goes on: it is named by what its interaction remembers. */
   readonly isDeviceResumed: () => boolean
+  /** True while the engine answers a request: what it looks up then may come from outside. */
+  readonly isAnswering: () => boolean
+  /** Seals what is only to be read when a person has decided (CIBA). */
+  readonly sealNotice: (text: string) => string
   /** Counts a look-up by a user code, which is short enough to guess. Throws after too many. */
   readonly guessUserCode: LookUp
 }
@@ -159,9 +164,10 @@ function createModelAdapter(
       const expiresAt = lifetime === undefined ? undefined : clock.now() + lifetime * 1000
       const kept = SIGN_INS.has(model) && isResourceImplied() ? implyResource(payload) : payload
       const replaced = model === 'Session' ? replacedSession() : undefined
+      const row = model === BACKCHANNEL_MODEL ? keepAnswerable(kept, id, options) : kept
       await change({
         kind: 'put',
-        ...toRow(model, id, kept, expiresAt, identifiers),
+        ...toRow(model, id, row, expiresAt, identifiers),
         replaces: replaced && identifiers.key(model, replaced),
       })
     },
@@ -209,14 +215,37 @@ function boundLifetime(
 }
 
 /** What a person's sign-in and consent end in. */
-const SIGN_INS = new Set(['AuthorizationCode', 'DeviceCode'])
+const SIGN_INS = new Set(['AuthorizationCode', 'DeviceCode', BACKCHANNEL_MODEL])
 
 /**
- * The identifier of a grant never comes from outside, nor that of a device's request where it goes on.
- * Any other that looks like a row key is a stolen hash shown as if it were the token.
+ * The identifier of a grant never comes from outside, nor that of a device's request where it goes on, nor
+ * that of a request that a person decides on. Any other that looks like a row key is a stolen hash shown
+ * as if it were the token.
  */
-function mayBeRowKey(model: string, { isDeviceResumed }: AdapterOptions): boolean {
+function mayBeRowKey(model: string, { isDeviceResumed, isAnswering }: AdapterOptions): boolean {
+  if (model === BACKCHANNEL_MODEL) return !isAnswering()
   return model === 'Grant' || (model === 'DeviceCode' && isDeviceResumed())
+}
+
+/** In characters, as it is kept. */
+const MOST_BACKCHANNEL = 8192
+
+/**
+ * Of a request that waits for a person, what they are asked. What its client is to be told by stays with
+ * it until then, so that neither can be read in the database.
+ */
+function keepAnswerable(
+  payload: AdapterPayload,
+  id: string,
+  { sealNotice }: AdapterOptions,
+): AdapterPayload {
+  const { client_notification_token: token, ...params } = payload.params ?? {}
+  const { scope, resource, binding_message } = params
+  const notice =
+    typeof token === 'string' ? sealNotice(JSON.stringify({ auth_req_id: id, token })) : undefined
+  const kept = { ...payload, params: { scope, resource, binding_message }, notice }
+  if (JSON.stringify(kept).length <= MOST_BACKCHANNEL) return kept
+  throw new errors.InvalidRequest('the request is too large')
 }
 
 /** The engine ends a device's request at any error. What failed here may be tried again. */

@@ -25,6 +25,7 @@ export function toMetadata(client: Client): AdapterPayload {
     ...describeAlgorithms(client),
     // A missing scope would allow every one of OpenID Connect's: `openid` is what signing in means.
     scope: [...new Set(['openid', ...client.scopes.filter(isOidcScope)])].join(' '),
+    ...describeCiba(client),
     ...(client.jwks === undefined ? {} : { jwks: client.jwks }),
     ...(client.jwksUri === undefined ? {} : { jwks_uri: client.jwksUri }),
     ...(client.secretHash === undefined ? {} : { client_secret: client.secretHash }),
@@ -41,6 +42,21 @@ function describeAlgorithms({ algorithms, signedResponses }: Client): Partial<Ad
     ...(userinfo && { userinfo_signed_response_alg: userinfo }),
     ...(response && { authorization_signed_response_alg: response }),
     ...(signedResponses === 'required' && { response_modes: SIGNED_RESPONSE_MODES }),
+  }
+}
+
+/**
+ * The engine takes no http on loopback. What it has here is only for it to know that there is a place:
+ * `notify.ts` calls the client.
+ */
+function describeCiba({ grants, ciba }: Client): AdapterPayload {
+  if (!grants.includes('ciba')) return {}
+  const { mode = 'poll', notificationUri } = ciba ?? {}
+  return {
+    backchannel_token_delivery_mode: mode,
+    ...(notificationUri === undefined
+      ? {}
+      : { backchannel_client_notification_endpoint: notificationUri.replace(/^http:/i, 'https:') }),
   }
 }
 

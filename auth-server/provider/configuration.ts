@@ -15,6 +15,14 @@ import type { OutboundFetch } from '../outbound.ts'
 import { OIDC_SCOPES, type Catalogue } from '../scopes/catalogue.ts'
 import type { AccessTokenShaper } from './access-token.ts'
 import type { TakeOnce } from './adapter.ts'
+import {
+  BACKCHANNEL_PATH,
+  boundRequestLife,
+  createCiba,
+  findStandIn,
+  type CibaCollaborators,
+  type CibaPaces,
+} from './ciba.ts'
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
 import { createAssertionCheck, createEngineFetch } from './client-keys.ts'
 import { clientOf, recordOf, RECORD } from './clients.ts'
@@ -57,6 +65,8 @@ export interface EngineSettings {
   readonly requestId: (ctx: object) => string
   readonly findAccount: (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
   readonly fetchOutbound: OutboundFetch
+  readonly accounts: CibaCollaborators['accounts']
+  readonly cibaPaces: CibaPaces
   readonly takeOnce: TakeOnce
   readonly clock: Clock
 }
@@ -75,6 +85,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       revocation: '/revoke',
       device_authorization: DEVICE_AUTHORIZATION_PATH,
       code_verification: DEVICE_PATH,
+      backchannel_authentication: BACKCHANNEL_PATH,
     },
     responseTypes: ['code'],
     discovery: {
@@ -110,6 +121,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       deviceFlow: createDeviceFlow({ ...settings, renderError }),
+      ciba: createCiba(settings),
       dPoP: {
         enabled: true,
         nonceSecret: settings.dpopNonceKey,
@@ -141,7 +153,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     },
     async findAccount(ctx, id) {
       const account = await findAccount(ctx, id)
-      return account && toEngineAccount(ctx, account)
+      return account ? toEngineAccount(ctx, account) : findStandIn(ctx, id)
     },
     loadExistingGrant: grantSilently,
     interactions: {
@@ -160,6 +172,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600,
       AuthorizationCode: () => tokens.authorizationCodeTtlSeconds,
       DeviceCode: () => DEVICE_CODE_TTL_SECONDS,
+      BackchannelAuthenticationRequest: boundRequestLife,
       IdToken: () => tokens.idTokenTtlSeconds,
       RefreshToken: () => tokens.refreshTokenTtlSeconds,
       // Anybody can have one made: it is for as long as a person needs to sign in, or out.

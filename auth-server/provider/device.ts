@@ -8,6 +8,7 @@ import type { Events } from '../events.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import type { GuessThrottle, Pace } from '../throttle.ts'
 import { PortreeveError } from '../errors.ts'
+import { BACKCHANNEL_PATH } from './ciba.ts'
 import { recordOf } from './clients.ts'
 import { toEngineError, TooManyAttempts } from './errors.ts'
 import type { DeviceCodeFault, DeviceEnd, EnginePages } from './interaction.ts'
@@ -258,10 +259,12 @@ function createDeviceUnit({ models, pages }: DeviceAnswerCollaborators): EngineM
   }
 }
 
-/** RFC 8628 §3.2. */
+const WITH_INTERVAL = new Set([DEVICE_AUTHORIZATION_PATH, BACKCHANNEL_PATH])
+
+/** RFC 8628 §3.2, CIBA Core §7.3. */
 const addInterval: EngineMiddleware = async (ctx, next) => {
   await next()
-  if (ctx.path !== DEVICE_AUTHORIZATION_PATH || ctx.status !== 200) return
+  if (!WITH_INTERVAL.has(ctx.path) || ctx.status !== 200) return
   ctx.body = { ...(ctx.body as object), interval: INTERVAL_SECONDS }
 }
 
@@ -275,7 +278,8 @@ function createSlowDown({ polls, events }: DeviceAnswerCollaborators): EngineMid
     await next()
     const { error: pending } = (ctx.body ?? {}) as { error?: string }
     if (ctx.path !== '/token' || pending !== 'authorization_pending') return
-    if (!(await polls(String(ctx.oidc.params?.['device_code'])))) return
+    const { device_code: code, auth_req_id: request } = ctx.oidc.params ?? {}
+    if (!(await polls(String(code ?? request)))) return
     const { error, error_description } = new errors.SlowDown()
     ctx.body = { error, error_description }
     const clientId = ctx.oidc.client?.clientId

@@ -2,14 +2,14 @@ import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import { describeToOperator, PortreeveError } from '../errors.ts'
 import type { EnginePages } from './interaction.ts'
 
-/** Too many wrong secrets: whoever asks has to wait. */
+/** Too many wrong secrets, or too much of something else: whoever asks has to wait. */
 export class TooManyAttempts extends errors.OIDCProviderError {
   readonly retryAfterSeconds: number
 
-  constructor(retryAfterSeconds: number) {
+  constructor(retryAfterSeconds: number, what = 'failed attempts') {
     super(429, 'temporarily_unavailable')
     this.retryAfterSeconds = retryAfterSeconds
-    this.error_description = `too many failed attempts, try again in ${retryAfterSeconds} s`
+    this.error_description = `too many ${what}, try again in ${retryAfterSeconds} s`
     this.expose = true
   }
 }

@@ -101,6 +101,17 @@ export function forgetStaleKeys(provider: Provider): void {
   })
 }
 
+/**
+ * Has clients told of decisions by us (`notify.ts`): the engine would call them before the decision is
+ * kept, have the person wait for them, and fail where they do.
+ */
+export function leavePingsToUs(provider: Provider): void {
+  Object.defineProperty(provider.Client.prototype, 'backchannelPing', {
+    configurable: true,
+    value: async () => {},
+  })
+}
+
 /** Gives every client the `sid` of its session, in ID tokens and through them in access tokens. */
 export function includeSessionIds(provider: Provider): void {
   Object.defineProperty(provider.Client.prototype, 'includeSid', {

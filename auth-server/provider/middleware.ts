@@ -8,6 +8,7 @@ import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
 import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
+import { BACKCHANNEL_MODEL, BACKCHANNEL_PATH, denyUserCodes } from './ciba.ts'
 import { clientOf } from './clients.ts'
 import {
   createDeviceMiddleware,
@@ -44,6 +45,7 @@ const MACHINE_PATHS = new Set([
   '/userinfo',
   '/jwks',
   DEVICE_AUTHORIZATION_PATH,
+  BACKCHANNEL_PATH,
   '/.well-known/openid-configuration',
   '/.well-known/oauth-authorization-server',
 ])
@@ -56,6 +58,7 @@ const METHODS: Readonly<Record<string, string>> = {
   '/userinfo': 'GET, POST',
   '/auth': 'GET',
   [DEVICE_AUTHORIZATION_PATH]: 'POST',
+  [BACKCHANNEL_PATH]: 'POST',
   [DEVICE_PATH]: 'GET, POST',
   '/session/end': 'GET',
   '/session/end/confirm': 'POST',
@@ -69,6 +72,7 @@ const CLIENT_PATHS = new Set([
   '/introspect',
   '/revoke',
   DEVICE_AUTHORIZATION_PATH,
+  BACKCHANNEL_PATH,
 ])
 const PUBLIC_DOCUMENTS = new Set(['jwks', 'discovery'])
 
@@ -99,6 +103,7 @@ export function createEngineMiddleware(
     createInteractionMemory(collaborators),
     cachePublicDocuments,
     createKeySetAnswer(collaborators),
+    denyUserCodes,
     takeEmptyBasicPassword,
     createUnitOfWork(collaborators),
     createSignedIntrospection(collaborators),
@@ -381,6 +386,7 @@ function announceReuse(
 function nameCredential({ oidc }: KoaContextWithOIDC): string {
   const grantType = oidc.params?.['grant_type']
   if (grantType === GRANT_TYPES.device_code) return 'DeviceCode'
+  if (grantType === GRANT_TYPES.ciba) return BACKCHANNEL_MODEL
   return grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode'
 }
 

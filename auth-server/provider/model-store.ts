@@ -109,6 +109,8 @@ export interface ModelStore {
   /** The newest where several match. */
   findByUid(model: string, uid: string): Promise<StoredModel | undefined>
   findByUserCode(model: string, userCode: string): Promise<StoredModel | undefined>
+  /** What an account has of a model, unused and not expired, at most `limit`: the newest first. */
+  listByAccount(model: string, accountId: string, limit: number): Promise<StoredModel[]>
   apply(writes: readonly ModelWrite[]): Promise<ApplyResult>
   /** Removes at most `limit` rows that expired before `before` (ms); answers how many. */
   purge(before: number, limit: number): Promise<number>

@@ -141,7 +141,7 @@ async function saveGrant(
   return grant.save()
 }
 
-function addScopes(grant: Grant, asked: readonly ScopeInWords[]): void {
+export function addScopes(grant: Grant, asked: readonly ScopeInWords[]): void {
   for (const { scope, resource } of asked) {
     if (resource === undefined) grant.addOIDCScope(scope)
     else grant.addResourceScope(resource, scope)

@@ -21,6 +21,7 @@ import { createAccessTokenShaper } from './access-token.ts'
 import { createAssertionReader } from './assertions.ts'
 import { createAdapterFactory, createReplayCheck } from './adapter.ts'
 import { createAccountLookup } from './claims.ts'
+import type { CibaPaces } from './ciba.ts'
 import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
 import { createUserCodeGuard } from './device.ts'
@@ -39,12 +40,14 @@ import {
   deriveSuccessors,
   forgetStaleKeys,
   includeSessionIds,
+  leavePingsToUs,
   readReplacedSession,
   replaceReplayCheck,
   replaceSecretComparison,
 } from './internals.ts'
 import { createEngineMiddleware } from './middleware.ts'
 import type { ModelStore } from './model-store.ts'
+import { sealNotice } from './notify.ts'
 import { createResourcePolicy } from './resources.ts'
 import { createUserinfoTokenReader } from './userinfo.ts'
 
@@ -65,6 +68,8 @@ export interface EngineCollaborators {
   readonly userCodes: GuessThrottle
   /** Whether a device polls again too soon. */
   readonly polls: Pace
+  /** How much people are asked from elsewhere (CIBA). */
+  readonly cibaPaces: CibaPaces
   readonly requestId: () => string
   /** Calls what clients name. */
   readonly fetchOutbound: OutboundFetch
@@ -78,6 +83,8 @@ export interface EngineOptions {
   readonly cookieKey: string
   readonly dpopNonceKey: Buffer
   readonly identifierKeys: IdentifierKeys
+  /** Seals what clients are told by (CIBA). */
+  readonly noticeKey: Buffer
 }
 
 const currentContext = () => Provider.ctx
@@ -113,6 +120,8 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
         isResourceImplied,
         replacedSession: () => readReplacedSession(currentContext()),
         isDeviceResumed: () => currentContext()?.oidc.route === 'device_resume',
+        isAnswering: () => currentContext() !== undefined,
+        sealNotice: (text) => sealNotice(options.noticeKey, text),
         guessUserCode: createUserCodeGuard(collaborators.userCodes, currentContext),
       },
     ),
@@ -124,6 +133,8 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     requestId,
     findAccount,
     fetchOutbound: collaborators.fetchOutbound,
+    accounts,
+    cibaPaces: collaborators.cibaPaces,
     takeOnce,
     clock,
   })
@@ -138,6 +149,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   replaceSecretComparison(provider, createSecretComparison(collaborators))
   replaceReplayCheck(provider, currentContext, takeOnce)
   forgetStaleKeys(provider)
+  leavePingsToUs(provider)
   includeSessionIds(provider)
   deriveSuccessors(provider, currentContext, identifiers.successor)
   acceptJwtsAtUserinfo(
@@ -231,6 +243,7 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
   provider.on('device_resume.error', refused('device_resume'))
   // Without this Koa would write it to standard error. A lost connection is reported by the app around.
   const emitter: EventEmitter = provider
+  emitter.on('backchannel_authentication.error', refused('backchannel_authentication'))
   emitter.on('error', (error: Error) => {
     if (!('syscall' in error)) log.error({ event: 'server_error', err: error })
   })

@@ -38,6 +38,7 @@ export function createRequestObjectCheck(clock: Clock): ReadClaims {
     const fault =
       judgeType(header, claims, client.clientId) ??
       judgeTimes(claims, now) ??
+      judgeBackchannel(ctx, claims) ??
       (isShortText(claims['jti']) ? undefined : `jti is longer than ${LONGEST_JTI} characters`)
     if (fault !== undefined) throw new errors.InvalidRequestObject(fault)
   }
@@ -62,6 +63,13 @@ function judgeTimes({ exp, nbf, iat }: Members, now: number): string | undefined
   return isToCome ? 'iat is to come' : undefined
 }
 
+/** @see {@link https://openid.net/specs/openid-client-initiated-backchannel-authentication-core-1_0.html#rfc.section.7.1.1 CIBA Core §7.1.1} */
+function judgeBackchannel({ oidc }: KoaContextWithOIDC, claims: Members): string | undefined {
+  if (oidc.route !== 'backchannel_authentication') return undefined
+  const missing = ['iat', 'nbf', 'jti'].filter((claim) => claims[claim] === undefined)
+  return missing.length === 0 ? undefined : `it must have ${missing.join(' and ')}`
+}
+
 function isShortText(jti: unknown): boolean {
   return jti === undefined || (typeof jti === 'string' && jti.length <= LONGEST_JTI)
 }
@@ -75,7 +83,7 @@ export function createRequestObjectReplayCheck(takeOnce: TakeOnce) {
   return async (ctx: KoaContextWithOIDC): Promise<void> => {
     const { route, client, entities } = ctx.oidc
     const isDirect = route === 'authorization' && !entities.PushedAuthorizationRequest
-    const sent = isDirect ? readSent(ctx) : undefined
+    const sent = isDirect || route === 'backchannel_authentication' ? readSent(ctx) : undefined
     if (client === undefined || sent === undefined) return
     const { jti, exp } = decodeClaims(sent)
     if (typeof jti !== 'string' || typeof exp !== 'number') return

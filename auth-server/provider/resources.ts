@@ -34,6 +34,7 @@ const AUTHORIZATION_ROUTES = new Set([
   'resume',
   'pushed_authorization_request',
   'device_authorization',
+  'backchannel_authentication',
   'code_verification',
   'device_resume',
 ])
@@ -63,8 +64,9 @@ export function createResourcePolicy(
 
 /** What a token request redeems, where the engine knows it. */
 export function redeemedBy({ oidc }: KoaContextWithOIDC) {
-  const { AuthorizationCode, RefreshToken, DeviceCode } = oidc.entities
-  return AuthorizationCode ?? RefreshToken ?? DeviceCode
+  const { AuthorizationCode, RefreshToken, DeviceCode, BackchannelAuthenticationRequest } =
+    oidc.entities
+  return AuthorizationCode ?? RefreshToken ?? DeviceCode ?? BackchannelAuthenticationRequest
 }
 
 /** The scopes of the request, or those of the credential that it redeems. */

@@ -12,6 +12,9 @@ export interface SignedInPerson {
   readonly account: Account
   /** Milliseconds since the epoch, in whole seconds: when they proved who they are. */
   readonly signedInAt: number
+  /** How they did, as tokens say it (RFC 9470, RFC 8176). */
+  readonly acr: string | undefined
+  readonly amr: readonly string[]
 }
 
 /** The engine's side of the pages that people have of their own. */
@@ -44,11 +47,11 @@ export function createSessions(
       const session = id === undefined ? undefined : await provider.Session.find(id)
       if (session?.accountId === undefined) return undefined
       const account = await accounts.findById(session.accountId)
-      const { uid, loginTs = 0 } = session
+      const { uid, loginTs = 0, acr, amr = [] } = session
       // As `configuration.ts` judges it: the page and the sign-in agree.
       if (!account || account.disabled) return undefined
       if (loginTs <= Math.floor((account.accessEndedAt ?? -1) / 1000)) return undefined
-      return { sessionUid: uid, account, signedInAt: loginTs * 1000 }
+      return { sessionUid: uid, account, signedInAt: loginTs * 1000, acr, amr }
     },
     signInUrl(state, { maxAgeSeconds } = {}) {
       const url = new URL('/auth', issuer)

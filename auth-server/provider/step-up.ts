@@ -21,17 +21,19 @@ export function createAcrCheck(): InstanceType<typeof interactionPolicy.Check> {
     (ctx) => {
       const requested = listRequestedAcrs(ctx)
       if (requested.length === 0) return false
-      if (!requested.includes(ACR_PASSWORD)) {
-        throw new errors.UnmetAuthenticationRequirements(
-          `acr_values: only ${ACR_PASSWORD} is there`,
-        )
-      }
+      refuseUnknownAcrs(requested)
       return ctx.oidc.session?.acr !== ACR_PASSWORD
     },
   )
 }
 
-function listRequestedAcrs({ oidc }: KoaContextWithOIDC): readonly string[] {
+/** Throws where none of what was asked for is there. */
+export function refuseUnknownAcrs(requested: readonly string[]): void {
+  if (requested.length === 0 || requested.includes(ACR_PASSWORD)) return
+  throw new errors.UnmetAuthenticationRequirements(`acr_values: only ${ACR_PASSWORD} is there`)
+}
+
+export function listRequestedAcrs({ oidc }: KoaContextWithOIDC): readonly string[] {
   const requested: unknown = oidc.params?.['acr_values']
   return typeof requested === 'string' ? requested.split(' ').filter(Boolean) : []
 }

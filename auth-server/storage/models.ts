@@ -77,6 +77,17 @@ export function createModelStore(database: Database, clock: Clock): SqlModelStor
         .orderBy('written_at', 'desc')
         .limit(1),
     )
+  const byAccount = prepareRead(database, (db) =>
+    db
+      .selectFrom('engine_model')
+      .select(columns)
+      .where('account_id', '=', '')
+      .where('model', '=', '')
+      .where('consumed_at', 'is', null)
+      .where('expires_at', '>', 0)
+      .orderBy('written_at', 'desc')
+      .limit(1),
+  )
   const byUid = newest('uid')
   const byUserCode = newest('user_code')
   const takeTurn = createTurns()
@@ -94,6 +105,9 @@ export function createModelStore(database: Database, clock: Clock): SqlModelStor
     find: async (model, key) => toFirst(await byKey(model, key)),
     findByUid: async (model, uid) => toFirst(await byUid(uid, model, 1)),
     findByUserCode: async (model, userCode) => toFirst(await byUserCode(userCode, model, 1)),
+    async listByAccount(model, accountId, limit) {
+      return (await byAccount(accountId, model, clock.now(), limit)).map(toStored)
+    },
     apply: (writes) => apply(writes, new Map()),
     applyNoting: apply,
     purge: (before, limit) => purgeExpired(database, before, limit),

@@ -64,6 +64,7 @@ export function keepInRedis(collaborators: RedisModelCollaborators): SqlModelSto
       const row = await sql.findByUserCode(model, userCode)
       return model === 'Session' ? complete(row) : row
     },
+    listByAccount: (model, accountId, limit) => sql.listByAccount(model, accountId, limit),
     apply: (writes) => apply(collaborators, writes),
     applyNoting: (writes, sessions) => apply(collaborators, writes, sessions),
     purge: sql.purge,
