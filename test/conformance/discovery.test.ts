@@ -485,9 +485,9 @@ test('both documents say the same', () => {
 async function useValue(member: string, value: unknown): Promise<void> {
   const flag = FLAGS[member]
   const way = VALUES[member]
-  if (typeof value === 'boolean' && flag) return flag(value)
-  if (typeof value === 'string' && way) return way(value)
-  throw new Error(`${member} is advertised, and nothing here uses it`)
+  if (typeof value === 'boolean' && flag) await flag(value)
+  else if (typeof value === 'string' && way) await way(value)
+  else throw new Error(`${member} is advertised, and nothing here uses it`)
 }
 
 const advertised = Object.entries(metadata ?? {}).flatMap(([member, value]) =>
