@@ -11,6 +11,7 @@ import { createApiKeyId, generateApiKey, hashApiKey } from '../../auth-server/ap
 import { systemClock } from '../../auth-server/clock.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { createBrowser } from '../support/browser.ts'
+import { ask, CIBA_GRANT, openRequests } from '../support/ciba.ts'
 import { approve, askForCode } from '../support/device.ts'
 import { introspect, post, withClients } from '../support/endpoints.ts'
 import {
@@ -91,6 +92,20 @@ const server = await startServer((config) => ({
     { id: 'post', ...app, authMethod: 'client_secret_post' },
     { id: 'signer', ...app, secret: undefined, authMethod: 'private_key_jwt', jwks } as never,
     { id: 'asker', ...app, jwks },
+    {
+      id: 'desk',
+      secret: { env: 'SERVICE_SECRET' },
+      grants: ['ciba'],
+      scopes: ['openid', 'notes:read'],
+      jwks,
+    },
+    {
+      id: 'called-desk',
+      secret: { env: 'SERVICE_SECRET' },
+      grants: ['ciba'],
+      scopes: ['openid', 'notes:read'],
+      ciba: { mode: 'ping', notificationUri: logouts.uri },
+    },
     ...SIGNED.map((alg) => ({
       id: `in-${alg}`,
       ...app,
@@ -191,12 +206,41 @@ const GRANTS: Readonly<Record<string, () => Promise<void>>> = {
     }
     await expectToken(form, asApi)
   },
+  'urn:openid:params:grant-type:ciba': () => askElsewhere({}),
   async 'urn:ietf:params:oauth:grant-type:jwt-bearer'() {
     const claims = { ...describeAssertion('alice', issuer), iss: IDP, client_id: 'api' }
     const assertion = await signClaims(claims, ownKey, { typ: 'oauth-id-jag+jwt' })
     const grant_type = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
     await expectToken({ grant_type, assertion }, asApi)
   },
+}
+
+type Asked = 'alice' | 'bob'
+
+/** Has somebody asked elsewhere, who approves. Nobody is asked more often than the server lets them be. */
+async function askElsewhere(body: Record<string, string>, clientId = 'desk', who: Asked = 'alice') {
+  const headers = { authorization: basic(clientId, SERVICE_SECRET) }
+  const asked = await ask(issuer, 'request' in body ? body : { login_hint: who, ...body }, headers)
+  expect(asked.body).toHaveProperty('auth_req_id')
+  const { browser, page } = await openRequests(server, who)
+  await browser.submit(page, '/approve')
+  await expectToken({ grant_type: CIBA_GRANT, auth_req_id: asked.body.auth_req_id }, headers)
+}
+
+const DELIVERY_MODES: Readonly<Record<string, () => Promise<void>>> = {
+  poll: () => askElsewhere({}),
+  async ping() {
+    const before = logouts.received.length
+    await askElsewhere({ client_notification_token: 'x'.repeat(43) }, 'called-desk')
+    await expect.poll(() => logouts.received.length, { timeout: 5000 }).toBeGreaterThan(before)
+  },
+}
+
+async function askElsewhereSigned(alg: string): Promise<void> {
+  const who = ['ES512', 'EdDSA'].includes(alg) ? 'alice' : 'bob'
+  const parameters = { scope: 'openid notes:read', login_hint: who }
+  const claims = describeRequestObject('desk', issuer, parameters)
+  await askElsewhere({ request: await signClaims(claims, keyFor(alg)) }, 'desk', who)
 }
 
 /** Asks by a request of `client_id=asker` whose answer comes back in a redirect. */
@@ -414,6 +458,9 @@ const VALUES: Readonly<Record<string, Use>> = {
     expect(decodeProtectedHeader(text).alg).toBe(alg)
     await jwtVerify(text, published, { issuer, audience: 'api' })
   },
+  backchannel_authentication_endpoint: (url) => expectEndpoint(url, 'POST', [400, 401]),
+  backchannel_token_delivery_modes_supported: (mode) => use(DELIVERY_MODES, mode),
+  backchannel_authentication_request_signing_alg_values_supported: askElsewhereSigned,
   authorization_endpoint: (url) => expectEndpoint(url, 'GET', [400]),
   token_endpoint: (url) => expectEndpoint(url, 'POST', [400]),
   userinfo_endpoint: (url) => expectEndpoint(url, 'GET', [400, 401]),
@@ -438,6 +485,12 @@ const FLAGS: Readonly<Record<string, (flag: boolean) => Promise<void>>> = {
     const claims = JSON.stringify({ id_token: { email: null } })
     const { id_token } = await obtainTokens(issuer, { scope: 'openid email', claims })
     expect('email' in decodeJwt(id_token).claims).toBe(flag)
+  },
+  async backchannel_user_code_parameter_supported(flag) {
+    expect(flag).toBe(false)
+    const headers = { authorization: basic('desk', SERVICE_SECRET) }
+    const { body } = await ask(issuer, { user_code: '1234' }, headers)
+    expect(body.error).toBe('invalid_request')
   },
   async request_parameter_supported(flag) {
     expect(flag).toBe(true)
