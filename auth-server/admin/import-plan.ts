@@ -57,6 +57,7 @@ export const CLIENT_MEMBERS = [
   'par',
   'signedRequests',
   'signedResponses',
+  'authorizationDetails',
   'algorithms',
   'introspects',
   'exchange',

@@ -38,6 +38,8 @@ export interface Client {
   readonly par: 'allowed' | 'required'
   /** `required`: it signs its authorization requests (RFC 9101). Absent: it may. */
   readonly signedRequests?: 'allowed' | 'required' | undefined
+  /** The types of `authorization_details` that it may ask for (RFC 9396). */
+  readonly authorizationDetails?: readonly string[] | undefined
   /** `required`: it is answered by signed JWTs only (JARM). Absent: it may ask for them. */
   readonly signedResponses?: 'allowed' | 'required' | undefined
   /** What is signed for it, where it is not RS256; userinfo is not signed where it is absent. */

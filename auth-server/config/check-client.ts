@@ -42,6 +42,7 @@ export function checkClient(
   checkScopes(client, resources, report)
   checkIntrospection(client, resources, report)
   checkExchange(client, resources, report)
+  checkDetails(client, resources, report)
   checkAssertions(client, report)
   checkCiba(client, report)
   return findings
@@ -199,6 +200,25 @@ function checkScopes(
   if (isMachine && client.scopes.every((scope) => OIDC.has(scope))) {
     const message = `${grants.join(' and ')} alone needs a scope of a resource, or no token can be had`
     report('PR319', ['scopes'], message)
+  }
+}
+
+function checkDetails(
+  { authorizationDetails = [], scopes }: CheckedClient,
+  resources: readonly ResourceConfig[] | undefined,
+  report: Report,
+): void {
+  if (!resources) return
+  const types = new Map(
+    resources.flatMap((resource) => Object.entries(resource.authorizationDetails ?? {})),
+  )
+  for (const [index, type] of authorizationDetails.entries()) {
+    const known = types.get(type)
+    const message = known
+      ? `it needs the scope ${echo(known.scope)}, which is not among the client's scopes`
+      : `${echo(type)} is a type of no resource`
+    if (known && scopes.includes(known.scope)) continue
+    report('PR342', ['authorizationDetails', index], message)
   }
 }
 

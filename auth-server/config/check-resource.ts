@@ -29,7 +29,35 @@ export function checkResource(
       report('PR214', path, `${echo(role)} is not among the roles`)
     }
   }
+  checkDetails(resource, report)
   return findings
+}
+
+/** Members that RFC 9396 §2.2 has a meaning for: the engine wants lists there. */
+const LISTS: ReadonlySet<string> = new Set(['locations', 'actions', 'datatypes', 'privileges'])
+
+function checkDetails({ authorizationDetails = {}, scopes }: ResourceConfig, report: Report): void {
+  for (const [type, { scope, members }] of Object.entries(authorizationDetails)) {
+    const at = ['authorizationDetails', type]
+    if (!Object.hasOwn(scopes, scope)) {
+      report('PR341', [...at, 'scope'], `${echo(scope)} is no scope of this resource`)
+    }
+    for (const [name, { type: kind, values }] of Object.entries(members)) {
+      const path = [...at, 'members', name]
+      const isChosen = kind === 'enum' || kind === 'list'
+      if (name === 'type') report('PR341', path, 'type is the name of the type itself')
+      if (isChosen !== (values !== undefined)) {
+        const message = isChosen
+          ? `${kind} needs values`
+          : `expected no values, because it is a ${kind}`
+        report('PR341', [...path, 'values'], message)
+      }
+      if ((LISTS.has(name) && kind !== 'list') || (name === 'identifier' && kind !== 'text')) {
+        const expected = name === 'identifier' ? 'text' : 'list'
+        report('PR341', [...path, 'type'], `expected ${expected}, as RFC 9396 has it for ${name}`)
+      }
+    }
+  }
 }
 
 function checkSecret(

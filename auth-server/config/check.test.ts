@@ -24,8 +24,23 @@ function withResources(...resources: Partial<Resource>[]): ConfigInput {
   return { resources: resources.map((resource) => ({ ...notes, ...resource })) }
 }
 
+const app: Client = { id: 'app', secret: { env: 'S' }, redirectUris: ['https://app.example/cb'] }
+
+type DetailType = NonNullable<Resource['authorizationDetails']>[string]
+
+function withDetails(change: Partial<DetailType>): ConfigInput {
+  const payment: DetailType = {
+    description: 'Pay a bill',
+    scope: 'notes:read',
+    members: {
+      to: { name: 'To', type: 'text' },
+      actions: { name: 'What', type: 'list', values: ['start', 'cancel'] },
+    },
+  }
+  return { resources: [{ ...notes, authorizationDetails: { payment: { ...payment, ...change } } }] }
+}
+
 function withClients(...clients: Partial<Client>[]): ConfigInput {
-  const app: Client = { id: 'app', secret: { env: 'S' }, redirectUris: ['https://app.example/cb'] }
   return { resources: [notes], clients: clients.map((client) => ({ ...app, ...client })) }
 }
 
@@ -655,6 +670,69 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       'clients.0.frontchannelLogoutUri',
       withClients({ frontchannelLogoutUri: uri }),
     ]),
+  },
+  PR341: {
+    accepted: [withDetails({}), withDetails({ members: {} })],
+    refused: [
+      ['resources.0.authorizationDetails.payment.scope', withDetails({ scope: 'x' })],
+      [
+        'resources.0.authorizationDetails.payment.members.type',
+        withDetails({ members: { type: { name: 'Type', type: 'text' } } }),
+      ],
+      [
+        'resources.0.authorizationDetails.payment.members.to.values',
+        withDetails({ members: { to: { name: 'To', type: 'enum' } } }),
+      ],
+      [
+        'resources.0.authorizationDetails.payment.members.to.values',
+        withDetails({ members: { to: { name: 'To', type: 'text', values: ['a'] } } }),
+      ],
+      [
+        'resources.0.authorizationDetails.payment.members.actions.type',
+        withDetails({ members: { actions: { name: 'What', type: 'text' } } }),
+      ],
+      [
+        'resources.0.authorizationDetails.payment.members.identifier.type',
+        withDetails({ members: { identifier: { name: 'Which', type: 'number' } } }),
+      ],
+      [
+        'resources.1.authorizationDetails.payment',
+        {
+          resources: [
+            ...(withDetails({}).resources ?? []),
+            {
+              identifier: 'https://other.example/',
+              name: 'Other',
+              scopes: { other: { description: 'Other' } },
+              authorizationDetails: {
+                payment: { description: 'Pay', scope: 'other', members: {} },
+              },
+            },
+          ],
+        },
+      ],
+    ],
+  },
+  PR342: {
+    accepted: [
+      {
+        ...withDetails({}),
+        clients: [{ ...app, scopes: ['notes:read'], authorizationDetails: ['payment'] }],
+      },
+    ],
+    refused: [
+      [
+        'clients.0.authorizationDetails.0',
+        { ...withDetails({}), clients: [{ ...app, authorizationDetails: ['other'] }] },
+      ],
+      [
+        'clients.0.authorizationDetails.0',
+        {
+          ...withDetails({}),
+          clients: [{ ...app, scopes: [], authorizationDetails: ['payment'] }],
+        },
+      ],
+    ],
   },
   PR350: {
     accepted: [withClients({})],

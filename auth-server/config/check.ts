@@ -221,10 +221,17 @@ function checkResources(
   report: Report,
 ): void {
   const owners = new Map<string, number>()
+  const detailOwners = new Map<string, number>()
   for (const [index, resource] of resources.entries()) {
     checkNames(resources, index, known.issuer, report)
     for (const { rule, path, message } of checkResource(resource, known)) {
       report(rule, ['resources', index, ...path], message)
+    }
+    for (const type of Object.keys(resource.authorizationDetails ?? {})) {
+      const path = ['resources', index, 'authorizationDetails', type]
+      const owner = detailOwners.get(type)
+      if (owner === undefined) detailOwners.set(type, index)
+      else report('PR341', path, `resources[${owner}] has the type ${echo(type)} already`)
     }
     for (const scope of Object.keys(resource.scopes)) {
       const path = ['resources', index, 'scopes', scope]

@@ -88,6 +88,10 @@ export const RULES = {
   PR375: refused('Only a client with the ciba grant has settings for it (ciba).'),
   PR376: refused('A client is told of decisions at its notificationUri, with the mode ping alone.'),
   PR377: refused('A notificationUri is https, or http on loopback.'),
+  PR341: refused(
+    'A type of details is of one resource, with a scope of it, and says its members as RFC 9396 has them.',
+  ),
+  PR342: refused('The types of details of a client are declared, and it has the scopes of them.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

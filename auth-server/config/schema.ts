@@ -71,6 +71,28 @@ const ownClaim = z
   )
   .meta({ title: CLAIM_HELP })
 
+const detailMember = z.strictObject({
+  name: name.describe('What people read before its value.'),
+  type: z
+    .enum(['text', 'number', 'enum', 'list'])
+    .describe('`enum` is one of the `values`, `list` some of them.'),
+  values: z.array(name).min(1).max(50).optional().describe('Of an `enum` or a `list`.'),
+  required: z.boolean().default(true).describe('Whether it may be left out.'),
+})
+
+const detailType = z.strictObject({
+  description: name.describe('What people read on the consent page.'),
+  scope: scopeToken.describe(
+    'The scope of the resource that goes with it: who may not have it may not have these details.',
+  ),
+  members: z
+    .record(
+      text(/^[A-Za-z][A-Za-z0-9_]{0,63}$/, 'the name of a member: 1 to 64 of a-z A-Z 0-9 _'),
+      detailMember,
+    )
+    .describe('What its objects say beside `type`, in the order that people read.'),
+})
+
 const resource = z.strictObject({
   identifier: absoluteUri.describe(
     'The URI that clients name as `resource` (RFC 8707). It need not answer.',
@@ -128,6 +150,15 @@ const resource = z.strictObject({
     .default({})
     .describe(
       'Claims of its own, by name. `{ value }` is the same for all; `{ from }` says who the token is about or for; `{ firstRoleOf }` is the first of these roles that the person has. Whoever holds a token reads them.',
+    ),
+  authorizationDetails: z
+    .record(
+      text(/^[\x21\x23-\x5B\x5D-\x7E]{1,200}$/, 'a type of 1 to 200 printable characters'),
+      detailType,
+    )
+    .optional()
+    .describe(
+      'Types of `authorization_details` that it understands (RFC 9396): what people agree to in detail, each time.',
     ),
 })
 
@@ -258,6 +289,10 @@ export const clientSchema = z.strictObject({
     .describe(
       '`required` takes its authorization requests only where they are signed with one of its keys (JAR, RFC 9101). Where absent, it may sign them.',
     ),
+  authorizationDetails: z
+    .array(z.string())
+    .optional()
+    .describe('The types of `authorization_details` that it may ask for (RFC 9396).'),
   signedResponses: z
     .enum(['allowed', 'required'])
     .optional()

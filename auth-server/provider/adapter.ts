@@ -5,6 +5,7 @@ import type { Client, ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
 import { seal, unseal } from '../keys/seal.ts'
 import { BACKCHANNEL_MODEL } from './ciba.ts'
+import type { Catalogue } from '../scopes/catalogue.ts'
 import { toMetadata } from './clients.ts'
 import { isForged, reattach, type Identifiers } from './identifiers.ts'
 import type { ModelPayload, ModelRow, ModelStore, ModelWrite, StoredModel } from './model-store.ts'
@@ -16,6 +17,7 @@ const MAX_ID_LENGTH = 512
 export interface AdapterCollaborators {
   readonly models: ModelStore
   readonly clients: ClientStore
+  readonly catalogue: Pick<Catalogue, 'details'>
   readonly identifiers: Identifiers
   readonly events: Events
   readonly clock: Clock
@@ -48,17 +50,17 @@ export function createAdapterFactory(
   options: AdapterOptions,
 ): (model: string) => Adapter {
   return (model) => {
-    if (model === 'Client') return createClientAdapter(collaborators.clients)
+    if (model === 'Client') return createClientAdapter(collaborators)
     return createModelAdapter(model, collaborators, options)
   }
 }
 
 /** Clients are ours: the engine reads them and never writes them. */
-function createClientAdapter(clients: ClientStore): Adapter {
+function createClientAdapter({ clients, catalogue }: AdapterCollaborators): Adapter {
   return {
     async find(id) {
       const client = await clients.findById(id)
-      return client && !client.disabled ? toMetadata(client) : undefined
+      return client && !client.disabled ? toMetadata(client, catalogue) : undefined
     },
     upsert: neverUsed,
     ...UNUSED,

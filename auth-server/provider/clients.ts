@@ -1,13 +1,16 @@
 import type { AdapterPayload, Client as EngineClient, KoaContextWithOIDC } from 'oidc-provider'
 import type { Client } from '../clients/client.ts'
 import { GRANT_TYPES } from '../config/built-in.ts'
-import { isOidcScope } from '../scopes/catalogue.ts'
+import { isOidcScope, type Catalogue } from '../scopes/catalogue.ts'
 
 /** The member of the engine's client metadata that carries our own record of the client. */
 export const RECORD = 'portreeve_client'
 
 /** Our client in the engine's terms (RFC 7591 §2). The secret is its hash: see `internals.ts`. */
-export function toMetadata(client: Client): AdapterPayload {
+export function toMetadata(
+  client: Client,
+  { details }: Pick<Catalogue, 'details'>,
+): AdapterPayload {
   const signsPeopleIn = client.grants.includes('authorization_code')
   const { secretHash: _secretHash, ...record } = client
   return {
@@ -22,6 +25,8 @@ export function toMetadata(client: Client): AdapterPayload {
     dpop_bound_access_tokens: client.dpop === 'required',
     require_pushed_authorization_requests: client.par === 'required',
     require_signed_request_object: client.signedRequests === 'required',
+    // The engine takes no client with a type that there is no longer.
+    authorization_details_types: client.authorizationDetails?.filter((type) => details.has(type)),
     ...describeAlgorithms(client),
     // A missing scope would allow every one of OpenID Connect's: `openid` is what signing in means.
     scope: [...new Set(['openid', ...client.scopes.filter(isOidcScope)])].join(' '),

@@ -26,6 +26,7 @@ import {
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
 import { createAssertionCheck, createEngineFetch } from './client-keys.ts'
 import { clientOf, recordOf, RECORD } from './clients.ts'
+import { createDetails } from './details.ts'
 import {
   createDeviceFlow,
   DEVICE_AUTHORIZATION_PATH,
@@ -129,6 +130,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
         requireNonce: (ctx) => clientOf(ctx)?.dpop === 'required',
       },
       pushedAuthorizationRequests: { enabled: true },
+      richAuthorizationRequests: createDetails(settings.catalogue),
       jwtResponseModes: { enabled: true },
       jwtUserinfo: { enabled: true },
       requestObjects: {

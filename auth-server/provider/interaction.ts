@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Account } from '../accounts/account.ts'
 import type { Client } from '../clients/client.ts'
+import type { DetailInWords } from '../scopes/details.ts'
 
 /** A scope in the words of the consent page. */
 export interface ScopeInWords {
@@ -33,6 +34,8 @@ export interface PendingInteraction {
   readonly asked: readonly ScopeInWords[]
   /** What was requested but is left out because the person's roles do not carry it. */
   readonly leftOut: readonly ScopeInWords[]
+  /** What is asked for in detail (RFC 9396). */
+  readonly details: readonly DetailInWords[]
 }
 
 /** How a person has proven who they are. */

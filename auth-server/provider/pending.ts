@@ -4,6 +4,7 @@ import type { AccountStore } from '../accounts/account.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
+import { describeDetails } from './details.ts'
 import type { EngineHost } from './host.ts'
 import type { Interactions, PendingInteraction, ScopeInWords } from './interaction.ts'
 import { isOwnInteraction } from './own-interactions.ts'
@@ -112,6 +113,7 @@ async function describe(
     again: account && describeAgain(prompt.reasons),
     loginHint: textOf(params['login_hint']) || undefined,
     ...scopes,
+    details: describeDetails(catalogue, params, scopes.asked),
   }
 }
 

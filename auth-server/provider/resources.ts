@@ -6,6 +6,7 @@ import {
 } from 'oidc-provider'
 import type { Account } from '../accounts/account.ts'
 import { isOidcScope, scopesOfRoles, type Catalogue, type Resource } from '../scopes/catalogue.ts'
+import { resourcesOfDetails, scopesOfDetails } from '../scopes/details.ts'
 import { chooseResource, decideScopes, type ScopeDecision } from '../scopes/policy.ts'
 import { recordOf } from './clients.ts'
 
@@ -46,7 +47,12 @@ export function createResourcePolicy(
   return {
     async defaultResource(ctx, client, oneOf) {
       if (oneOf) return pickResource(catalogue, ctx, client, oneOf)
-      assumeScopes(ctx, client)
+      const { route, params } = ctx.oidc
+      // Before the credential was read, its scopes say nothing yet.
+      if (route === 'token' && params?.['authorization_details'] !== undefined) {
+        return [...resourcesOfDetails(catalogue.details, params['authorization_details'])]
+      }
+      assumeScopes(catalogue, ctx, client)
       const resource = chooseImplied(catalogue, ctx, client)
       // A list of one says that the resource was chosen for the client: see `adapter.ts`.
       return resource === undefined ? undefined : [resource]
@@ -54,7 +60,7 @@ export function createResourcePolicy(
     async getResourceServerInfo(ctx, identifier, client) {
       const resource = catalogue.resources.get(identifier)
       if (!resource) throw new errors.InvalidTarget('unknown resource')
-      assumeScopes(ctx, client)
+      assumeScopes(catalogue, ctx, client)
       const decision = decide(catalogue, ctx, client, resource, await subjectOf(ctx, findAccount))
       if (decision.granted.length === 0) refuse(ctx, resource, decision)
       return describeResource(resource, decision.granted)
@@ -76,13 +82,22 @@ export function requestedScopes(ctx: KoaContextWithOIDC): readonly string[] {
   return [...(redeemedBy(ctx)?.scopes ?? [])]
 }
 
-/** RFC 6749 §3.3: the scopes that a client gets for a request that names none. */
-function assumeScopes(ctx: KoaContextWithOIDC, client: EngineClient): void {
+/**
+ * RFC 6749 §3.3: the scopes that a client gets for a request that names none. Details bring the scopes
+ * with them that they go with.
+ */
+function assumeScopes(catalogue: Catalogue, ctx: KoaContextWithOIDC, client: EngineClient): void {
   const { params } = ctx.oidc
-  if (!params || params['scope'] !== undefined) return
-  if (redeemedBy(ctx)) return
+  if (!params || redeemedBy(ctx)) return
+  const isAsked = AUTHORIZATION_ROUTES.has(ctx.oidc.route ?? '')
+  const details = isAsked ? params['authorization_details'] : undefined
+  const brought = scopesOfDetails(catalogue.details, details)
   const { defaultScopes } = recordOf(client)
-  if (defaultScopes.length > 0) params['scope'] = defaultScopes.join(' ')
+  if (params['scope'] === undefined && brought.length === 0 && defaultScopes.length > 0) {
+    params['scope'] = defaultScopes.join(' ')
+  }
+  if (brought.length === 0) return
+  params['scope'] = [...new Set([...requestedScopes(ctx), ...brought])].join(' ')
 }
 
 function chooseImplied(

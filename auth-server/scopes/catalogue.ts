@@ -7,6 +7,7 @@ import {
   type SecretAlgorithm,
   type SigningAlgorithm,
 } from '../config/schema.ts'
+import type { DetailType } from './details.ts'
 import type { OwnClaims } from './own-claims.ts'
 
 /** The scopes of OpenID Connect that this server knows, with the words people read. */
@@ -58,6 +59,8 @@ export interface ResourceScope {
 /** Everything that can be asked for, made once from the configuration. */
 export interface Catalogue {
   readonly resources: ReadonlyMap<string, Resource>
+  /** The types of `authorization_details` of all resources, by name (RFC 9396). */
+  readonly details: ReadonlyMap<string, DetailType>
   /** Role name to the scopes it carries. `everyone` is carried by every account. */
   readonly roles: ReadonlyMap<string, ReadonlySet<string>>
 }
@@ -100,8 +103,24 @@ export function createCatalogue(
   })
   return {
     resources: new Map(known.map((resource) => [resource.identifier, resource])),
+    details: new Map(resources.flatMap(listDetailTypes)),
     roles: new Map(Object.entries(roles).map(([role, { scopes }]) => [role, new Set(scopes)])),
   }
+}
+
+function listDetailTypes({ identifier, name, authorizationDetails = {} }: ResourceConfig) {
+  return Object.entries(authorizationDetails).map(
+    ([type, { members, ...words }]): [string, DetailType] => [
+      type,
+      {
+        ...words,
+        type,
+        resource: identifier,
+        resourceName: name,
+        members: new Map(Object.entries(members)),
+      },
+    ],
+  )
 }
 
 function describeSigning(
