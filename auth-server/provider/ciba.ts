@@ -45,7 +45,7 @@ export function createCibaPaces(createLimiter?: CreateLimiter): CibaPaces {
   const windowSeconds = LONGEST_SECONDS
   const limit = (name: string, attempts: number) =>
     createPace(`ciba_${name}`, { attempts, windowSeconds }, createLimiter)
-  return { client: limit('client', 600), pair: limit('pair', 5), person: limit('person', 20) }
+  return { client: limit('client', 300), pair: limit('pair', 5), person: limit('person', 20) }
 }
 
 /** More than the paces let through in the time that a request may live. */

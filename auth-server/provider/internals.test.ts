@@ -10,6 +10,7 @@ import {
   deriveSuccessors,
   forgetStaleKeys,
   includeSessionIds,
+  leavePingsToUs,
   readFormPost,
   readReplacedSession,
   replaceReplayCheck,
@@ -145,6 +146,58 @@ describe('the undocumented seams of the engine', () => {
     expect([...(await read())]).toHaveLength(1)
     keys.freshUntil = 1
     expect([...(await read())]).toEqual([])
+  })
+
+  test('call no client by themselves when a person has decided', async () => {
+    const called: string[] = []
+    const createPinging = () =>
+      new Provider('http://127.0.0.1', {
+        clients: [
+          {
+            client_id: 'desk',
+            client_secret: 'a secret',
+            grant_types: ['urn:openid:params:grant-type:ciba'],
+            response_types: [],
+            redirect_uris: [],
+            backchannel_token_delivery_mode: 'ping',
+            backchannel_client_notification_endpoint: 'https://desk.example/told',
+          },
+        ],
+        features: {
+          ciba: {
+            enabled: true,
+            deliveryModes: ['ping'],
+            processLoginHint: () => undefined,
+            processLoginHintToken: () => undefined,
+            validateRequestContext: () => {},
+            verifyUserCode: () => {},
+            triggerAuthenticationDevice: () => {},
+          },
+          devInteractions: { enabled: false },
+        },
+        async fetch(url) {
+          called.push(url instanceof Request ? url.url : new URL(url).href)
+          return new Response(null, { status: 204 })
+        },
+      })
+    const decide = async (engine: Provider) => {
+      const owners = { accountId: 'acc_a', clientId: 'desk' }
+      const request = new engine.BackchannelAuthenticationRequest({
+        ...owners,
+        params: { client_notification_token: 'token' },
+      } as never)
+      const id = await request.save()
+      const grant = new engine.Grant(owners)
+      const grantId = await grant.save()
+      await engine.backchannelResult(id, grant, { authTime: 1 })
+      expect(await engine.BackchannelAuthenticationRequest.find(id)).toMatchObject({ grantId })
+    }
+    await decide(createPinging())
+    expect(called).toEqual(['https://desk.example/told'])
+    const ours = createPinging()
+    leavePingsToUs(ours)
+    await decide(ours)
+    expect(called).toHaveLength(1)
   })
 
   test('hand every comparison of a secret over', async () => {

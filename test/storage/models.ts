@@ -45,6 +45,34 @@ export function testModels(withWorld: WithWorld): void {
         expect(await stores.models.findByUid('Session', 'other')).toBeUndefined()
       }))
 
+    test('lists what an account has of a model that can be used still, the newest first', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const { put } = createRows(clock)
+        const alice = { accountId: 'alice' }
+        const expiresAt = clock.now() + 10
+        for (const key of ['r1', 'r2', 'r3', 'r4']) {
+          await stores.models.apply([put('Asked', key, { ...alice, payload: { key } })])
+          clock.advance(1)
+        }
+        await other.models.apply([
+          put('Asked', 'expired', { ...alice, expiresAt }),
+          put('Asked', 'of bob', { accountId: 'bob' }),
+          put('Else', 'else', alice),
+          consume('Asked', 'r3'),
+        ])
+        const list = async (id: string, limit = 10) =>
+          (await stores.models.listByAccount('Asked', id, limit)).map(({ key }) => key)
+        expect(await list('alice')).toEqual(['expired', 'r4', 'r2', 'r1'])
+        clock.advance(10)
+        expect(await list('alice')).toEqual(['r4', 'r2', 'r1'])
+        expect(await list('alice', 2)).toEqual(['r4', 'r2'])
+        expect(await list('ALICE')).toEqual([])
+        expect(await list('a\0')).toEqual([])
+        expect(await stores.models.listByAccount('Asked', 'bob', 1)).toEqual([
+          expect.objectContaining({ key: 'of bob', payload: {}, consumedAt: undefined }),
+        ])
+      }))
+
     test('answers deep copies, and keeps one', () =>
       withWorld(async ({ stores: { models }, clock }) => {
         const { put } = createRows(clock)

@@ -1,7 +1,7 @@
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { createBrowser, type Browser, type Page } from './browser.ts'
-import { basic, requestToken, signIn, type TokenAnswer } from './flow.ts'
-import { SERVICE_SECRET, type TestServer } from './server.ts'
+import { basic, requestToken, type TokenAnswer } from './flow.ts'
+import { PASSWORDS, SERVICE_SECRET, type TestServer } from './server.ts'
 
 export const CIBA_GRANT = 'urn:openid:params:grant-type:ciba'
 
@@ -17,40 +17,49 @@ export interface AskAnswer {
   }
 }
 
-const DESK: Readonly<Record<string, string>> = { authorization: basic('desk', SERVICE_SECRET) }
+/** How a desk proves who it is. */
+export const asDesk = (id = 'desk'): Record<string, string> => ({
+  authorization: basic(id, SERVICE_SECRET),
+})
 
-/** Clients of a desk where people are asked on their phones. */
-export function withDesks(config: ConfigInput): ConfigInput {
-  const desk = {
-    name: 'The Service Desk',
-    secret: { env: 'SERVICE_SECRET' },
-    grants: ['ciba' as const, 'refresh_token' as const],
-    scopes: ['openid', 'profile', 'notes:read', 'notes:write'],
-  }
-  return {
-    ...config,
-    clients: [
-      ...(config.clients ?? []),
-      { ...desk, id: 'desk' },
-      { ...desk, id: 'other-desk', name: 'Another Desk', grants: ['ciba'] },
-    ],
+type Client = NonNullable<ConfigInput['clients']>[number]
+
+/** Clients of desks where people are asked on their phones, and people who are asked by nobody else. */
+export function withDesks(people: readonly string[] = [], ...more: readonly Partial<Client>[]) {
+  return (config: ConfigInput): ConfigInput => {
+    const desk = {
+      name: 'The Service Desk',
+      secret: { env: 'SERVICE_SECRET' },
+      grants: ['ciba' as const, 'refresh_token' as const],
+      scopes: ['openid', 'profile', 'notes:read', 'notes:write'],
+    }
+    return {
+      ...config,
+      clients: [
+        ...(config.clients ?? []),
+        { ...desk, id: 'desk' },
+        { ...desk, id: 'other-desk', name: 'Another Desk', grants: ['ciba'] },
+        ...more.map((client) => ({ ...desk, id: 'more', ...client })),
+      ],
+      users: [
+        ...(config.users ?? []),
+        ...people.map((username) => ({ username, password: { env: 'BOB' }, roles: ['editor'] })),
+      ],
+    }
   }
 }
 
-/** What a client sends to have alice asked, unless it says otherwise. */
+/** What a client sends to have alice asked, unless it says otherwise. An empty text leaves one out. */
 export async function ask(
   issuer: string,
-  body: Readonly<Record<string, string>> = {},
-  headers: Readonly<Record<string, string>> = DESK,
+  change: Readonly<Record<string, string>> = {},
+  headers: Readonly<Record<string, string>> = asDesk(),
 ): Promise<AskAnswer> {
-  const hint =
-    'id_token_hint' in body || 'login_hint_token' in body || 'request' in body
-      ? {}
-      : { login_hint: 'alice' }
-  const scope = 'request' in body ? {} : { scope: 'openid notes:read' }
+  const body = { scope: 'openid notes:read', login_hint: 'alice', ...change }
+  const sent = Object.entries(body).filter(([, value]) => value !== '')
   const response = await fetch(`${issuer}/backchannel`, {
     method: 'POST',
-    body: new URLSearchParams({ ...scope, ...hint, ...body }).toString(),
+    body: new URLSearchParams(sent).toString(),
     headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers },
   })
   const answer = (await response.json()) as AskAnswer['body']
@@ -60,7 +69,7 @@ export async function ask(
 export function pollRequest(
   issuer: string,
   authReqId: string,
-  headers: Readonly<Record<string, string>> = DESK,
+  headers: Record<string, string> = asDesk(),
 ): Promise<TokenAnswer> {
   return requestToken(issuer, { grant_type: CIBA_GRANT, auth_req_id: authReqId }, headers)
 }
@@ -68,9 +77,20 @@ export function pollRequest(
 /** A browser whose person is signed in, on the page with what waits for them. */
 export async function openRequests(
   { issuer }: Pick<TestServer, 'issuer'>,
-  who: 'alice' | 'bob' = 'alice',
+  username = 'alice',
 ): Promise<{ browser: Browser; page: Page }> {
   const browser = createBrowser(issuer)
-  const page = await signIn(browser, await browser.get(`${issuer}/account/requests`), who)
-  return { browser, page }
+  const start = await browser.get(`${issuer}/account/requests`)
+  const password = username === 'alice' ? PASSWORDS.alice : PASSWORDS.bob
+  return { browser, page: await browser.submit(start, '/sign-in', { username, password }) }
+}
+
+/** Everything that a person does who answers the newest request; answers the last page. */
+export async function answerRequest(
+  server: Pick<TestServer, 'issuer'>,
+  username: string,
+  decision: 'approve' | 'refuse' = 'approve',
+): Promise<{ browser: Browser; page: Page }> {
+  const { browser, page } = await openRequests(server, username)
+  return { browser, page: await browser.submit(page, `/${decision}`) }
 }

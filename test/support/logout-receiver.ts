@@ -7,6 +7,7 @@ export interface ReceivedLogout {
   readonly method: string | undefined
   readonly url: string | undefined
   readonly headers: IncomingMessage['headers']
+  readonly text: string
   readonly form: URLSearchParams
   /** '' where there is none. */
   readonly token: string
@@ -29,9 +30,10 @@ export function answerWith(status: number, headers: Record<string, string> = {})
 export async function startLogoutReceiver(answer = answerWith(200)): Promise<LogoutReceiver> {
   const received: ReceivedLogout[] = []
   const receive = async (request: IncomingMessage, response: ServerResponse) => {
-    const form = new URLSearchParams(await text(request))
+    const body = await text(request)
+    const form = new URLSearchParams(body)
     const { method, url, headers } = request
-    received.push({ method, url, headers, form, token: form.get('logout_token') ?? '' })
+    received.push({ method, url, headers, text: body, form, token: form.get('logout_token') ?? '' })
     receiver.answer(response)
   }
   // A server that is killed may leave half a request.
