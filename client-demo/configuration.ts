@@ -17,6 +17,7 @@ export type SecretName =
   | 'ROBOT_SECRET'
   | 'WEB_SECRET'
   | 'ARCHIVE_SECRET'
+  | 'DESK_SECRET'
   | 'ASSISTANT_SECRET'
 
 export const NOTES = 'https://notes.example/'
@@ -33,6 +34,7 @@ export const WEB_CLIENT = 'portreeve-web'
 export const ARCHIVE_CLIENT = 'notes-archive'
 export const POCKET_CLIENT = 'notes-pocket'
 export const SCREEN_CLIENT = 'notes-screen'
+export const DESK_CLIENT = 'help-desk'
 /** An API that calls the notes API for the people who call it. */
 export const ASSISTANT = 'https://assistant.example/'
 export const ASSISTANT_CLIENT = 'notes-assistant'
@@ -58,6 +60,7 @@ export function makeSecrets(): Secrets {
     ROBOT_SECRET: makeSecret(),
     WEB_SECRET: makeSecret(),
     ARCHIVE_SECRET: makeSecret(),
+    DESK_SECRET: makeSecret(),
     ASSISTANT_SECRET: makeSecret(),
   }
 }
@@ -185,7 +188,13 @@ function describeWeb(url: string): unknown {
 
 /** Each is there for what one flow shows. */
 function describeFlowClients(callbackUrl: string): unknown[] {
-  return [describeArchive(callbackUrl), describePocket(), describeScreen(), describeAssistant()]
+  return [
+    describeArchive(callbackUrl),
+    describePocket(),
+    describeScreen(),
+    describeDesk(),
+    describeAssistant(),
+  ]
 }
 
 /** It runs on a server of its own, so it can keep a secret; and it must push its requests. */
@@ -195,7 +204,7 @@ function describeArchive(callbackUrl: string): unknown {
     name: 'The notes archive',
     secret: { env: 'ARCHIVE_SECRET' },
     par: 'required',
-    grants: ['authorization_code', 'refresh_token', 'device_code'],
+    grants: ['authorization_code', 'refresh_token', 'device_code', 'ciba'],
     redirectUris: [callbackUrl],
     scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
     defaultResource: NOTES,
@@ -224,6 +233,18 @@ function describeScreen(): unknown {
     applicationType: 'native',
     authMethod: 'none',
     grants: ['device_code', 'refresh_token'],
+    scopes: ['openid', 'profile', 'notes:read'],
+    defaultResource: NOTES,
+  }
+}
+
+/** People call it, and it has them asked on their phones. */
+function describeDesk(): unknown {
+  return {
+    id: DESK_CLIENT,
+    name: 'The help desk',
+    secret: { env: 'DESK_SECRET' },
+    grants: ['ciba', 'refresh_token'],
     scopes: ['openid', 'profile', 'notes:read'],
     defaultResource: NOTES,
   }

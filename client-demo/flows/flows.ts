@@ -4,6 +4,7 @@ import type { ApiName } from '../programs.ts'
 import type { EndReport } from '../report.ts'
 import type { World } from '../world.ts'
 import { apiKeyFlow } from './api-key.ts'
+import { cibaFlow } from './ciba.ts'
 import { codeFlow } from './code/flow.ts'
 import { deviceFlow } from './device.ts'
 import { dpopFlow } from './dpop.ts'
@@ -42,6 +43,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(dpopFlow),
   enter(stepUpFlow),
   enter(deviceFlow),
+  enter(cibaFlow),
   enter(exchangeFlow),
 ]
 

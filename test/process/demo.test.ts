@@ -20,6 +20,7 @@ const NAMES = [
   'dpop',
   'step-up',
   'device',
+  'ciba',
   'exchange',
 ]
 
