@@ -89,12 +89,12 @@ export interface Events {
     accountId?: string | undefined
   }): void
   objectChanged(facts: {
-    kind: 'user' | 'client' | 'key'
+    kind: 'user' | 'client' | 'key' | 'invite'
     action: string
     id: string
     /** Of a key. */
     algorithm?: string | undefined
-    by: 'file' | 'operator' | 'server'
+    by: 'file' | 'operator' | 'server' | 'client'
   }): void
 }
 
@@ -150,6 +150,7 @@ const ENDPOINTS = [
   'device_authorization',
   'code_verification',
   'device_resume',
+  'registration',
   'backchannel_authentication',
 ]
 const CREDENTIALS = [
@@ -181,6 +182,7 @@ const ERRORS = [
   'interaction_required',
   'invalid_binding_message',
   'invalid_client',
+  'invalid_client_metadata',
   'invalid_dpop_proof',
   'invalid_grant',
   'invalid_redirect_uri',

@@ -1,5 +1,6 @@
 import type { Server } from 'node:http'
-import { createPasswordHasher } from './accounts/password.ts'
+import type { Middleware } from 'koa'
+import { createPasswordHasher, type PasswordHasher } from './accounts/password.ts'
 import { createSignIn } from './accounts/sign-in.ts'
 import { reconcile } from './admin/reconcile.ts'
 import { createAuditKey, requireSameKey } from './audit/audit.ts'
@@ -45,6 +46,8 @@ import { startKeyWatch } from './keys/watch.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { createOutboundFetch } from './outbound.ts'
+import { createRegistration } from './registration/register.ts'
+import { createRegistrationRoutes } from './registration/routes.ts'
 import { createApprovals } from './provider/approvals.ts'
 import { createCibaPaces } from './provider/ciba.ts'
 import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
@@ -54,7 +57,7 @@ import { createInteractions } from './provider/pending.ts'
 import { createSessions } from './provider/session.ts'
 import { buildProvider } from './provider/provider.ts'
 import { createCatalogue } from './scopes/catalogue.ts'
-import { startPurge } from './storage/purge.ts'
+import { startPurge, type Purgeable } from './storage/purge.ts'
 import { openStores, type Stores } from './storage/stores.ts'
 import { createGuessThrottle, createPace } from './throttle.ts'
 
@@ -148,7 +151,8 @@ export async function createAuthServer(
   cleanUp.use(composed.notifier)
   cleanUp.use(watchKeys())
   cleanUp.use(deliverLogouts())
-  cleanUp.use(startPurge([stores.models, stores.revocations, stores.apiKeys], clock, log))
+  const purged = [stores.models, stores.revocations, stores.apiKeys, ...listUnused(services)]
+  cleanUp.use(startPurge(purged, clock, log))
   server.off('request', refuseWhileStarting)
   server.on('request', app)
   const directUrls: Record<keyof DirectUrls, string | undefined> = {
@@ -290,10 +294,11 @@ async function compose(services: Services, isDraining: () => boolean) {
       log,
       clock,
       pages: [
-        refuseWhileBehind(audit.isBehind),
+        refuseWhileBehind(audit.isBehind, ['POST', 'PUT', 'DELETE']),
         createAssetRoutes(assets),
         interactions,
         ...account,
+        ...createRegistrationPages(services, hasher),
       ],
       renderError: pages.error,
     },
@@ -301,10 +306,43 @@ async function compose(services: Services, isDraining: () => boolean) {
   )
   const deliverLogouts = () =>
     startLogoutDelivery(
-      { logouts: stores.logouts, clients, signingKeys, events, clock, log },
+      { logouts: stores.logouts, clients, signingKeys, fetchOutbound, events, clock, log },
       { issuer },
     )
   return { app: app.callback(), direct, watchKeys, deliverLogouts, notifier }
+}
+
+/** What nobody has come to use: invites that have expired, and clients that never got a token. */
+function listUnused({ loaded, stores, events }: Services): readonly Purgeable[] {
+  const { registrations } = stores
+  const purgeInvites = { purge: registrations.purgeInvites }
+  const policy = loaded.config.registration
+  if (!policy) return [purgeInvites]
+  const purge: Purgeable['purge'] = async (before, limit) => {
+    const registeredBefore = before - policy.unusedTtlSeconds * 1000
+    const removed = await registrations.removeUnused(registeredBefore, limit)
+    for (const id of removed) {
+      events.objectChanged({ kind: 'client', action: 'expired', id, by: 'server' })
+    }
+    return removed.length
+  }
+  return [purgeInvites, { purge }]
+}
+
+/** Nothing where clients may not register themselves. */
+function createRegistrationPages(
+  { loaded, issuer, stores, events, clock }: Services,
+  hasher: PasswordHasher,
+): readonly Middleware[] {
+  const { registration: policy, resources } = loaded.config
+  if (!policy) return []
+  const { clients, registrations, createLimiter } = stores
+  const pace = createPace('registration', policy.perAddress, createLimiter)
+  const registration = createRegistration(
+    { clients, registrations, hasher, pace, events, clock },
+    { policy, resources, ownNames: ['Portreeve', 'Your account', new URL(issuer).host] },
+  )
+  return [createRegistrationRoutes({ registration, events }, { issuer })]
 }
 
 type EngineParts = Pick<
@@ -333,8 +371,9 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
   const { loaded, issuer, stores, events, clock, log } = services
   const { config } = loaded
   const { rootKey, sealKey } = services.keys
-  const { models, revocations, accounts, keys } = stores
-  const collaborators = { ...parts, events, models, revocations, accounts, log, clock }
+  const { models, revocations, registrations, accounts, keys } = stores
+  const records = { models, revocations, registrations, accounts }
+  const collaborators = { ...parts, ...records, events, log, clock }
   const keyCollaborators = { keys, sealKey, clock, events }
   await createMissingKeys(keyCollaborators, algorithmsOf(config))
   const ring = createKeyRingSource(keys, sealKey, { clock, log })
@@ -346,6 +385,7 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
         issuer,
         tokens: config.tokens,
         trustedIssuers: config.trustedIssuers,
+        registrationEndpoint: config.registration && `${issuer}/register`,
         keys: loadedKeys,
         cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
         dpopNonceKey: deriveKey(rootKey, 'dpop-nonce'),

@@ -134,7 +134,7 @@ async function giveBack(taken: readonly (readonly [RateLimiterAbstract, string])
 }
 
 /** A home line or a rented server has a whole /56 of IPv6 addresses, or more. */
-function toNetwork(address: string): string {
+export function toNetwork(address: string): string {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
   if (!isIPv6(plain)) return plain
   const [head = '', tail] = plain.split('::')

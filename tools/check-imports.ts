@@ -26,6 +26,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   interactions: 3,
   'direct-access': 3,
   admin: 3,
+  registration: 3,
   provider: 2,
   storage: 2,
   backchannel: 2,

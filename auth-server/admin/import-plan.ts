@@ -210,6 +210,9 @@ function describeOwned(
   if (isDeclared) {
     return `the ${kind} ${echo(name)} is declared in ${file ?? 'a configuration file'}: change it there`
   }
+  if (known?.owner === 'dynamic') {
+    return `the ${kind} ${echo(name)} has registered itself: remove it first (npx portreeve clients remove ${name})`
+  }
   if (known?.owner !== 'file') return undefined
   return `the ${kind} ${echo(name)} was declared in a configuration file once: remove it first (npx portreeve ${kind}s remove ${name})`
 }

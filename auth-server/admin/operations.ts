@@ -11,6 +11,11 @@ import {
   type ClientCollaborators,
   type ClientOperations,
 } from './clients.ts'
+import {
+  createInviteOperations,
+  type InviteCollaborators,
+  type InviteOperations,
+} from './invites.ts'
 import { createKeyOperations, type KeyAdminCollaborators, type KeyOperations } from './keys.ts'
 import {
   createTransferOperations,
@@ -23,6 +28,7 @@ import { createUserOperations, type UserCollaborators, type UserOperations } fro
 export interface Operations {
   readonly users: UserOperations
   readonly clients: ClientOperations
+  readonly invites: InviteOperations
   readonly apiKeys: ApiKeyOperations
   readonly keys: KeyOperations
   readonly audit: AuditOperations
@@ -31,6 +37,7 @@ export interface Operations {
 
 export type AdminCollaborators = UserCollaborators &
   ClientCollaborators &
+  InviteCollaborators &
   TransferCollaborators &
   ApiKeyAdminCollaborators &
   KeyAdminCollaborators & { readonly audit: AuditStore }
@@ -43,6 +50,7 @@ export function createOperations(
   return {
     users: createUserOperations(collaborators, loaded),
     clients: createClientOperations(collaborators, loaded),
+    invites: createInviteOperations(collaborators),
     apiKeys: createApiKeyOperations(collaborators, loaded),
     audit: createAuditOperations(collaborators),
     keys: createKeyOperations(collaborators, loaded),

@@ -75,7 +75,7 @@ async function listClientClashes(
   { clients, resources }: Config,
   store: ClientStore,
 ): Promise<string[]> {
-  const made = (await store.list()).filter(({ owner }) => owner === 'operator')
+  const made = (await store.list()).filter(({ owner }) => owner !== 'file')
   return made.flatMap(({ id }) => {
     const client = clients.findIndex((declared) => declared.id === id)
     const resource = resources.findIndex(

@@ -5,6 +5,7 @@ import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
 import type { PrivateJwk } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
+import type { OutboundFetch } from '../outbound.ts'
 import { judgeAttempt } from './attempt.ts'
 import type { LogoutDelivery, LogoutQueue } from './logout-queue.ts'
 import { signLogoutToken } from './logout-token.ts'
@@ -28,6 +29,8 @@ export interface DeliveryCollaborators {
   readonly logouts: LogoutQueue
   readonly clients: { findById(id: string): Promise<Client | undefined> }
   readonly signingKeys: () => readonly PrivateJwk[]
+  /** Calls the clients that have registered themselves. */
+  readonly fetchOutbound: OutboundFetch
   readonly events: Pick<Events, 'logoutDelivered' | 'logoutPostponed' | 'logoutGivenUp'>
   readonly clock: Clock
   readonly log: Logger
@@ -121,7 +124,7 @@ async function serveClient(collaborators: DeliveryCollaborators, lane: Lane): Pr
 
 /** Answers whether the client may be told more at once. */
 async function deliver(
-  { logouts, clients, signingKeys, events, clock }: DeliveryCollaborators,
+  { logouts, clients, signingKeys, fetchOutbound, events, clock }: DeliveryCollaborators,
   { issuer, cutOff }: Lane,
   delivery: LogoutDelivery,
 ): Promise<boolean> {
@@ -134,7 +137,8 @@ async function deliver(
   if (!claimed) return true
   const algorithm = client.algorithms?.idToken ?? 'RS256'
   const token = await signLogoutToken(claimed, signingKeys(), algorithm, issuer, clock.now())
-  const attempt = await sendLogoutToken(client.backchannelLogoutUri, token, cutOff)
+  const guard = client.owner === 'dynamic' ? fetchOutbound : undefined
+  const attempt = await sendLogoutToken(client.backchannelLogoutUri, token, cutOff, guard)
   if (cutOff.aborted && attempt.kind === 'unreachable') return false
   const verdict = judgeAttempt(attempt, claimed, clock.now(), randomInt(1000) / 1000)
   if (verdict.kind === 'retry') await logouts.postpone(claimed, verdict.dueAt)

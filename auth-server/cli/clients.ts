@@ -10,6 +10,7 @@ import {
   type Work,
 } from './command.ts'
 import { readSecretFromStdin, readSettings, requirePipe } from './input.ts'
+import { addInviteCommands } from './invites.ts'
 import type { Report } from './report.ts'
 import { formatFields, formatTable, harmless, type Style } from './style.ts'
 
@@ -66,6 +67,7 @@ export function addClientCommands(program: Command, cli: Cli): void {
   addShow(clients, cli)
   addRotate(clients, cli)
   addRemove(clients, cli)
+  addInviteCommands(clients, cli)
 }
 
 function addAdd(clients: Command, cli: Cli): void {

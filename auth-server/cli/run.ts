@@ -39,6 +39,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
         clients: audited.guard(stores.clients),
         apiKeys: audited.guard(stores.apiKeys),
         keys: audited.guard(stores.keys),
+        registrations: audited.guard(stores.registrations),
         transfer: audited.guard(stores.transfer),
         audit: stores.audit,
         hasher,

@@ -4,6 +4,7 @@ import type { TransferStore } from '../admin/transfer.ts'
 import type { ApiKeyStore } from '../api-keys/api-key.ts'
 import type { AuditStore } from '../audit/audit.ts'
 import type { ClientStore } from '../clients/client.ts'
+import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import type { Environment } from '../config/secrets.ts'
@@ -31,6 +32,7 @@ export interface CliStores extends AsyncDisposable {
   readonly audit: AuditStore
   readonly clients: ClientStore
   readonly keys: KeyStore
+  readonly registrations: RegistrationStore
   readonly transfer: TransferStore
 }
 

@@ -1,5 +1,5 @@
 import type { ClientAuthMethod, ClientSigningAlgorithm, GrantType } from '../config/built-in.ts'
-import type { Owner } from '../config/schema.ts'
+import type { ClientOwner } from '../config/schema.ts'
 
 /** An application that asks for tokens. */
 export interface Client {
@@ -71,7 +71,7 @@ export interface Client {
   /** Origins whose scripts may call the token endpoint (CORS), exact. */
   readonly origins: readonly string[]
   readonly disabled: boolean
-  readonly owner: Owner
+  readonly owner: ClientOwner
   /** Milliseconds since the epoch. */
   readonly createdAt: number
   readonly updatedAt: number

@@ -136,6 +136,10 @@ function withKey(key: { user?: string } = {}, more: ConfigInput = {}, listen = {
   return withDirect({ listen, apiKey: { ...password, demonstrationKeys } }, more)
 }
 
+function withRegistration(registration: ConfigInput['registration']): ConfigInput {
+  return { ...withResources({}), registration }
+}
+
 const native = { applicationType: 'native' } as const
 const firstUri = 'clients.0.redirectUris.0'
 
@@ -597,6 +601,33 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       { kty: 'EC' },
     ].map((key) => ['clients.0.jwks.keys.0', withClients({ jwks: { keys: [key] } })]),
   },
+  PR360: {
+    accepted: [{ registration: {} }, withRegistration({ scopes: ['openid', 'notes:read'] })],
+    refused: [['registration.scopes.1', withRegistration({ scopes: ['openid', 'x'] })]],
+  },
+  PR361: {
+    accepted: [withRegistration({ redirectHosts: ['app.example', '*.example.org', 'localhost'] })],
+    refused: [
+      ['registration.redirectHosts.0', withRegistration({ redirectHosts: ['https://x.example'] })],
+      ['registration.redirectHosts.0', withRegistration({ redirectHosts: ['*'] })],
+      ['registration.redirectHosts.0', withRegistration({ redirectHosts: ['X.example'] })],
+      ['registration.redirectHosts.0', withRegistration({ redirectHosts: ['a.*.example'] })],
+      ['registration.redirectHosts.0', withRegistration({ redirectHosts: ['x.example:8443'] })],
+    ],
+  },
+  PR362: {
+    accepted: [
+      withRegistration({ grants: ['authorization_code', 'client_credentials'] }),
+      withRegistration({ access: 'open' }),
+    ],
+    refused: [
+      ['registration.grants', withRegistration({ access: 'open', grants: ['client_credentials'] })],
+    ],
+  },
+  PR363: {
+    accepted: [withRegistration({})],
+    refused: [['registration.access', withRegistration({ access: 'open' })]],
+  },
   PR370: {
     accepted: [withClients({}), withBearer({})],
     refused: [
@@ -914,6 +945,7 @@ test('refuses what is unsafe and warns of what is worth a look', () => {
     'PR206',
     'PR207',
     'PR215',
+    'PR363',
     'PR350',
     'PR351',
     'PR352',

@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { EVERYONE, OIDC_SCOPE_NAMES } from './built-in.ts'
 import { checkClient } from './check-client.ts'
 import { checkDirectAccess, type DirectAccessSurroundings } from './check-direct-access.ts'
+import { checkRegistration } from './check-registration.ts'
 import { checkResource, type ResourceSurroundings } from './check-resource.ts'
 import { echo } from './echo.ts'
 import { judgePublicJwk } from './public-jwk.ts'
@@ -64,6 +65,12 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
   }
   if (knows('roles', 'resources')) checkRoles(config, report)
   if (knows('clients')) checkClients(config, knows('resources'), report)
+  if (config.registration && knows('registration')) {
+    const known = knows('resources') ? config.resources : undefined
+    for (const { rule, path, message } of checkRegistration(config.registration, known)) {
+      report(rule, ['registration', ...path], message)
+    }
+  }
   if (knows('trustedIssuers')) checkTrustedIssuers(config.trustedIssuers, issuer, report)
   if (knows('clients', 'trustedIssuers')) checkAssertionIssuers(config, report)
   if (knows('users')) checkUsers(config.users, knows('roles') ? config.roles : undefined, report)

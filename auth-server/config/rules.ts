@@ -76,6 +76,10 @@ export const RULES = {
   PR339: refused(
     'Keys of a client are public, and of RSA with 2048 bits, P-256, P-384, P-521 or Ed25519.',
   ),
+  PR360: refused("What may be registered are scopes of OpenID Connect's or some resource's."),
+  PR361: refused('A redirect host is a host name, or *. and one.'),
+  PR362: refused('Whoever registers uninvited gets no tokens without a person.'),
+  PR363: warning('With open registration anybody can have an app ask your people for access.'),
   PR370: refused(
     'The jwt_bearer grant comes with issuers (assertionIssuers), and they with the grant.',
   ),

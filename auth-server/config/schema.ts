@@ -475,6 +475,57 @@ const directAccess = z.strictObject({
     .describe('A token for nothing.'),
 })
 
+const registration = z.strictObject({
+  access: z
+    .enum(['invited', 'open'])
+    .default('invited')
+    .describe(
+      'Who may register a client: whoever was invited (`portreeve clients invite`), or anybody.',
+    ),
+  grants: z
+    .array(z.enum(['authorization_code', 'refresh_token', 'device_code', 'client_credentials']))
+    .min(1)
+    .default(['authorization_code', 'refresh_token'])
+    .describe('How such clients may get tokens.'),
+  authMethods: z
+    .array(z.enum(CLIENT_AUTH_METHODS))
+    .min(1)
+    .default([...CLIENT_AUTH_METHODS])
+    .describe('How they may prove who they are.'),
+  applicationTypes: z
+    .array(z.enum(['web', 'native']))
+    .min(1)
+    .default(['web', 'native'])
+    .describe('What they may be.'),
+  scopes: z
+    .array(scopeToken)
+    .min(1)
+    .default(['openid', 'profile', 'email'])
+    .describe('The most that they may be granted. A client that names no scope gets all of these.'),
+  redirectHosts: z
+    .array(z.string().max(255))
+    .min(1)
+    .optional()
+    .describe(
+      'Where they may send people back to: hosts such as `app.example`, or `*.example.org` for all below it. Anywhere where absent.',
+    ),
+  mostClients: z
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(1000)
+    .describe('How many of them there may be.'),
+  perAddress: limit
+    .default({ attempts: 20, windowSeconds: 3600 })
+    .describe('How often one address may register a client, or change one.'),
+  unusedTtlSeconds: seconds
+    .min(60)
+    .max(31_536_000)
+    .default(604_800)
+    .describe('After how long one that never got a token is removed.'),
+})
+
 /** The one schema of the configuration. Unknown members are mistakes. */
 export const configSchema = z.strictObject({
   issuer: z
@@ -578,6 +629,11 @@ export const configSchema = z.strictObject({
     ),
   resources: z.array(resource).default([]).describe('The APIs that tokens are for.'),
   clients: z.array(clientSchema).default([]).describe('The applications that ask for tokens.'),
+  registration: registration
+    .optional()
+    .describe(
+      'Clients that register themselves (Dynamic Client Registration, RFC 7591). People are always asked for consent, and told that nobody has checked the app. Absent, there are none: those that have registered before go on.',
+    ),
   trustedIssuers: z
     .array(trustedIssuer)
     .max(100)
@@ -703,6 +759,9 @@ export type SecretAlgorithm = (typeof SECRET_ALGORITHMS)[number]
 export type SigningAlgorithm = Exclude<ResourceConfig['algorithm'], SecretAlgorithm>
 /** Who declared an object: the configuration file (read-only to the CLI) or an operator. */
 export type Owner = 'file' | 'operator'
+/** `dynamic`: it has registered itself (RFC 7591). */
+export type ClientOwner = Owner | 'dynamic'
+export type RegistrationConfig = NonNullable<Config['registration']>
 
 export function isSecretAlgorithm(
   algorithm: ResourceConfig['algorithm'],

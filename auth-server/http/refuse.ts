@@ -14,7 +14,7 @@ export type Refuse = (ctx: Context, refusal: Refusal) => void
 
 /** Only programs come here: they get JSON whatever they say they accept. */
 const MACHINE_PATHS =
-  /^\/(?:token|request|introspect|revoke|userinfo|jwks|livez|readyz|\.well-known\/.*)$/
+  /^\/(?:token|request|introspect|revoke|userinfo|jwks|register(?:\/[^/]+)?|livez|readyz|\.well-known\/.*)$/
 
 /** The one way in which the HTTP layer refuses: a page for a browser, JSON for a program. */
 export function createRefuse(renderError: EnginePages['error']): Refuse {

@@ -15,6 +15,7 @@ export type RouteClass =
   | 'interaction'
   | 'account'
   | 'direct_access'
+  | 'registration'
   | 'asset'
   | 'probe'
   | 'other'
@@ -35,6 +36,7 @@ const ROUTES: readonly (readonly [RegExp, RouteClass])[] = [
   [/^\/interaction\//, 'interaction'],
   [/^\/account(?:\/|$)/, 'account'],
   [/^\/(?:getToken|api\/v3\/auth)$/, 'direct_access'],
+  [/^\/register(?:\/[^/]+)?$/, 'registration'],
   [/^\/assets\//, 'asset'],
   [/^\/(?:livez|readyz)$/, 'probe'],
 ]

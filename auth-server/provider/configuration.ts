@@ -69,6 +69,8 @@ export interface EngineSettings {
   readonly accounts: CibaCollaborators['accounts']
   readonly cibaPaces: CibaPaces
   readonly takeOnce: TakeOnce
+  /** Where clients register themselves, if they may. */
+  readonly registrationEndpoint: string | undefined
   readonly clock: Clock
 }
 
@@ -90,6 +92,9 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     },
     responseTypes: ['code'],
     discovery: {
+      ...(settings.registrationEndpoint && {
+        registration_endpoint: settings.registrationEndpoint,
+      }),
       frontchannel_logout_supported: true,
       frontchannel_logout_session_supported: true,
       introspection_signing_alg_values_supported: [INTROSPECTION_ALGORITHM],

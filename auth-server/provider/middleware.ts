@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
 import type { ClientStore } from '../clients/client.ts'
+import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
 import { GRANT_TYPES } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
@@ -85,6 +86,7 @@ export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators
   readonly publishedKeys: readonly PublicJwk[]
   readonly signingKeys: readonly PrivateJwk[]
   readonly clients: Pick<ClientStore, 'findById'>
+  readonly registrations: Pick<RegistrationStore, 'recordUse'>
 }
 
 /** What runs around the engine's own routes, outermost first. */
@@ -105,6 +107,7 @@ export function createEngineMiddleware(
     createKeySetAnswer(collaborators),
     denyUserCodes,
     takeEmptyBasicPassword,
+    createUseRecorder(collaborators),
     createUnitOfWork(collaborators),
     createSignedIntrospection(collaborators),
     createIntrospection(collaborators.issued),
@@ -331,6 +334,27 @@ function decodeFormComponent(text: string): string {
     return decodeURIComponent(text.replaceAll('+', ' '))
   } catch {
     return text
+  }
+}
+
+const DAY_MS = 86_400_000
+
+/** A client that has registered itself and gets a token is in use. */
+function createUseRecorder({
+  registrations,
+  clock,
+  log,
+}: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    if (ctx.path !== '/token' || ctx.status !== 200) return
+    const client = clientOf(ctx)
+    if (client?.owner !== 'dynamic') return
+    const now = clock.now()
+    // Its tokens are issued by now: it gets them all the same.
+    await registrations.recordUse(client.id, now, now - DAY_MS).catch((error: unknown) => {
+      log.warn({ event: 'use_not_recorded', err: error })
+    })
   }
 }
 

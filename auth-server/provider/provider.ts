@@ -8,6 +8,7 @@ import {
 import type { Account, AccountStore } from '../accounts/account.ts'
 import type { VerifyApiKey } from '../api-keys/verify.ts'
 import type { ClientStore } from '../clients/client.ts'
+import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
 import type { Events } from '../events.ts'
@@ -55,6 +56,7 @@ export interface EngineCollaborators {
   readonly models: ModelStore
   readonly revocations: RevocationStore
   readonly clients: ClientStore
+  readonly registrations: Pick<RegistrationStore, 'recordUse'>
   readonly accounts: AccountStore
   readonly catalogue: Catalogue
   readonly pages: EnginePages
@@ -79,6 +81,7 @@ export interface EngineOptions {
   readonly issuer: string
   readonly tokens: Config['tokens']
   readonly trustedIssuers: Config['trustedIssuers']
+  readonly registrationEndpoint: string | undefined
   readonly keys: KeyRing
   readonly cookieKey: string
   readonly dpopNonceKey: Buffer
@@ -136,6 +139,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     accounts,
     cibaPaces: collaborators.cibaPaces,
     takeOnce,
+    registrationEndpoint: options.registrationEndpoint,
     clock,
   })
   const issued = createIssuedTokens(collaborators, {

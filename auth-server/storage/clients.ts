@@ -1,15 +1,17 @@
 import type { Kysely, Selectable } from 'kysely'
 import type { Client, ClientStore } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
-import type { Owner } from '../config/schema.ts'
+import type { ClientOwner } from '../config/schema.ts'
 import {
   defineStatement,
   pickColumns,
   prepareRead,
   refuseUnstorable,
   type Database,
+  type Scope,
 } from './database.ts'
 import { endAccess } from './end-access.ts'
+import type { Unit } from './models.ts'
 import type { Schema } from './schema.ts'
 
 export function createClientStore(database: Database, clock: Clock): ClientStore {
@@ -28,26 +30,47 @@ export function createClientStore(database: Database, clock: Clock): ClientStore
       // Each database would order them by rules of its own.
       return rows.map(toClient).toSorted((one, two) => (one.id < two.id ? -1 : 1))
     },
-    async insert(client) {
-      const { numAffectedRows } = await insertRow(alone, toRow(client))
-      return numAffectedRows === 1n
-    },
+    insert: (client) => insertClient(alone, client),
     async update(client) {
       const { numAffectedRows } = await updateRow(alone, toRow(client))
       return numAffectedRows === 1n
     },
-    async remove(id) {
-      return kysely.transaction().execute(async (transaction) => {
-        const unit = { database, transaction, clock }
-        await endAccess(unit, 'client', id, 'client_removed')
-        const { numDeletedRows } = await transaction
-          .deleteFrom('client')
-          .where('id', '=', id)
-          .executeTakeFirstOrThrow()
-        return numDeletedRows === 1n
-      })
-    },
+    remove: (id) =>
+      kysely
+        .transaction()
+        .execute((transaction) => removeClient({ database, transaction, clock }, id)),
   }
+}
+
+export async function insertClient(scope: Scope, client: Client): Promise<boolean> {
+  const { numAffectedRows } = await insertRow(scope, toRow(client))
+  return numAffectedRows === 1n
+}
+
+/** Only while it is as it was at `updatedAt`. */
+export async function replaceClient(
+  { transaction }: Scope,
+  updatedAt: number,
+  client: Client,
+): Promise<boolean> {
+  const { numUpdatedRows } = await transaction
+    .updateTable('client')
+    .set(pickColumns(toRow(client), CHANGED))
+    .where('id', '=', client.id)
+    .where('updated_at', '=', updatedAt)
+    .executeTakeFirstOrThrow()
+  return numUpdatedRows === 1n
+}
+
+export async function removeClient(unit: Unit, id: string): Promise<boolean> {
+  const { transaction } = unit
+  await endAccess(unit, 'client', id, 'client_removed')
+  await transaction.deleteFrom('client_registration').where('client_id', '=', id).execute()
+  const { numDeletedRows } = await transaction
+    .deleteFrom('client')
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow()
+  return numDeletedRows === 1n
 }
 
 const CHANGED = ['settings', 'disabled', 'owner', 'created_at', 'updated_at'] as const
@@ -94,7 +117,7 @@ function toClient(row: Selectable<Schema['client']>): Client {
     ...(JSON.parse(row.settings) as Settings),
     id: row.id,
     disabled: row.disabled === 1,
-    owner: row.owner as Owner,
+    owner: row.owner as ClientOwner,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   }

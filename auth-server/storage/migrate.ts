@@ -8,6 +8,7 @@ import { revocation } from './migrations/0003-revocation.ts'
 import { audit } from './migrations/0004-audit.ts'
 import { apiKeys } from './migrations/0005-api-keys.ts'
 import { logoutDelivery } from './migrations/0006-logout-delivery.ts'
+import { registration } from './migrations/0007-registration.ts'
 import type { Migration } from './migrations/migration.ts'
 import { prepareRead, type Database } from './database.ts'
 import type { Schema } from './schema.ts'
@@ -19,6 +20,7 @@ export const MIGRATIONS: readonly Migration[] = [
   audit,
   apiKeys,
   logoutDelivery,
+  registration,
 ]
 
 type AppliedStep = Pick<Schema['schema_migration'], 'name' | 'checksum'>

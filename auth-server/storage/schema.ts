@@ -73,6 +73,20 @@ export interface Schema {
     due_at: number
     attempts: number
   }
+  registration_invite: {
+    id: string
+    hash: string
+    label: string
+    uses_left: number
+    created_at: number
+    expires_at: number
+  }
+  client_registration: {
+    client_id: string
+    token_hash: string
+    registered_at: number
+    used_at: number | null
+  }
   tombstone: { kind: string; key: string; expires_at: number }
   schema_migration: { name: string; checksum: string; applied_at: number }
 }

@@ -4,6 +4,7 @@ import type { ApiKeyStore } from '../api-keys/api-key.ts'
 import type { AuditStore } from '../audit/audit.ts'
 import type { LogoutQueue } from '../backchannel/logout-queue.ts'
 import type { ClientStore } from '../clients/client.ts'
+import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -26,6 +27,7 @@ import { limitInRedis } from './redis-limits.ts'
 import { keepInRedis } from './redis-models.ts'
 import { watchSessions } from './redis-watch.ts'
 import { openRedis } from './redis.ts'
+import { createRegistrationStore } from './registrations.ts'
 import { createRevocationStore } from './revocations.ts'
 import { openSqlite } from './sqlite.ts'
 import { createTransferStore } from './transfer.ts'
@@ -42,6 +44,7 @@ export interface Stores extends AsyncDisposable {
   readonly keys: KeyStore
   readonly logouts: LogoutQueue
   readonly models: ModelStore
+  readonly registrations: RegistrationStore
   readonly revocations: RevocationStore
   readonly transfer: TransferStore
   /** Counters of guesses. */
@@ -98,6 +101,7 @@ export async function openStores(
     keys: createKeyStore(database),
     logouts: createLogoutQueue(database),
     models: perishable?.models ?? sql,
+    registrations: createRegistrationStore(database, clock),
     revocations: createRevocationStore(database),
     transfer: createTransferStore(database, clock),
     createLimiter: perishable?.createLimiter ?? limitInMemory,

@@ -2,6 +2,7 @@ import type { Account } from '../../auth-server/accounts/account.ts'
 import type { StoredApiKey } from '../../auth-server/api-keys/api-key.ts'
 import type { LogoutDelivery } from '../../auth-server/backchannel/logout-queue.ts'
 import type { Client } from '../../auth-server/clients/client.ts'
+import type { Invite } from '../../auth-server/clients/registration.ts'
 import type { StoredModel } from '../../auth-server/provider/model-store.ts'
 import type { Revocation } from '../../auth-server/revocation/revocation.ts'
 
@@ -319,4 +320,12 @@ export const DUE_LOGOUT: LogoutDelivery = {
   sid: 'sid-that-ended',
   queuedAt: THEN + 2,
   attempts: 3,
+}
+
+export const INVITE: Invite = {
+  id: 'inv_AAAAAAAAAAAAAAAAAAAAAA',
+  label: 'The "crew"',
+  usesLeft: 3,
+  createdAt: THEN + 600,
+  expiresAt: 1_760_000_000_000,
 }

@@ -19,6 +19,7 @@ import {
   CLIENTS,
   DEVICE_CODE,
   DUE_LOGOUT,
+  INVITE,
   KID,
   MODELS,
   NEXT_SESSION_OF_ANN,
@@ -56,6 +57,7 @@ export function testMigrations(engine: StorageEngine): void {
       const hasKeys = isSince(name, '0005-api-keys')
       expect(await stores.apiKeys.list()).toEqual(hasKeys ? API_KEYS : [])
       await expectLogouts(stores, isSince(name, '0006-logout-delivery'))
+      await expectRegistrations(stores, isSince(name, '0007-registration'))
     })
 
     test.each(NAMES)('go on with what was there after %s', async (name) => {
@@ -193,6 +195,12 @@ async function expectLogouts({ logouts }: Stores, hasQueue: boolean): Promise<vo
   expect(await logouts.listDue('web', soon, 10)).toEqual(hasQueue ? [DUE_LOGOUT] : [])
   expect(await logouts.listDue('spa', soon, 10)).toEqual([])
   expect(await logouts.nextClient('')).toBe(hasQueue ? 'spa' : undefined)
+}
+
+async function expectRegistrations({ registrations }: Stores, areThere: boolean): Promise<void> {
+  expect(await registrations.listInvites()).toEqual(areThere ? [INVITE] : [])
+  const hash = await registrations.findTokenHash('tool')
+  expect(hash).toBe(areThere ? 'hash-of-the-token-of-the-tool' : undefined)
 }
 
 /** What has ended stays ended, and what is used twice ends. */

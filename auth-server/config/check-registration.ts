@@ -1,0 +1,46 @@
+import { OIDC_SCOPE_NAMES } from './built-in.ts'
+import { echo } from './echo.ts'
+import type { Finding, Path, RuleId } from './rules.ts'
+import type { RegistrationConfig, ResourceConfig } from './schema.ts'
+
+const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
+
+/** The rules of what may be registered. Paths start there. */
+export function checkRegistration(
+  { access, grants, scopes, redirectHosts = [] }: RegistrationConfig,
+  resources: readonly ResourceConfig[] | undefined,
+): Finding[] {
+  const findings: Finding[] = []
+  const report = (rule: RuleId, path: Path, message: string) =>
+    findings.push({ rule, path, message })
+  for (const [index, scope] of scopes.entries()) {
+    const isKnown = resources?.some((resource) => Object.hasOwn(resource.scopes, scope)) ?? true
+    if (isKnown || OIDC.has(scope)) continue
+    const message = `${echo(scope)} is a scope of no resource, nor of OpenID Connect`
+    report('PR360', ['scopes', index], message)
+  }
+  for (const [index, host] of redirectHosts.entries()) {
+    if (isHostPattern(host)) continue
+    const message = `expected a host such as app.example or *.example.org, in small letters, got ${echo(host)}`
+    report('PR361', ['redirectHosts', index], message)
+  }
+  if (access !== 'open') return findings
+  if (grants.includes('client_credentials')) {
+    const message = 'anybody would get tokens for the asking: expected access "invited"'
+    report('PR362', ['grants'], message)
+  }
+  report('PR363', ['access'], 'anybody can have an app of any name ask your people for access')
+  return findings
+}
+
+function isHostPattern(pattern: string): boolean {
+  const host = pattern.replace(/^\*\./, '')
+  return !/[/?#@:*\s\\]/.test(host) && URL.parse(`https://${host}`)?.hostname === host
+}
+
+/** Whether a host is one of those that `patterns` name. */
+export function isHostAmong(host: string, patterns: readonly string[]): boolean {
+  return patterns.some((pattern) =>
+    pattern.startsWith('*.') ? host.endsWith(pattern.slice(1)) : host === pattern,
+  )
+}

@@ -1,0 +1,280 @@
+import { z } from 'zod'
+import type { Client } from '../clients/client.ts'
+import {
+  CLIENT_SIGNING_ALGORITHMS,
+  GRANT_TYPES,
+  usesSecret,
+  type GrantType,
+} from '../config/built-in.ts'
+import { checkClient } from '../config/check-client.ts'
+import { isHostAmong } from '../config/check-registration.ts'
+import { echo } from '../config/echo.ts'
+import { looksLike, mixesScripts } from '../config/likeness.ts'
+import { isRefusal, type Path } from '../config/rules.ts'
+import {
+  clientSchema,
+  type ClientConfig,
+  type RegistrationConfig,
+  type ResourceConfig,
+} from '../config/schema.ts'
+import { isLoopback } from '../config/uri-rules.ts'
+import { describeIssues } from '../config/validate.ts'
+import type { Result } from '../errors.ts'
+
+/** @see {@link https://www.rfc-editor.org/rfc/rfc7591.html#section-3.2.2 RFC 7591 §3.2.2} */
+export interface MetadataFault {
+  readonly error: 'invalid_redirect_uri' | 'invalid_client_metadata'
+  readonly description: string
+}
+
+/** What a client asks to be, by our rules: with every default, and nothing that only operators give. */
+export type RequestedClient = Omit<ClientConfig, 'secret' | 'name'> & { readonly name: string }
+
+export interface MetadataRules {
+  readonly policy: RegistrationConfig
+  readonly resources: readonly ResourceConfig[]
+  /** Of apps that somebody has vouched for: no other may look like them. */
+  readonly takenNames: readonly string[]
+}
+
+const list = z.array(z.string().max(2048)).max(20)
+const flag = z.boolean().default(false)
+const text = z.string().max(2048)
+const algorithm = z.enum(CLIENT_SIGNING_ALGORITHMS).optional()
+
+/** Those members that mean something here. All others are ignored, as RFC 7591 §2 has it. */
+const wireSchema = z.object({
+  redirect_uris: list.default([]),
+  token_endpoint_auth_method: text.default('client_secret_basic'),
+  grant_types: list.default(['authorization_code']),
+  response_types: list.optional(),
+  client_name: text.optional(),
+  scope: text.optional(),
+  jwks: z.unknown().optional(),
+  jwks_uri: text.optional(),
+  application_type: z.enum(['web', 'native']).optional(),
+  post_logout_redirect_uris: list.default([]),
+  backchannel_logout_uri: text.optional(),
+  dpop_bound_access_tokens: flag,
+  require_pushed_authorization_requests: flag,
+  require_signed_request_object: flag,
+  subject_type: z.literal('public').optional(),
+  id_token_signed_response_alg: algorithm,
+  userinfo_signed_response_alg: algorithm,
+  authorization_signed_response_alg: algorithm,
+})
+
+type Wire = z.output<typeof wireSchema>
+
+/** How the wire calls what the rules speak of. */
+const WIRE_NAMES: Readonly<Record<string, string>> = {
+  name: 'client_name',
+  applicationType: 'application_type',
+  grants: 'grant_types',
+  authMethod: 'token_endpoint_auth_method',
+  redirectUris: 'redirect_uris',
+  postLogoutRedirectUris: 'post_logout_redirect_uris',
+  backchannelLogoutUri: 'backchannel_logout_uri',
+  scopes: 'scope',
+  jwksUri: 'jwks_uri',
+  signedRequests: 'require_signed_request_object',
+}
+
+/**
+ * Reads the metadata of a client that registers itself, by the rules of every client and by what the
+ * operator allows. What is not allowed is refused, but for scopes: those are left out.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc7591.html#section-2 RFC 7591 §2}
+ */
+export function readMetadata(
+  id: string,
+  metadata: Readonly<Record<string, unknown>>,
+  rules: MetadataRules,
+): Result<RequestedClient, MetadataFault> {
+  const given = Object.entries(metadata).filter(([, value]) => value !== null)
+  const wire = wireSchema.safeParse(Object.fromEntries(given))
+  if (!wire.success) {
+    const [issue] = wire.error.issues
+    const path = (issue?.path ?? []).map((part) => (typeof part === 'number' ? part : String(part)))
+    return refuse(path, issue?.message ?? '')
+  }
+  const grants = readGrants(wire.data, rules.policy)
+  if (!grants.ok) return grants
+  const parsed = clientSchema.safeParse(toSettings(id, wire.data, grants.value, rules.policy), {
+    reportInput: true,
+  })
+  if (!parsed.success) {
+    const [mistake] = describeIssues(parsed.error.issues, ['clients', 0])
+    return refuse((mistake?.path ?? []).slice(2), mistake?.message ?? '')
+  }
+  const { secret: _none, ...settings } = parsed.data
+  const client = { ...settings, name: chooseName(settings, wire.data, rules) }
+  return judge(client, rules)
+}
+
+function readGrants(
+  { grant_types: wanted, response_types: responses }: Wire,
+  { grants: allowed }: RegistrationConfig,
+): Result<GrantType[], MetadataFault> {
+  const grants: GrantType[] = []
+  for (const [index, name] of wanted.entries()) {
+    const grant = allowed.find((known) => GRANT_TYPES[known] === name)
+    if (grant === undefined) {
+      const names = allowed.map((known) => GRANT_TYPES[known]).join(', ')
+      return refuse(['grant_types', index], `expected one of ${names}, got ${echo(name)}`)
+    }
+    if (!grants.includes(grant)) grants.push(grant)
+  }
+  // RFC 7591 §2.1: the one comes with the other.
+  const expected = grants.includes('authorization_code') ? ['code'] : []
+  if (responses === undefined || String(responses) === String(expected)) {
+    return { ok: true, value: grants }
+  }
+  return refuse(['response_types'], `expected ${JSON.stringify(expected)} with these grant_types`)
+}
+
+function toSettings(
+  id: string,
+  wire: Wire,
+  grants: readonly GrantType[],
+  policy: RegistrationConfig,
+): unknown {
+  const wanted = wire.scope?.split(' ').filter((scope) => scope !== '') ?? policy.scopes
+  const scopes = [...new Set(wanted)].filter((scope) => policy.scopes.includes(scope))
+  const applicationType = wire.application_type ?? guessType(wire)
+  return {
+    id,
+    name: wire.client_name,
+    applicationType,
+    grants,
+    authMethod: wire.token_endpoint_auth_method,
+    jwks: wire.jwks,
+    jwksUri: wire.jwks_uri,
+    redirectUris: wire.redirect_uris,
+    postLogoutRedirectUris: wire.post_logout_redirect_uris,
+    backchannelLogoutUri: wire.backchannel_logout_uri,
+    scopes,
+    dpop: wire.dpop_bound_access_tokens ? 'required' : 'allowed',
+    par: wire.require_pushed_authorization_requests ? 'required' : 'allowed',
+    signedRequests: wire.require_signed_request_object ? 'required' : undefined,
+    algorithms: describeAlgorithms(wire),
+    origins: listOrigins(wire, applicationType),
+  }
+}
+
+function describeAlgorithms(wire: Wire): Client['algorithms'] {
+  const {
+    id_token_signed_response_alg: idToken,
+    userinfo_signed_response_alg: userinfo,
+    authorization_signed_response_alg: response,
+  } = wire
+  const isDefault = [idToken, userinfo, response].every((one) => one === undefined)
+  return isDefault ? undefined : { idToken, userinfo, response }
+}
+
+/** An app on a person's machine often does not say so: its addresses do. */
+function guessType({ redirect_uris: uris }: Wire): 'web' | 'native' {
+  const places = uris.flatMap((uri) => URL.parse(uri) ?? [])
+  return places.length > 0 && places.every(isLocal) ? 'native' : 'web'
+}
+
+function isLocal({ protocol, hostname }: URL): boolean {
+  return protocol === 'http:' ? isLoopback(hostname) : protocol !== 'https:'
+}
+
+/** The scripts of a public client in a browser come from where its redirect URIs are. */
+function listOrigins(wire: Wire, applicationType: 'web' | 'native'): string[] {
+  if (applicationType !== 'web' || wire.token_endpoint_auth_method !== 'none') return []
+  const places = wire.redirect_uris.flatMap((uri) => URL.parse(uri) ?? [])
+  const origins = places.filter(({ protocol }) => /^https?:$/.test(protocol))
+  return [...new Set(origins.map(({ origin }) => origin))]
+}
+
+/** One that does not say what it is called is shown by its host, which it cannot choose freely. */
+function chooseName(
+  { id, name, redirectUris }: Omit<ClientConfig, 'secret'>,
+  { client_name: given }: Wire,
+  { takenNames }: MetadataRules,
+): string {
+  if (given !== undefined && name !== undefined) return name
+  const host = URL.parse(redirectUris[0] ?? '')?.host ?? ''
+  return host === '' || takenNames.some((taken) => looksLike(taken, host)) ? id : host
+}
+
+function judge(
+  client: RequestedClient,
+  { policy, resources, takenNames }: MetadataRules,
+): Result<RequestedClient, MetadataFault> {
+  const { name, authMethod, applicationType, scopes } = client
+  if (!policy.authMethods.includes(authMethod)) {
+    return refuse(['token_endpoint_auth_method'], `expected ${policy.authMethods.join(' or ')}`)
+  }
+  if (!policy.applicationTypes.includes(applicationType)) {
+    return refuse(['application_type'], `expected ${policy.applicationTypes.join(' or ')}`)
+  }
+  if (scopes.length === 0) {
+    return refuse(['scope'], `expected some of ${policy.scopes.join(' ')}`)
+  }
+  if (mixesScripts(name)) {
+    return refuse(['client_name'], 'letters of scripts that look alike are mixed')
+  }
+  if (takenNames.some((taken) => looksLike(taken, name))) {
+    return refuse(['client_name'], 'another app is called so')
+  }
+  for (const member of ['redirectUris', 'postLogoutRedirectUris'] as const) {
+    const index = client[member].findIndex((uri) => !isAllowedPlace(uri, policy))
+    if (index !== -1) return refuse([member, index], 'its host is not among those that may be used')
+  }
+  const hasSecret = usesSecret(authMethod)
+  const fault = checkClient({ ...client, hasSecret }, resources).find(isRefusal)
+  return fault ? refuse(fault.path, fault.message) : { ok: true, value: client }
+}
+
+function isAllowedPlace(uri: string, { redirectHosts }: RegistrationConfig): boolean {
+  if (redirectHosts === undefined) return true
+  const { protocol, hostname } = new URL(uri)
+  return /^https?:$/.test(protocol) && isHostAmong(hostname, redirectHosts)
+}
+
+function refuse(
+  [member = '', ...rest]: Path,
+  message: string,
+): { readonly ok: false; readonly reason: MetadataFault } {
+  const name = WIRE_NAMES[member] ?? String(member)
+  const place = [name, ...rest.map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`))]
+  const error = name === 'redirect_uris' ? 'invalid_redirect_uri' : 'invalid_client_metadata'
+  return { ok: false, reason: { error, description: `${place.join('')}: ${message}` } }
+}
+
+/**
+ * A client as it is registered, without its secret.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc7591.html#section-3.2.1 RFC 7591 §3.2.1}
+ */
+export function describeClient(client: Client): Record<string, unknown> {
+  const { algorithms = {} } = client
+  return {
+    client_id: client.id,
+    client_id_issued_at: Math.floor(client.createdAt / 1000),
+    client_name: client.name,
+    application_type: client.applicationType,
+    redirect_uris: client.redirectUris,
+    post_logout_redirect_uris: client.postLogoutRedirectUris,
+    grant_types: client.grants.map((grant) => GRANT_TYPES[grant]),
+    response_types: client.grants.includes('authorization_code') ? ['code'] : [],
+    token_endpoint_auth_method: client.authMethod,
+    scope: client.scopes.join(' '),
+    subject_type: 'public',
+    dpop_bound_access_tokens: client.dpop === 'required',
+    require_pushed_authorization_requests: client.par === 'required',
+    require_signed_request_object: client.signedRequests === 'required',
+    id_token_signed_response_alg: algorithms.idToken ?? 'RS256',
+    userinfo_signed_response_alg: algorithms.userinfo,
+    authorization_signed_response_alg: algorithms.response,
+    jwks: client.jwks,
+    jwks_uri: client.jwksUri,
+    backchannel_logout_uri: client.backchannelLogoutUri,
+    backchannel_logout_session_required:
+      client.backchannelLogoutUri === undefined ? undefined : true,
+  }
+}
