@@ -55,6 +55,7 @@ export const CLIENT_MEMBERS = [
   'pkce',
   'dpop',
   'par',
+  'profile',
   'signedRequests',
   'signedResponses',
   'authorizationDetails',

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client } from '../clients/client.ts'
+import { chooseIdTokenAlgorithm, type Client } from '../clients/client.ts'
 import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
 import type { PrivateJwk } from '../keys/keyset.ts'
@@ -135,7 +135,7 @@ async function deliver(
   }
   const claimed = await logouts.claim(delivery, clock.now() + LEASE_MS)
   if (!claimed) return true
-  const algorithm = client.algorithms?.idToken ?? 'RS256'
+  const algorithm = chooseIdTokenAlgorithm(client)
   const token = await signLogoutToken(claimed, signingKeys(), algorithm, issuer, clock.now())
   const guard = client.owner === 'dynamic' ? fetchOutbound : undefined
   const attempt = await sendLogoutToken(client.backchannelLogoutUri, token, cutOff, guard)

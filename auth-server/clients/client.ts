@@ -36,6 +36,8 @@ export interface Client {
   readonly dpop: 'allowed' | 'required'
   /** `required`: it pushes its authorization requests (RFC 9126). */
   readonly par: 'allowed' | 'required'
+  /** Held to the FAPI 2.0 Security Profile. */
+  readonly profile?: 'fapi2' | undefined
   /** `required`: it signs its authorization requests (RFC 9101). Absent: it may. */
   readonly signedRequests?: 'allowed' | 'required' | undefined
   /** The types of `authorization_details` that it may ask for (RFC 9396). */
@@ -88,4 +90,12 @@ export interface ClientStore {
   update(client: Client): Promise<boolean>
   /** Removes the client and ends its grants. `false` where there is none. */
   remove(id: string): Promise<boolean>
+}
+
+/** What its ID tokens and logout tokens are signed with. */
+export function chooseIdTokenAlgorithm({
+  algorithms,
+  profile,
+}: Pick<Client, 'algorithms' | 'profile'>): ClientSigningAlgorithm {
+  return algorithms?.idToken ?? (profile === 'fapi2' ? 'ES256' : 'RS256')
 }

@@ -28,6 +28,14 @@ export type ClientAuthMethod = (typeof CLIENT_AUTH_METHODS)[number]
 export const CLIENT_SIGNING_ALGORITHMS = ['RS256', 'ES256'] as const
 export type ClientSigningAlgorithm = (typeof CLIENT_SIGNING_ALGORITHMS)[number]
 
+/** What JWTs are signed with by and for clients of FAPI 2.0 (Security Profile §5.4.1, 1). */
+export const FAPI2_ALGORITHMS: ReadonlySet<unknown> = new Set([
+  'PS256',
+  'ES256',
+  'EdDSA',
+  'Ed25519',
+])
+
 /** Whether the client and this server share a secret. */
 export function usesSecret(method: ClientAuthMethod): boolean {
   return method === 'client_secret_basic' || method === 'client_secret_post'

@@ -1,4 +1,10 @@
-import { ACCOUNT_ID_PREFIX, OIDC_SCOPE_NAMES, OWN_CLIENT_ID, usesSecret } from './built-in.ts'
+import {
+  ACCOUNT_ID_PREFIX,
+  FAPI2_ALGORITHMS,
+  OIDC_SCOPE_NAMES,
+  OWN_CLIENT_ID,
+  usesSecret,
+} from './built-in.ts'
 import { echo } from './echo.ts'
 import { judgePublicJwk } from './public-jwk.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
@@ -43,6 +49,7 @@ export function checkClient(
   checkIntrospection(client, resources, report)
   checkExchange(client, resources, report)
   checkDetails(client, resources, report)
+  if (client.profile === 'fapi2') checkFapi(client, resources, report)
   checkAssertions(client, report)
   checkCiba(client, report)
   return findings
@@ -219,6 +226,62 @@ function checkDetails(
       : `${echo(type)} is a type of no resource`
     if (known && scopes.includes(known.scope)) continue
     report('PR342', ['authorizationDetails', index], message)
+  }
+}
+
+/** Codes go through the front channel alone, and tokens are bound: see `docs/conformance/fapi2.md`. */
+const FAPI2_GRANTS: ReadonlySet<string> = new Set([
+  'authorization_code',
+  'refresh_token',
+  'client_credentials',
+  'token_exchange',
+])
+
+/** @see {@link https://openid.net/specs/fapi-security-profile-2_0-final.html#section-5.3.2 FAPI 2.0 Security Profile §5.3.2} */
+function checkFapi(
+  client: CheckedClient,
+  resources: readonly ResourceConfig[] | undefined,
+  report: Report,
+): void {
+  const { authMethod, dpop, par, pkce, grants, redirectUris, algorithms, jwks } = client
+  const expect = (isMet: boolean, path: Path, expected: string) => {
+    if (!isMet) report('PR343', path, `expected ${expected}, because the profile is "fapi2"`)
+  }
+  const isPublic = authMethod === 'none'
+  expect(!isPublic && !usesSecret(authMethod), ['authMethod'], '"private_key_jwt"')
+  expect(dpop === 'required', ['dpop'], '"required"')
+  const usesFrontChannel = grants.includes('authorization_code')
+  expect(par === 'required' || !usesFrontChannel, ['par'], '"required"')
+  expect(pkce === 'required', ['pkce'], '"required"')
+  for (const [index, grant] of grants.entries()) {
+    expect(FAPI2_GRANTS.has(grant), ['grants', index], [...FAPI2_GRANTS].join(', '))
+  }
+  for (const [index, uri] of redirectUris.entries()) {
+    const isHttps = URL.parse(uri)?.protocol === 'https:'
+    expect(
+      isHttps || client.applicationType === 'native',
+      ['redirectUris', index],
+      'https, or a native app on loopback',
+    )
+  }
+  for (const [name, algorithm] of Object.entries(algorithms ?? {})) {
+    const isStrong = algorithm === undefined || FAPI2_ALGORITHMS.has(algorithm)
+    expect(isStrong, ['algorithms', name], '"ES256"')
+  }
+  for (const [index, { alg }] of (jwks?.keys ?? []).entries()) {
+    const isStrong = alg === undefined || FAPI2_ALGORITHMS.has(alg)
+    expect(isStrong, ['jwks', 'keys', index], 'alg PS256, ES256 or EdDSA')
+  }
+  for (const [index, scope] of client.scopes.entries()) {
+    const weak = resources?.find(
+      ({ scopes, algorithm }) => Object.hasOwn(scopes, scope) && !FAPI2_ALGORITHMS.has(algorithm),
+    )
+    if (!weak) continue
+    report(
+      'PR344',
+      ['scopes', index],
+      `tokens of ${echo(weak.identifier)} are signed with ${weak.algorithm}`,
+    )
   }
 }
 

@@ -74,6 +74,18 @@ function withPing(notificationUri: string): ConfigInput {
   return withCiba({ ciba: { mode: 'ping', notificationUri } })
 }
 
+function withFapi(client: Partial<Client>): ConfigInput {
+  return withClients({
+    secret: undefined,
+    profile: 'fapi2',
+    authMethod: 'private_key_jwt',
+    jwks: { keys: [KEY] },
+    dpop: 'required',
+    par: 'required',
+    ...client,
+  })
+}
+
 function publicClient(client: Partial<Client>): ConfigInput {
   return withClients({ authMethod: 'none', secret: undefined, ...client })
 }
@@ -764,6 +776,45 @@ const CASES: Readonly<Record<RuleId, Case>> = {
         },
       ],
     ],
+  },
+  PR343: {
+    accepted: [
+      withFapi({}),
+      withFapi({ signedRequests: 'required', signedResponses: 'required' }),
+      withFapi({ algorithms: { idToken: 'ES256', response: 'ES256', userinfo: 'ES256' } }),
+      withFapi({ applicationType: 'native', redirectUris: ['http://127.0.0.1/cb'] }),
+    ],
+    refused: [
+      ['clients.0.authMethod', withFapi({ authMethod: 'none' })],
+      [
+        'clients.0.authMethod',
+        withFapi({ authMethod: 'client_secret_basic', secret: { env: 'S' } }),
+      ],
+      [
+        'clients.0.authMethod',
+        withFapi({ authMethod: 'client_secret_post', secret: { env: 'S' } }),
+      ],
+      ['clients.0.dpop', withFapi({ dpop: 'allowed' })],
+      ['clients.0.par', withFapi({ par: 'allowed' })],
+      ['clients.0.pkce', withFapi({ pkce: 'exempt' })],
+      ['clients.0.grants.1', withFapi({ grants: ['authorization_code', 'device_code'] })],
+      ['clients.0.grants.1', withFapi({ grants: ['authorization_code', 'api_key'] })],
+      ['clients.0.redirectUris.0', withFapi({ redirectUris: ['http://127.0.0.1/cb'] })],
+      ['clients.0.algorithms.idToken', withFapi({ algorithms: { idToken: 'RS256' } })],
+      ['clients.0.algorithms.userinfo', withFapi({ algorithms: { userinfo: 'RS256' } })],
+      ['clients.0.algorithms.response', withFapi({ algorithms: { response: 'RS256' } })],
+      ['clients.0.jwks.keys.0', withFapi({ jwks: { keys: [{ ...KEY, alg: 'RS256' }] } })],
+    ],
+  },
+  PR344: {
+    accepted: [withFapi({ scopes: ['notes:read'] })],
+    refused: (['RS256', 'HS256'] as const).map((algorithm) => [
+      'clients.0.scopes.0',
+      {
+        ...withFapi({ scopes: ['notes:read'] }),
+        resources: [{ ...notes, algorithm, secret: { env: 'S' }, issuer: 'x' }],
+      },
+    ]),
   },
   PR350: {
     accepted: [withClients({})],

@@ -96,6 +96,8 @@ export const RULES = {
     'A type of details is of one resource, with a scope of it, and says its members as RFC 9396 has them.',
   ),
   PR342: refused('The types of details of a client are declared, and it has the scopes of them.'),
+  PR343: refused('A client of the profile fapi2 has nothing that is weaker than the profile.'),
+  PR344: refused('The APIs of a client of the profile fapi2 sign with ES256, PS256 or EdDSA.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

@@ -283,6 +283,12 @@ export const clientSchema = z.strictObject({
     .describe(
       '`required` takes its authorization requests only where it has pushed them before (PAR, RFC 9126).',
     ),
+  profile: z
+    .enum(['fapi2'])
+    .optional()
+    .describe(
+      '`fapi2` holds it to the FAPI 2.0 Security Profile: whatever is weaker is refused, here and on the wire.',
+    ),
   signedRequests: z
     .enum(['allowed', 'required'])
     .optional()
@@ -301,10 +307,12 @@ export const clientSchema = z.strictObject({
     ),
   algorithms: z
     .strictObject({
-      idToken: clientSigning.describe('Of its ID tokens and logout tokens. `RS256` where absent.'),
+      idToken: clientSigning.describe(
+        'Of its ID tokens and logout tokens. Where absent, `RS256`, or `ES256` with the profile `fapi2`.',
+      ),
       userinfo: clientSigning.describe('Of what userinfo answers. Where absent, JSON is answered.'),
       response: clientSigning.describe(
-        'Of authorization responses (JARM) that it asks for. `RS256` where absent.',
+        'Of authorization responses (JARM) that it asks for. Where absent, the same.',
       ),
     })
     .optional()

@@ -1,6 +1,8 @@
 import { errors, type Configuration } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
+import { FAPI2_ALGORITHMS } from '../config/built-in.ts'
 import type { OutboundFetch } from '../outbound.ts'
+import { recordOf } from './clients.ts'
 
 const LONGEST_ASSERTION_SECONDS = 300
 const LONGEST_JTI = 256
@@ -16,7 +18,8 @@ const MOST_SECONDS_AHEAD = 60
 export function createAssertionCheck(
   clock: Clock,
 ): NonNullable<Configuration['assertJwtClientAuthClaimsAndHeader']> {
-  return (_ctx, { exp, iat, jti }) => {
+  return (ctx, { exp, iat, jti, aud }, { alg }, client) => {
+    if (recordOf(client).profile === 'fapi2') refuseWeak(aud, alg, ctx.oidc.issuer)
     if (typeof jti !== 'string' || jti.length > LONGEST_JTI) {
       const message = `jti must be a text of ${LONGEST_JTI} characters at most`
       throw new errors.InvalidClientAuth(message)
@@ -29,6 +32,18 @@ export function createAssertionCheck(
     const message = `exp must be a number, ${LONGEST_ASSERTION_SECONDS} seconds from now at most`
     throw new errors.InvalidClientAuth(message)
   }
+}
+
+/**
+ * Where a server takes its endpoints for its own name, another server can have an assertion made for
+ * itself that is good here.
+ *
+ * @see {@link https://openid.net/specs/fapi-security-profile-2_0-final.html#section-5.3.2.1 FAPI 2.0 Security Profile §5.3.2.1}
+ */
+function refuseWeak(aud: unknown, alg: unknown, issuer: string): void {
+  if (aud !== issuer) throw new errors.InvalidClientAuth('aud must be the issuer, as a text')
+  if (FAPI2_ALGORITHMS.has(alg)) return
+  throw new errors.InvalidClientAuth('alg must be PS256, ES256 or EdDSA')
 }
 
 /** For so long at most an answer is believed without asking again, whatever it says itself. */

@@ -1,5 +1,5 @@
 import type { AdapterPayload, Client as EngineClient, KoaContextWithOIDC } from 'oidc-provider'
-import type { Client } from '../clients/client.ts'
+import { chooseIdTokenAlgorithm, type Client } from '../clients/client.ts'
 import { GRANT_TYPES } from '../config/built-in.ts'
 import { isOidcScope, type Catalogue } from '../scopes/catalogue.ts'
 
@@ -40,10 +40,12 @@ export function toMetadata(
 
 const SIGNED_RESPONSE_MODES = ['jwt', 'query.jwt', 'fragment.jwt', 'form_post.jwt']
 
-function describeAlgorithms({ algorithms, signedResponses }: Client): Partial<AdapterPayload> {
-  const { idToken, userinfo, response } = algorithms ?? {}
+function describeAlgorithms(client: Client): Partial<AdapterPayload> {
+  const { signedResponses, profile } = client
+  const { userinfo, response = profile && 'ES256' } = client.algorithms ?? {}
+  const idToken = chooseIdTokenAlgorithm(client)
   return {
-    ...(idToken && { id_token_signed_response_alg: idToken }),
+    id_token_signed_response_alg: idToken,
     ...(userinfo && { userinfo_signed_response_alg: userinfo }),
     ...(response && { authorization_signed_response_alg: response }),
     ...(signedResponses === 'required' && { response_modes: SIGNED_RESPONSE_MODES }),

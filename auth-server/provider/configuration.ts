@@ -49,6 +49,10 @@ import { INTROSPECTION_ALGORITHM } from './signed-introspection.ts'
 import { ACR_PASSWORD, createAcrCheck } from './step-up.ts'
 import { listEngineKeys } from './verification-key.ts'
 
+/** FAPI 2.0 Security Profile §5.3.2.2, 11. */
+const LONGEST_FAPI2_CODE_SECONDS = 60
+/** What a client's clock may be ahead, where it says from when a JWT is good (the same, §5.3.2.1, 13). */
+const CLOCK_TOLERANCE_SECONDS = 10
 const MOST_JWKS_BYTES = 64 * 1024
 
 export interface EngineSettings {
@@ -117,6 +121,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       requestObjectSigningAlgValues: REQUEST_OBJECT_ALGORITHMS,
     },
     conformIdTokenClaims: false,
+    clockTolerance: CLOCK_TOLERANCE_SECONDS,
     cookies: nameCookies(settings),
     extraClientMetadata: { properties: [RECORD] },
     extraParams: { request: createRequestObjectReplayCheck(settings.takeOnce) },
@@ -170,14 +175,19 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     // `offline_access` decides how long a refresh token lives, not whether there is one.
     issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     expiresWithSession: async (_ctx, token) => !token.scopes.has('offline_access'),
-    rotateRefreshToken: true,
+    // What is bound to a key of a client that has proven itself is not stolen by being seen, and a token
+    // that changes gets lost (FAPI 2.0 Security Profile §5.3.2.1, 9).
+    rotateRefreshToken: (ctx) => clientOf(ctx)?.profile !== 'fapi2',
     extraTokenClaims: (ctx, token) => shaper.extraClaims(ctx, token),
     formats: { customizers: { jwt: shaper.customize } },
     renderError,
     ttl: {
       AccessToken: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600,
       ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600,
-      AuthorizationCode: () => tokens.authorizationCodeTtlSeconds,
+      AuthorizationCode: (_ctx, _code, client) =>
+        recordOf(client).profile === 'fapi2'
+          ? Math.min(LONGEST_FAPI2_CODE_SECONDS, tokens.authorizationCodeTtlSeconds)
+          : tokens.authorizationCodeTtlSeconds,
       DeviceCode: () => DEVICE_CODE_TTL_SECONDS,
       BackchannelAuthenticationRequest: boundRequestLife,
       IdToken: () => tokens.idTokenTtlSeconds,

@@ -1,6 +1,8 @@
 import { errors, type Configuration, type KoaContextWithOIDC } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
+import { FAPI2_ALGORITHMS } from '../config/built-in.ts'
 import type { TakeOnce } from './adapter.ts'
+import { recordOf } from './clients.ts'
 
 /** What a client may sign its requests with: nothing that the server would need a secret for. */
 export const REQUEST_OBJECT_ALGORITHMS = [
@@ -39,6 +41,7 @@ export function createRequestObjectCheck(clock: Clock): ReadClaims {
       judgeType(header, claims, client.clientId) ??
       judgeTimes(claims, now) ??
       judgeBackchannel(ctx, claims) ??
+      (recordOf(client).profile === 'fapi2' ? judgeWeakness(header, claims) : undefined) ??
       (isShortText(claims['jti']) ? undefined : `jti is longer than ${LONGEST_JTI} characters`)
     if (fault !== undefined) throw new errors.InvalidRequestObject(fault)
   }
@@ -68,6 +71,12 @@ function judgeBackchannel({ oidc }: KoaContextWithOIDC, claims: Members): string
   if (oidc.route !== 'backchannel_authentication') return undefined
   const missing = ['iat', 'nbf', 'jti'].filter((claim) => claims[claim] === undefined)
   return missing.length === 0 ? undefined : `it must have ${missing.join(' and ')}`
+}
+
+/** @see {@link https://openid.net/specs/fapi-message-signing-2_0-final.html#section-5.3.1 FAPI 2.0 Message Signing §5.3.1} */
+function judgeWeakness({ alg }: Members, { nbf }: Members): string | undefined {
+  if (!FAPI2_ALGORITHMS.has(alg)) return 'alg must be PS256, ES256 or EdDSA'
+  return nbf === undefined ? 'nbf is missing' : undefined
 }
 
 function isShortText(jti: unknown): boolean {
