@@ -1,7 +1,13 @@
+import { randomBytes } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
+import { createEvents } from '../../auth-server/events.ts'
+import { rotateKeys } from '../../auth-server/keys/rotation.ts'
+import { deriveKey } from '../../auth-server/keys/seal.ts'
+import { createLog } from '../../auth-server/log.ts'
+import { openStores } from '../../auth-server/storage/stores.ts'
 import { createBrowser, readForm, type Browser, type Page } from '../support/browser.ts'
 import {
   answerRequest,
@@ -356,6 +362,31 @@ describe('§8 a person', () => {
     const isApproved = ends.some(({ text }) => text.includes('You have approved'))
     const answer = await pollRequest(server.issuer, body.auth_req_id)
     expect(answer.body.error).toBe(isApproved ? undefined : 'access_denied')
+  })
+
+  test('answers after the keys of the running server have changed', async () => {
+    const rootKey = randomBytes(32)
+    await using server = await startServer(
+      (config) => ({ ...withDesks()(config), rootKey: { env: 'ROOT' } }),
+      {},
+      { ROOT: rootKey.toString('base64url') },
+    )
+    const { body } = await ask(server.issuer)
+    const { browser, page } = await openRequests(server)
+    const listKeys = async () => (await fetch(`${server.issuer}/jwks`)).text()
+    const change = async () => {
+      const before = await listKeys()
+      await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+      const events = createEvents(createLog('silent'))
+      const sealKey = deriveKey(rootKey, 'seal')
+      const collaborators = { keys: stores.keys, sealKey, clock: systemClock, events }
+      await rotateKeys(collaborators, ['ES256', 'RS256'], { how: 'withdraw', by: 'operator' })
+      await expect.poll(listKeys, { timeout: 5000 }).not.toBe(before)
+    }
+    await change()
+    expect((await browser.submit(page, '/approve')).text).toContain('You have approved')
+    await change()
+    expect((await pollRequest(server.issuer, body.auth_req_id)).status).toBe(200)
   })
 
   test('answers at another server than the client asks', async () => {
