@@ -177,3 +177,21 @@ test('lets two servers start at once on one database', async () => {
     rmSync(folder, { recursive: true })
   }
 })
+
+test('refuses to take over a client that has registered itself, and leaves others alone', async () => {
+  await using it = await openDatabase()
+  const { client } = await it.operations.clients.add(
+    { id: 'dyn_1', authMethod: 'none', redirectUris: WEB.redirectUris },
+    undefined,
+  )
+  const stored = await it.clients.findById(client.id)
+  if (!stored) throw new Error('it is not there')
+  await it.clients.update({ ...stored, owner: 'dynamic' })
+  const before = await it.snapshot()
+  await it.apply({})
+  expect(await it.snapshot()).toEqual(before)
+  await expect(it.apply({ clients: [{ ...WEB, id: 'dyn_1' }] })).rejects.toMatchObject({
+    code: 'conflict',
+  })
+  expect(await it.snapshot()).toEqual(before)
+})

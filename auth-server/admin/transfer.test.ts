@@ -626,3 +626,20 @@ describe('an import of API keys', () => {
     await expect(it.import(document)).rejects.toThrow(message)
   })
 })
+
+test('leaves clients that have registered themselves where they are', async () => {
+  await using it = await start()
+  await it.clients.add(WEB, undefined)
+  const [web] = (await it.stores.clients.list()).filter(({ id }) => id === 'web')
+  if (!web) throw new Error('it is not there')
+  await it.stores.clients.insert({ ...web, id: 'dyn_1', owner: 'dynamic' })
+  const document = await it.export()
+  expect(document.clients.map(({ id }) => id)).toEqual(['web'])
+  const before = await it.dump()
+  const taken = { ...document, clients: [{ ...WEB, id: 'dyn_1', authMethod: 'none' }] }
+  await expect(it.import(taken)).rejects.toMatchObject({
+    code: 'read_only',
+    message: expect.stringContaining('has registered itself'),
+  })
+  expect(await it.dump()).toEqual(before)
+})

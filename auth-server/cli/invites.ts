@@ -1,5 +1,11 @@
 import { InvalidArgumentError, type Command } from 'commander'
-import { parseWhile, withCommonOptions, type Cli, type CommonOptions } from './command.ts'
+import {
+  parseWhile,
+  withCommonOptions,
+  type Cli,
+  type CommonOptions,
+  type Work,
+} from './command.ts'
 import { formatFields, formatTable, harmless } from './style.ts'
 
 interface InviteOptions extends CommonOptions {
@@ -31,8 +37,8 @@ function addInvite(clients: Command, cli: Cli): void {
       DEFAULT_DAYS * DAY_MS,
     )
   withCommonOptions(invite).action(
-    ({ for: label, uses, expires, ...options }: InviteOptions): Promise<void> =>
-      cli.operate(options, async (operations, { config }) => {
+    async ({ for: label, uses, expires, ...options }: InviteOptions) => {
+      const work: Work = async (operations, { config }) => {
         const expiresAt = cli.world.clock.now() + expires
         const { invite: made, token } = await operations.invites.add({ label, uses, expiresAt })
         return {
@@ -54,7 +60,9 @@ function addInvite(clients: Command, cli: Cli): void {
                 : ['Clients cannot register here yet: add registration to the configuration.']),
             ].join('\n\n'),
         }
-      }),
+      }
+      await cli.operate(options, work, 'may be made')
+    },
   )
 }
 

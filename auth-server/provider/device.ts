@@ -110,6 +110,7 @@ function showConfirmation(
   ctx.body = pages.deviceConfirm({
     ...describeForm(ctx, userCode),
     clientName: record.name,
+    isDynamic: record.owner === 'dynamic',
     asked,
   })
 }

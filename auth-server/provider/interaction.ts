@@ -103,7 +103,14 @@ export interface EnginePages {
   /** Asks for the code that a device shows: a form that posts `xsrf` and `user_code`. */
   deviceCode(facts: DeviceForm & { fault: DeviceCodeFault | undefined }): string
   /** Asks whether it is this device: the same with `confirm=yes` to go on and `abort=yes` to refuse. */
-  deviceConfirm(facts: DeviceForm & { clientName: string; asked: readonly ScopeInWords[] }): string
+  deviceConfirm(
+    facts: DeviceForm & {
+      clientName: string
+      /** It has registered itself: nobody has vouched for its name. */
+      isDynamic: boolean
+      asked: readonly ScopeInWords[]
+    },
+  ): string
   deviceEnd(facts: DeviceEnd): string
   /**
    * A form that posts `inputs` to the client: by itself where `script`, which stands in the page as it

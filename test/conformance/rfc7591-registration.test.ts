@@ -10,6 +10,7 @@ import {
   requestToken,
   signIn,
 } from '../support/flow.ts'
+import { post } from '../support/endpoints.ts'
 import { invite, METADATA, register, send, withRegistration } from '../support/registration.ts'
 import { REDIRECT, startServer, type TestServer } from '../support/server.ts'
 
@@ -446,4 +447,18 @@ test('nothing that is secret is kept as it is', async () => {
   for (const text of [secret, token, invited]) expect(dump).not.toContain(text)
   expect(server.logged()).not.toContain(token)
   expect(server.logged()).not.toContain(secret)
+})
+
+test('a device whose app has registered itself says so before anybody goes on', async () => {
+  const grants = ['authorization_code' as const, 'device_code' as const]
+  await using devices = await startServer(withRegistration({ ...POLICY, grants }))
+  const { id } = await register(devices.issuer, {
+    grant_types: ['urn:ietf:params:oauth:grant-type:device_code'],
+    redirect_uris: [],
+    token_endpoint_auth_method: 'none',
+  })
+  const form = { client_id: id, scope: 'openid' }
+  const { body } = await post(devices.issuer, '/device_authorization', form, {})
+  const page = await createBrowser(devices.issuer).get(String(body['verification_uri_complete']))
+  expect(page.text).toContain('registered itself')
 })

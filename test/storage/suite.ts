@@ -8,6 +8,7 @@ import { testKeys } from './keys.ts'
 import { testLogouts } from './logouts.ts'
 import { testModels } from './models.ts'
 import { testRaces } from './races.ts'
+import { testRegistrations } from './registrations.ts'
 import { testRevocations } from './revocations.ts'
 import { testSessions } from './sessions.ts'
 import { testTexts } from './texts.ts'
@@ -27,6 +28,7 @@ export function testStorage(engine: StorageEngine): void {
     testAccounts(withWorld)
     testClients(withWorld)
     testApiKeys(withWorld)
+    testRegistrations(withWorld)
     testKeys(withWorld)
     testTexts(withWorld)
     testTransfer(withWorld)

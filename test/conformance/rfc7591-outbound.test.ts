@@ -1,0 +1,154 @@
+import { randomUUID } from 'node:crypto'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { DatabaseSync } from 'node:sqlite'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { systemClock } from '../../auth-server/clock.ts'
+import { createBrowser } from '../support/browser.ts'
+import { withClients } from '../support/endpoints.ts'
+import { authorize } from '../support/flow.ts'
+import { startLogoutReceiver } from '../support/logout-receiver.ts'
+import { sendRaw } from '../support/raw.ts'
+import { invite, METADATA, register, withRegistration } from '../support/registration.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+
+/* What a client that has registered itself can have this server call: loopback stands for all that a
+   stranger must not reach, because it is forbidden where the issuer is elsewhere. */
+
+const ISSUER = 'https://id.example'
+const { publicKey, privateKey } = await generateKeyPair('ES256')
+const jwk = { ...(await exportJWK(publicKey)), kid: 'own', alg: 'ES256' }
+
+async function startKeyPlace() {
+  const place = { asked: 0 }
+  const http = createServer((_request, response) => {
+    place.asked += 1
+    response.end(JSON.stringify({ keys: [jwk] }))
+  })
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/jwks`
+  return {
+    place,
+    url,
+    async [Symbol.asyncDispose]() {
+      http.closeAllConnections()
+      await new Promise((resolve) => http.close(resolve))
+    },
+  }
+}
+
+const REGISTRATION = {
+  grants: ['client_credentials', 'authorization_code'] as const,
+  scopes: ['openid', 'notes:read'],
+}
+
+let inside: TestServer
+let outside: TestServer
+let receiver: Awaited<ReturnType<typeof startLogoutReceiver>>
+beforeAll(async () => {
+  receiver = await startLogoutReceiver()
+  const change = withRegistration({ ...REGISTRATION, grants: [...REGISTRATION.grants] })
+  inside = await startServer(change)
+  outside = await startServer((config) =>
+    change({
+      ...withClients({ id: 'web', backchannelLogoutUri: receiver.uri })(config),
+      issuer: ISSUER,
+      trustedProxies: ['127.0.0.1'],
+    }),
+  )
+})
+afterAll(async () => {
+  await inside[Symbol.asyncDispose]()
+  await outside[Symbol.asyncDispose]()
+  await receiver[Symbol.asyncDispose]()
+})
+
+/** As its proxy does it. */
+async function post(server: TestServer, path: string, type: string, body: string, token = '') {
+  const { host, protocol } = new URL(server.issuer)
+  return sendRaw(
+    server.url,
+    [
+      `POST ${path} HTTP/1.1`,
+      `Host: ${host}`,
+      `X-Forwarded-Proto: ${protocol.slice(0, -1)}`,
+      `Content-Type: ${type}`,
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      ...(token === '' ? [] : [`Authorization: Bearer ${token}`]),
+    ],
+    body,
+  )
+}
+
+async function registerAt(server: TestServer, metadata: object): Promise<string> {
+  const { token } = await invite(server)
+  const body = JSON.stringify({ ...METADATA, ...metadata })
+  const answer = await post(server, '/register', 'application/json', body, token)
+  expect(answer.status).toBe(201)
+  return String((JSON.parse(answer.body) as Record<string, unknown>)['client_id'])
+}
+
+async function askForToken(server: TestServer, jwksUri: string): Promise<number> {
+  const id = await registerAt(server, {
+    grant_types: ['client_credentials'],
+    redirect_uris: [],
+    token_endpoint_auth_method: 'private_key_jwt',
+    jwks_uri: jwksUri,
+    scope: 'notes:read',
+  })
+  const now = Math.floor(systemClock.now() / 1000)
+  const claims = { iss: id, sub: id, aud: server.issuer, jti: randomUUID(), exp: now + 60 }
+  const assertion = await new SignJWT(claims)
+    .setProtectedHeader({ alg: 'ES256', kid: 'own' })
+    .sign(privateKey)
+  const form = new URLSearchParams({
+    grant_type: 'client_credentials',
+    scope: 'notes:read',
+    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+    client_assertion: assertion,
+  })
+  const type = 'application/x-www-form-urlencoded'
+  return (await post(server, '/token', type, form.toString())).status
+}
+
+test('keys are fetched from where strangers may have this server call', async () => {
+  await using keys = await startKeyPlace()
+  expect(await askForToken(inside, keys.url)).toBe(200)
+  expect(keys.place.asked).toBe(1)
+})
+
+test('and from nowhere else', async () => {
+  await using keys = await startKeyPlace()
+  expect(await askForToken(outside, keys.url)).toBe(401)
+  expect(keys.place.asked).toBe(0)
+  for (const uri of ['https://169.254.169.254/latest', 'https://[::1]/', 'https://10.0.0.1/']) {
+    expect(await askForToken(outside, uri)).toBe(401)
+  }
+})
+
+test('a client is told of a session that ended', async () => {
+  await using own = await startLogoutReceiver()
+  const { token } = await invite(inside)
+  const { id } = await register(inside.issuer, { backchannel_logout_uri: own.uri }, token)
+  const browser = createBrowser(inside.issuer)
+  const request = { client_id: id, scope: 'openid notes:read' }
+  await authorize(inside.issuer, request, 'alice', browser)
+  const page = await browser.get(`${inside.issuer}/session/end?client_id=${id}`)
+  await browser.submit(page, '/session/end/confirm', { logout: 'yes' })
+  await expect.poll(() => own.received.length, { timeout: 10_000 }).toBe(1)
+})
+
+test('a stranger’s address is not called with a logout, an operator’s is', async () => {
+  await using own = await startLogoutReceiver()
+  const id = await registerAt(outside, { backchannel_logout_uri: own.uri })
+  using database = new DatabaseSync(`${outside.folder}/portreeve.sqlite`)
+  for (const client of [id, 'web']) {
+    database
+      .prepare('insert into logout_delivery values (?, ?, ?, ?, ?, ?, ?)')
+      .run(`logout of ${client}`, client, 'acc_somebody', 'sid', systemClock.now(), 0, 0)
+  }
+  await expect.poll(() => receiver.received.length, { timeout: 10_000 }).toBe(1)
+  await expect.poll(() => outside.logged(), { timeout: 10_000 }).toContain('"logout_postponed"')
+  expect(own.received).toEqual([])
+})
