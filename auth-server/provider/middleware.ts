@@ -5,6 +5,7 @@ import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
 import { GRANT_TYPES } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
+import { readForm } from '../form.ts'
 import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
 import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
@@ -57,7 +58,7 @@ const METHODS: Readonly<Record<string, string>> = {
   '/revoke': 'POST',
   '/jwks': 'GET',
   '/userinfo': 'GET, POST',
-  '/auth': 'GET',
+  '/auth': 'GET, POST',
   [DEVICE_AUTHORIZATION_PATH]: 'POST',
   [BACKCHANNEL_PATH]: 'POST',
   [DEVICE_PATH]: 'GET, POST',
@@ -98,6 +99,7 @@ export function createEngineMiddleware(
     createFailureAnswer(collaborators),
     createNotFound(collaborators),
     takeExactPathsOnly,
+    createPostedRequest(collaborators),
     createQueryBound(collaborators),
     createFormPostPage(collaborators),
     createResumeGuard(collaborators),
@@ -197,6 +199,35 @@ async function takeExactPathsOnly({ path }: KoaContextWithOIDC, next: Next): Pro
 /** In characters. A stranger's request is kept for as long as a person may take to sign in. */
 const MAX_QUERY = 8192
 const MAX_STATE = 4096
+
+/**
+ * A request may come as a form. A browser sends no `SameSite=Lax` cookie with a form of another site, and
+ * the person would seem to be signed out, so it is sent on to where it is sent with.
+ *
+ * @see {@link https://openid.net/specs/openid-connect-core-1_0.html#AuthRequest OpenID Connect Core §3.1.2.1}
+ */
+function createPostedRequest(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    if (ctx.path !== '/auth' || ctx.method !== 'POST') {
+      await next()
+      return
+    }
+    const form = await readForm(ctx)
+    if (form.ok) {
+      ctx.status = 303
+      ctx.set('Cache-Control', 'no-store')
+      ctx.set('Location', `/auth?${new URLSearchParams([...form.value]).toString()}`)
+      return
+    }
+    const { status, text } = form.reason
+    collaborators.events.requestRefused({
+      endpoint: ctx.path,
+      error: 'invalid_request',
+      detail: text,
+    })
+    refuse(collaborators, ctx, status, 'invalid_request', text)
+  }
+}
 
 function createQueryBound(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {

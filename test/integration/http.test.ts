@@ -386,7 +386,7 @@ describe('a method', () => {
     ['DELETE', '/token', 'POST'],
     ['GET', '/token', 'POST'],
     ['PUT', '/userinfo', 'GET, POST'],
-    ['POST', '/auth', 'GET'],
+    ['PUT', '/auth', 'GET, POST'],
     ['POST', '/session/end', 'GET'],
     ['GET', '/session/end/confirm', 'POST'],
     ['PATCH', '/.well-known/openid-configuration', 'GET'],
