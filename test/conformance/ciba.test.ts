@@ -24,6 +24,7 @@ import { answerWith, startLogoutReceiver, type LogoutReceiver } from '../support
 import { createProofClient } from '../support/proof.ts'
 import { SERVICE_SECRET, startServer, WEB_SECRET, type TestServer } from '../support/server.ts'
 import {
+  describeAssertion,
   describeRequestObject,
   makeSigningKey,
   signClaims,
@@ -36,7 +37,7 @@ import {
 const MOST_ASKED = 5
 const CLIENT_TOKEN = 'a-token-of-the-client.8d67dc78~='
 
-const people = Array.from({ length: 60 }, (_, index) => `person-${index}`)
+const people = Array.from({ length: 64 }, (_, index) => `person-${index}`)
 let met = 0
 /** Somebody whom no other test has asked anything. */
 const meet = () => people[met++] ?? ''
@@ -63,6 +64,12 @@ beforeAll(async () => {
       { id: 'unreachable', ciba: { ...ciba, notificationUri: 'http://127.0.0.1:1/' } },
       { id: 'signer', jwks: { keys: [signingKey.jwk] } },
       { id: 'strict', jwks: { keys: [signingKey.jwk] }, signedRequests: 'required' },
+      {
+        id: 'prover',
+        authMethod: 'private_key_jwt',
+        secret: undefined,
+        jwks: { keys: [signingKey.jwk] },
+      } as never,
     ),
   )
 })
@@ -195,6 +202,25 @@ describe('§7.1 a client asks for a person', () => {
     const { issuer } = shared()
     const answer = await ask(issuer, change, headers)
     expect([answer.status, answer.body.error]).toEqual([status, error])
+  })
+
+  test('and proves who it is by a signature, for this server or this place in it', async () => {
+    const { issuer } = shared()
+    const statuses = []
+    for (const aud of [
+      issuer,
+      `${issuer}/token`,
+      `${issuer}/backchannel`,
+      'https://else.example',
+    ]) {
+      const claims = { ...describeAssertion('prover', issuer), aud }
+      const proof = {
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        client_assertion: await signClaims(claims, signingKey),
+      }
+      statuses.push((await ask(issuer, { login_hint: meet(), ...proof }, {})).status)
+    }
+    expect(statuses).toEqual([200, 200, 200, 401])
   })
 
   test('by POST alone, and in JSON whatever it accepts', async () => {
