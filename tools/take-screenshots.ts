@@ -9,7 +9,9 @@
 import path from 'node:path'
 import type { Page } from 'playwright-core'
 import { fillSignIn, launchChromium, startWorld, type World } from '../test/e2e/world.ts'
-import { PASSWORDS } from '../test/support/server.ts'
+import { askForCode } from '../test/support/device.ts'
+import { NOTES, PASSWORDS } from '../test/support/server.ts'
+import { startWebWorld } from '../test/support/web-demo.ts'
 
 const SIZES = {
   desktop: { width: 900, height: 720 },
@@ -23,20 +25,50 @@ const REDIRECT = 'https://field-notes.example/callback'
 async function main(folder: string): Promise<void> {
   await using world = await startWorld((config) => ({
     ...config,
-    clients: config.clients?.map((client) => ({ ...client, redirectUris: [REDIRECT] })),
+    clients: config.clients?.map((client) => ({
+      ...client,
+      grants: ['authorization_code', 'refresh_token', 'device_code'],
+      redirectUris: [REDIRECT],
+      frontchannelLogoutUri: 'https://field-notes.example/bye',
+    })),
   }))
   await using browser = await launchChromium()
   for (const colorScheme of ['light', 'dark'] as const) {
     for (const [size, viewport] of Object.entries(SIZES)) {
       const suffix = size === 'desktop' ? colorScheme : `${size}-${colorScheme}`
       await using context = await browser.newContext({ colorScheme, viewport })
+      const takeOf =
+        (page: Page): Take =>
+        async (name) => {
+          const file = path.join(folder, `${name}-${suffix}.png`)
+          await page.screenshot({ path: file, fullPage: true, caret: 'initial' })
+        }
       const page = await context.newPage()
-      await walk(page, world, async (name) => {
-        const file = path.join(folder, `${name}-${suffix}.png`)
-        await page.screenshot({ path: file, fullPage: true, caret: 'initial' })
-      })
+      await walk(page, world, takeOf(page))
+      await using web = await startWebWorld()
+      await using visit = await browser.newContext({ colorScheme, viewport })
+      const ofWeb = await visit.newPage()
+      await walkDiagram(ofWeb, web.url, takeOf(ofWeb))
     }
   }
+}
+
+/** The web demo's drawing of the flow, after somebody has signed in there. */
+async function walkDiagram(page: Page, url: string, take: Take): Promise<void> {
+  await page.goto(url)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await fillSignIn(page, 'alice', PASSWORDS.alice)
+  await page.getByRole('button', { name: 'Allow' }).click()
+  await page.getByLabel('A new note').fill('Water the plants')
+  await page.getByRole('button', { name: 'Add' }).click()
+  await page.getByText('Water the plants').first().waitFor()
+  await take('web-notes')
+  await page.goto(`${url}/flow`)
+  const exchange = page.locator('details', { hasText: 'POST /token' }).first()
+  await exchange.locator('summary').click()
+  // What stays at the top of the window would be in the middle of the picture.
+  await page.evaluate('scrollTo(0, 0)')
+  await take('web-flow')
 }
 
 /** Through every page once, as a person would come by them. */
@@ -71,12 +103,35 @@ async function walk(page: Page, world: World, take: Take): Promise<void> {
   await page.getByRole('link', { name: 'Back to your account' }).click()
   await take('account')
   await page.getByRole('button', { name: 'Revoke' }).click()
+  await walkDevice(page, world, take)
   await page.goto(`${world.server.issuer}/interaction/${'x'.repeat(43)}`)
   await take('over')
   await page.goto(world.signOutUrl({ post_logout_redirect_uri: '' }))
   await take('sign-out')
   await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByRole('heading', { name: 'Signing out' }).waitFor()
+  await take('telling-apps')
+  await page.getByRole('link', { name: 'Go on' }).click()
   await take('signed-out')
+}
+
+async function walkDevice(page: Page, { server }: World, take: Take): Promise<void> {
+  const form = { client_id: 'field-notes', scope: 'openid notes:read', resource: NOTES }
+  const { body } = await askForCode(server.issuer, form, {})
+  await page.goto(`${server.issuer}/device`)
+  await take('device-code')
+  await page.getByLabel('Code').fill('BCDF-GHJK')
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await take('device-code-error')
+  await page.getByLabel('Code').fill(body.user_code)
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await take('device-confirm')
+  await page.getByRole('button', { name: 'Yes, go on' }).click()
+  const allow = page.getByRole('button', { name: 'Allow' })
+  await allow.or(page.getByText('connected')).first().waitFor()
+  if (await allow.isVisible()) await allow.click()
+  await page.getByText('connected').first().waitFor()
+  await take('device-end')
 }
 
 await main(process.argv[2] ?? path.join(import.meta.dirname, '../docs/screenshots'))
