@@ -286,13 +286,6 @@ describe('the public documents', () => {
         'urn:ietf:params:oauth:grant-type:token-exchange',
         'urn:ietf:params:oauth:grant-type:jwt-bearer',
       ],
-      backchannel_authentication_endpoint: `${issuer}/backchannel`,
-      backchannel_authentication_request_signing_alg_values_supported: expect.not.arrayContaining([
-        'none',
-        'HS256',
-      ]),
-      backchannel_token_delivery_modes_supported: ['poll', 'ping'],
-      backchannel_user_code_parameter_supported: false,
       backchannel_logout_session_supported: true,
       backchannel_logout_supported: true,
       frontchannel_logout_session_supported: true,
