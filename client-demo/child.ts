@@ -37,7 +37,7 @@ export interface Child extends AsyncDisposable {
 export const ROOT: string = path.join(import.meta.dirname, '..')
 
 /** Spares a process half of its start: the types that Node strips and the code it compiles. */
-const COMPILE_CACHE = path.join(ROOT, 'node_modules/.cache/portreeve-demo')
+export const COMPILE_CACHE: string = path.join(ROOT, 'node_modules/.cache/portreeve-demo')
 const START_MS = 20_000
 const STOP_MS = 10_000
 const LINES_KEPT = 15

@@ -117,7 +117,7 @@ export function describeDemo({
       ...(callbackUrl ? [...describeFlowClients(callbackUrl), ...describeSmallClients()] : []),
     ],
     users: [...describeUsers(), ...(callbackUrl ? describeSmallUsers() : [])],
-    ...(callbackUrl ? describeDirectAccess() : {}),
+    ...(callbackUrl ? { ...describeDirectAccess(), registration: describeRegistration() } : {}),
   }
 }
 
@@ -248,6 +248,11 @@ function describeDesk(): unknown {
     scopes: ['openid', 'profile', 'notes:read'],
     defaultResource: NOTES,
   }
+}
+
+/** Apps may register themselves that an operator has invited. */
+function describeRegistration(): unknown {
+  return { scopes: ['openid', 'profile', 'notes:read'] }
 }
 
 function describeAssistantApi(): unknown {

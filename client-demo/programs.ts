@@ -33,13 +33,18 @@ export interface AuthServerOptions {
   readonly logFile?: string
 }
 
+/** Of the authorization server that keeps everything there. */
+export function locateConfig(folder: string): string {
+  return path.join(folder, 'portreeve.config.json')
+}
+
 export const AUTH_SERVER = 'authorization server'
 
 export async function startAuthServer(
   { folder, place, secrets, redisUrl, logFile }: AuthServerOptions,
   stopped: AbortSignal,
 ): Promise<Child> {
-  const config = path.join(folder, 'portreeve.config.json')
+  const config = locateConfig(folder)
   await writeFile(config, JSON.stringify(describeDemo(place), undefined, 2), { mode: 0o600 })
   const program = {
     name: AUTH_SERVER,

@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { listenForCallback, type Callback } from './callback.ts'
 import type { Child, Ready } from './child.ts'
+import { runPortreeve } from './command.ts'
 import { makeSecrets, type Secrets } from './configuration.ts'
 import {
   AUTH_SERVER,
   nameApi,
   startApi,
+  locateConfig,
   startAuthServer,
   type ApiName,
   type AuthServerOptions,
@@ -35,6 +37,8 @@ export interface World extends AsyncDisposable {
   readonly databaseFile: string
   /** Where it keeps its sessions, if not there. */
   readonly redisUrl: string | undefined
+  /** What an operator does on the command line. */
+  operate(...args: readonly string[]): Promise<Readonly<Record<string, unknown>>>
   /** Resolves, with the reason, if one of the programs ends by itself. */
   readonly died: Promise<Error>
   isBroken(): boolean
@@ -124,6 +128,7 @@ export async function buildWorld(
     echo,
     databaseFile: path.join(folder, 'portreeve.sqlite'),
     redisUrl,
+    operate: (...args) => runPortreeve(locateConfig(folder), args),
     died: death.promise,
     isBroken: () => isBroken,
     listProcesses: () =>

@@ -6,6 +6,7 @@ import type { World } from '../world.ts'
 import { apiKeyFlow } from './api-key.ts'
 import { cibaFlow } from './ciba.ts'
 import { codeFlow } from './code/flow.ts'
+import { dcrFlow } from './dcr.ts'
 import { deviceFlow } from './device.ts'
 import { dpopFlow } from './dpop.ts'
 import { exchangeFlow } from './exchange.ts'
@@ -45,6 +46,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(deviceFlow),
   enter(cibaFlow),
   enter(exchangeFlow),
+  enter(dcrFlow),
 ]
 
 export const DEFAULT_FLOW = 'code'

@@ -22,6 +22,7 @@ const NAMES = [
   'device',
   'ciba',
   'exchange',
+  'dcr',
 ]
 
 const CLI = path.resolve(import.meta.dirname, '../../client-demo/cli.ts')
