@@ -1,5 +1,14 @@
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
+/** What waits for much, or starts many servers: `npm test` is to be over soon. */
+const SLOW = [
+  'test/conformance/ciba.test.ts',
+  'test/conformance/oidc-backchannel-logout.test.ts',
+  'test/integration/resource-server-demo-hello.test.ts',
+  'test/integration/web-demo-attacks.test.ts',
+  'test/integration/web-demo-flow.test.ts',
+]
+
 const config: ViteUserConfig = defineConfig({
   test: {
     // The tests wait for processes and the disk as much as for the processor.
@@ -20,6 +29,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'integration',
           include: ['test/{integration,conformance}/**/*.test.ts'],
+          exclude: SLOW,
           isolate: false,
           testTimeout: 30_000,
           hookTimeout: 30_000,
@@ -29,7 +39,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'process',
           // Whole programs, several servers at once, many random inputs: what takes seconds each.
-          include: ['test/{process,fuzz}/**/*.test.ts'],
+          include: ['test/{process,fuzz}/**/*.test.ts', ...SLOW],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
