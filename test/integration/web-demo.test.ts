@@ -79,6 +79,13 @@ describe('the web demo', () => {
     expect([next.status, next.text.includes('action="/sign-in"')]).toEqual([200, true])
   })
 
+  test('has a style without pictures that the policy of its pages refuses', async () => {
+    await using world = await startWebWorld()
+    const style = await (await fetch(`${world.url}/pico.css`)).text()
+    expect(style.length).toBeGreaterThan(10_000)
+    expect(style).not.toContain('data:')
+  })
+
   test('is told by the authorization server of a sign-in that ended, and of no other', async () => {
     await using world = await startWebWorld()
     const [alice, bob] = [createVisitor(world), createVisitor(world)]
