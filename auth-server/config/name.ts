@@ -1,5 +1,5 @@
 /** What is drawn as nothing, or as a space that is none, though Unicode has it as a letter or sign. */
-const BLANK = String.raw`\p{Default_Ignorable_Code_Point}\u{2800}\u{1D159}`
+const BLANK = String.raw`\p{Default_Ignorable_Code_Point}\u{2800}\u{1D159}\u{13441}\u{13442}`
 const SEEN = String.raw`[[\p{L}\p{N}\p{P}\p{S}]--[${BLANK}]]`
 /** As emoji and Japanese names are written: the form of the character before it. */
 const FORM = String.raw`\p{Variation_Selector}?`

@@ -157,7 +157,7 @@ interface Expected {
 }
 
 function findFault(
-  { sub, jti, aud, iat, exp, nbf, client_id: holder }: JWTPayload,
+  { sub, jti, aud, iat, exp, nbf, client_id: holder, cnf, authorization_details }: JWTPayload,
   { own, clientId, issuer, now }: Expected,
 ): string | undefined {
   if (!isText(sub) || !isText(jti)) return 'it has no sub or no jti'
@@ -170,6 +170,9 @@ function findFault(
   if (holder === undefined ? issuer.profile === 'id-jag' : holder !== clientId) {
     return 'it was made for another client'
   }
+  // Who passes over what they do not check gives more than was meant.
+  if (cnf !== undefined) return 'it is bound to a key (cnf), which is not checked here'
+  if (authorization_details !== undefined) return 'it has authorization_details'
   if (!isTime(iat) || !isTime(exp)) return 'it has no iat or no exp'
   if (nbf !== undefined && (!isTime(nbf) || nbf > now + TOLERANCE_SECONDS)) {
     return 'it is for later (nbf)'

@@ -213,6 +213,10 @@ describe('an Identity Assertion JWT Authorization Grant', () => {
     ],
     ['that is none', async () => 'x.y.z'],
     ['that is endless', () => sign(describeJag({ more: 'x'.repeat(9000) }))],
+    ['whose scope is a list', () => sign(describeJag({ scope: ['notes:read'] }))],
+    ['whose scope is empty in another way', () => sign(describeJag({ scope: null }))],
+    ['that is bound to a key', () => sign(describeJag({ cnf: { jkt: 'x' } }))],
+    ['with details', () => sign(describeJag({ authorization_details: [{ type: 'x' }] }))],
     ['about nobody', () => sign(describeJag({ preferred_username: 'nobody' }))],
     [
       'about somebody without the claim',
@@ -260,6 +264,32 @@ describe('an Identity Assertion JWT Authorization Grant', () => {
     if (ended) await stores.accounts.update({ ...ended, disabled: false })
     expect(outcome(await ask(before))).toEqual(REFUSED)
   })
+})
+
+test('a sub is compared as it is, and a sign-in that is to come is not carried on', async () => {
+  await using own = await startServer((config) => ({
+    ...withClients({
+      id: 'agent',
+      secret: { env: 'WEB_SECRET' },
+      grants: ['jwt_bearer'],
+      scopes: ['notes:read'],
+      assertionIssuers: [IDP],
+      defaultResource: NOTES,
+    })(config),
+    trustedIssuers: [{ issuer: IDP, jwks: { keys: [idp.jwk] }, scopes: ['notes:read'] }],
+  }))
+  const redeem = async (change: Claims) => {
+    const assertion = await sign(describeJag({ aud: own.issuer, sub: 'alice', ...change }))
+    return post(own.issuer, '/token', { grant_type: GRANT, assertion }, asAgent)
+  }
+  for (const sub of ['ALICE', ' alice', 'ａｌｉｃｅ']) {
+    expect(outcome(await redeem({ sub }))).toEqual(REFUSED)
+  }
+  for (const auth_time of [9e12, -5, '5']) {
+    const { status, body } = await redeem({ auth_time })
+    expect(status).toBe(200)
+    expect(decodeJwt(String(body['access_token'])).claims).not.toHaveProperty('auth_time')
+  }
 })
 
 describe('§2.1 a request', () => {

@@ -69,8 +69,11 @@ async function findPerson(
 ): Promise<Account> {
   const name = claims[issuer.accountClaim]
   const isUnproven = issuer.accountClaim === 'email' && claims['email_verified'] !== true
+  // Case and form of a `sub` count (OpenID Connect Core §2): two people there are not one here.
+  const isOther =
+    issuer.accountClaim === 'sub' && typeof name === 'string' && name !== normalizeUsername(name)
   const account =
-    typeof name === 'string' && !isUnproven
+    typeof name === 'string' && !isUnproven && !isOther
       ? await accounts.findByUsername(normalizeUsername(name))
       : undefined
   // Whoever had it before the person was disabled, or the password changed, has to get another one.
@@ -82,7 +85,9 @@ async function findPerson(
 /** An issuer that names scopes asks for less than it may have. */
 function listScopes({ issuer, claims }: VerifiedAssertion): readonly string[] {
   const { scope } = claims
-  if (typeof scope !== 'string') return issuer.scopes
+  if (scope === undefined) return issuer.scopes
+  // Some write a list. What it would narrow is not to be guessed.
+  if (typeof scope !== 'string') throw refuse('its scope is no text')
   return scope.split(' ').filter((one) => issuer.scopes.includes(one))
 }
 
@@ -96,9 +101,14 @@ function nameResource(ctx: KoaContextWithOIDC, resource: unknown): string | unde
 }
 
 /** How the person signed in there, for the APIs here: names of others mean nothing here. */
-function carryOn({ auth_time, amr }: VerifiedAssertion['claims']): Record<string, unknown> {
+function carryOn({ auth_time, iat, amr }: VerifiedAssertion['claims']): Record<string, unknown> {
   return {
-    ...(typeof auth_time === 'number' ? { auth_time } : {}),
+    ...(isPast(auth_time, iat) ? { auth_time } : {}),
     ...(Array.isArray(amr) && amr.every((one) => typeof one === 'string') ? { amr } : {}),
   }
+}
+
+/** Nobody has signed in after it was said: an API would take that for fresh for as long as it lasts. */
+function isPast(time: unknown, iat: number): boolean {
+  return typeof time === 'number' && time >= 0 && time <= iat
 }
