@@ -37,6 +37,7 @@ describe('a name', () => {
     ['a half-width filler', 'a\uffa0b'],
     ['a choseong filler', 'a\u115fb'],
     ['a blank Braille sign', 'a\u2800b'],
+    ['a blank hieroglyph', 'a\u{13441}b'],
     ['a note without a head', 'a\u{1d159}b'],
     ['a soft hyphen', 'a\u00adb'],
     ['a space of no width', 'a\u200bb'],

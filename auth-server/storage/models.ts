@@ -213,10 +213,13 @@ async function put(unit: Unit, row: Put): Promise<boolean> {
  * a request that still held it must not raise it.
  */
 async function putSession(unit: Unit, row: Put): Promise<boolean> {
-  const ended =
-    (await isBuried(unit, 'Session', row.key)) ||
-    (row.uid !== undefined && (await isBuried(unit, 'Session uid', row.uid)))
-  if (ended) return true
+  if (row.uid !== undefined && (await isBuried(unit, 'Session uid', row.uid))) {
+    // What this request has just given a client ends with the session, which did not know of it.
+    const late = readClients(JSON.stringify(row.payload))
+    await endForClients(unit, late, 'signed_out', row.expiresAt ?? 0)
+    return true
+  }
+  if (await isBuried(unit, 'Session', row.key)) return true
   const { rows: siblings } = await selectSiblings(unit, { uid: row.uid ?? '', key: row.key })
   const authorizations = Object.assign(
     {},

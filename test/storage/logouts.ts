@@ -62,6 +62,21 @@ export function testLogouts(withWorld: WithWorld): void {
         expect(namesOf(queue)).toEqual(['a: sid of a'])
       }))
 
+    test('has the client that a request gives the session when it has just ended', () =>
+      withWorld(async (world) => {
+        const { stores, clock } = world
+        const { session } = createRows(clock)
+        await addClients(world, 'a', 'b')
+        await stores.models.apply([session('tab', 'a')])
+        await stores.models.apply([END])
+        await stores.models.apply([session('second tab', 'b')])
+        await stores.models.apply([session('second tab', 'b')])
+        const queue = await listQueue(stores, clock.now())
+        expect(namesOf(queue)).toEqual(['a: sid of a', 'b: sid of b'])
+        expect(await stores.revocations.isRevoked('session', 'sid of b')).toBe(true)
+        expect(await stores.models.find('Session', 'second tab')).toBeUndefined()
+      }))
+
     test('has the client of a tab that nobody would know of at the end', () =>
       withWorld(async (world) => {
         const { stores, clock } = world
