@@ -1,3 +1,4 @@
+import { createSocket } from 'node:dgram'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, test } from 'vitest'
@@ -26,6 +27,18 @@ async function startPlace(answer: RequestListener): Promise<Place> {
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))
     },
+  }
+}
+
+async function startSilentNameServer() {
+  const socket = createSocket('udp4')
+  let asked = 0
+  socket.on('message', () => void (asked += 1))
+  await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve))
+  return {
+    address: `127.0.0.1:${socket.address().port}`,
+    asked: () => asked,
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => socket.close(() => resolve())),
   }
 }
 
@@ -219,6 +232,24 @@ describe('an outbound request', () => {
     await expect(call('https://app.example/')).rejects.toMatchObject({ fault: 'network' })
     const empty = createOutboundFetch({ networks: [], resolve: leadTo() })
     await expect(empty('https://app.example/')).rejects.toMatchObject({ fault: 'network' })
+  })
+
+  test('to names whose server is silent holds up no other', async () => {
+    await using place = await startPlace(sayHello)
+    await using silent = await startSilentNameServer()
+    const nameServers = [silent.address]
+    const call = createOutboundFetch({ networks: [...LOOPBACK, '::1/128'], nameServers })
+    const lost = Array.from({ length: 40 }, (_, index) =>
+      call(`https://a${index}.evil.test/`).then(
+        () => 'answered',
+        (error: unknown) => (error as { fault: string }).fault,
+      ),
+    )
+    const start = performance.now()
+    expect((await call(`http://localhost:${place.port}/`)).status).toBe(200)
+    expect(performance.now() - start).toBeLessThan(1500)
+    expect(new Set(await Promise.all(lost))).toEqual(new Set(['network']))
+    expect(silent.asked()).toBeGreaterThan(0)
   })
 
   test('knows what is no range', () => {

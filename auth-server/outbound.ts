@@ -1,7 +1,8 @@
 import { lookup, type LookupAddress } from 'node:dns'
-import { lookup as lookUp } from 'node:dns/promises'
+import { lookup as lookUp, Resolver } from 'node:dns/promises'
 import { request as requestByHttp, type IncomingMessage } from 'node:http'
 import { request as requestByHttps } from 'node:https'
+import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { PortreeveError } from './errors.ts'
 
@@ -45,12 +46,15 @@ export type OutboundFetch = (url: string | URL, request?: OutboundRequest) => Pr
 export interface OutboundOptions {
   /** CIDR ranges of special addresses that may be called all the same. */
   readonly networks: readonly string[]
-  /** Every address that a name leads to. Default: as the operating system says. */
+  /** Every address that a name leads to. Default: as DNS says. */
   readonly resolve?: (host: string) => Promise<readonly LookupAddress[]>
+  /** Who is asked for names. Default: whom the operating system asks. */
+  readonly nameServers?: readonly string[]
 }
 
 const TIMEOUT_MS = 5000
 const MOST_BYTES = 256 * 1024
+const NAME_TIMEOUT_MS = 2000
 
 /**
  * Makes a `fetch` for addresses that others choose. It calls public addresses and those in `networks`
@@ -61,7 +65,8 @@ const MOST_BYTES = 256 * 1024
  */
 export function createOutboundFetch({
   networks,
-  resolve = (host) => lookUp(host, { all: true }),
+  nameServers,
+  resolve = (host) => resolveName(host, nameServers),
 }: OutboundOptions): OutboundFetch {
   const allowed = networks.map(parseNetwork)
   const judge = (address: string): 'public' | 'allowed' | 'forbidden' => {
@@ -109,6 +114,28 @@ export function createOutboundFetch({
       throw new OutboundError(fault, `${url.host} could not be called`, { cause })
     }
   }
+}
+
+/**
+ * Asks DNS itself. The operating system's own look-up holds a thread of the process while it waits, of
+ * which there are few, and cannot be ended: some names whose server is silent would stop whatever else
+ * looks a name up. So names that only a hosts file knows are not found, `localhost` aside.
+ */
+async function resolveName(
+  host: string,
+  nameServers: readonly string[] | undefined,
+): Promise<readonly LookupAddress[]> {
+  const family = isIP(host)
+  if (family !== 0) return [{ address: host, family }]
+  if (host === 'localhost' || host.endsWith('.localhost')) return lookUp(host, { all: true })
+  const resolver = new Resolver({ timeout: NAME_TIMEOUT_MS, tries: 1 })
+  if (nameServers) resolver.setServers(nameServers)
+  const [four, six] = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)])
+  if (four.status === 'rejected' && six.status === 'rejected') throw four.reason
+  return [
+    ...(four.status === 'fulfilled' ? four.value : []).map((address) => ({ address, family: 4 })),
+    ...(six.status === 'fulfilled' ? six.value : []).map((address) => ({ address, family: 6 })),
+  ]
 }
 
 type Address = ReturnType<typeof ipaddr.process>

@@ -170,7 +170,11 @@ function checkUris(client: CheckedClient, report: Report): void {
 function judgeFrameUri(uri: string, redirectUris: readonly string[]): string | undefined {
   const fault = judgeCallUri(uri)
   if (fault !== undefined) return fault
-  const { origin } = new URL(uri)
+  const { origin, hostname } = new URL(uri)
+  // It goes into a policy, where other signs would say more than a host.
+  if (!/^(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])$/.test(hostname)) {
+    return `expected a host of a-z 0-9 . -, got ${echo(uri)}`
+  }
   if (redirectUris.some((redirectUri) => new URL(redirectUri).origin === origin)) return undefined
   return `expected the origin of one of redirectUris, got ${echo(uri)}`
 }

@@ -705,6 +705,7 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     accepted: [withClients({ frontchannelLogoutUri: 'https://app.example/bye?a=1' })],
     refused: [
       'https://other.example/bye',
+      'https://app.example;sandbox/bye',
       'https://app.example:8443/bye',
       'http://app.example/bye',
       'https://u:p@app.example/bye',

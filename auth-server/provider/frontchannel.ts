@@ -28,14 +28,14 @@ export async function tellByFrames(
   ended: readonly ClientSession[],
 ): Promise<void> {
   const found = await Promise.all(
-    ended.slice(0, MOST_FRAMES).map(async ({ clientId, sid }) => {
+    ended.map(async ({ clientId, sid }) => {
       const client = await clients.findById(clientId)
       return client?.disabled === false && client.frontchannelLogoutUri !== undefined
         ? addSession(client.frontchannelLogoutUri, ctx.oidc.issuer, sid)
         : undefined
     }),
   )
-  const frames = found.filter((frame) => frame !== undefined)
+  const frames = found.filter((frame) => frame !== undefined).slice(0, MOST_FRAMES)
   if (frames.length === 0) return
   const next = ctx.response.get('location')
   ctx.remove('location')

@@ -56,7 +56,7 @@ describe('a logout token (§2.6)', () => {
     ['that is an access token', sign(GOOD, { typ: 'at+jwt' })],
     ['of another server', sign({ ...GOOD, iss: 'https://as.example/' })],
     ['for another client', sign({ ...GOOD, aud: 'spa' })],
-    ['that has expired', sign(GOOD, { age: 121 })],
+    ['that has expired', sign(GOOD, { age: 181 })],
     ['with a nonce', sign({ ...GOOD, nonce: 'n' })],
     ['without a session', sign(without('sid'))],
     ['with a session that is no text', sign({ ...GOOD, sid: 1 })],
@@ -70,6 +70,15 @@ describe('a logout token (§2.6)', () => {
       status: 400,
       code: 'invalid_request',
     })
+  })
+
+  test('by a key that is not known yet is not refused for good', async () => {
+    const [, ...rest] = (await sign(GOOD)).split('.')
+    const head = { alg: 'RS256', kid: 'next', typ: 'logout+jwt' }
+    const other = Buffer.from(JSON.stringify(head)).toString('base64url')
+    await expect(
+      verifyLogoutToken([other, ...rest].join('.'), keys, parties),
+    ).rejects.toMatchObject({ code: 'ERR_JWKS_NO_MATCHING_KEY' })
   })
 
   test('is not refused where the keys are away: the server tries again', async () => {

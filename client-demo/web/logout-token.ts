@@ -3,6 +3,9 @@ import { Problem } from './problem.ts'
 
 const EVENT = 'http://schemas.openid.net/event/backchannel-logout'
 
+/** What clocks may be apart. */
+const TOLERANCE_SECONDS = 60
+
 interface Parties {
   readonly issuer: string
   readonly clientId: string
@@ -27,6 +30,7 @@ export async function verifyLogoutToken(
     audience: clientId,
     typ: 'logout+jwt',
     algorithms: ['RS256'],
+    clockTolerance: TOLERANCE_SECONDS,
     requiredClaims: ['iat', 'exp', 'jti', 'events', 'sid'],
   }).catch(refuse)
   const { sid, events } = payload
@@ -38,7 +42,11 @@ export async function verifyLogoutToken(
 
 function refuse(error: unknown): never {
   // The rest of them say that the server has not given its keys.
-  const isAway = error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)
+  // A key that is not known may be a new one: keys are not asked for again at once.
+  const isAway =
+    error instanceof errors.JWKSTimeout ||
+    error instanceof errors.JWKSNoMatchingKey ||
+    !(error instanceof errors.JOSEError)
   if (isAway || error.constructor === errors.JOSEError) throw error
   throw notGood(error.message, error)
 }

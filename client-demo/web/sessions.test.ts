@@ -25,3 +25,10 @@ test('a sign-in that is over takes its sessions with it, and no others', () => {
   const left = [first, second, other, nameless].map((id) => sessions.find(id ?? '') !== undefined)
   expect(left).toEqual([false, false, true, true])
 })
+
+test('a sign-in that was over before it was finished begins no session', () => {
+  const sessions = createSessions({ now: () => 0 })
+  sessions.endSignIn(sid)
+  expect(sessions.find(sessions.begin({ person, sid, tokens }))).toBeUndefined()
+  expect(sessions.find(sessions.begin({ person, sid: 'sid_2', tokens }))).toBeDefined()
+})

@@ -37,11 +37,15 @@ export function makeId(): string {
 /** Sessions in memory, under hashes of their ids. The least recently used makes room for a new one. */
 export function createSessions(clock: Clock): Sessions {
   const entries = new Map<string, { session: Session; begunAt: number; seenAt: number }>()
+  /** Sign-ins that are over, those of last. */
+  const ended = new Set<string>()
   const isOver = (entry: { begunAt: number; seenAt: number }) =>
     clock.now() - entry.seenAt > MAX_IDLE_MS || clock.now() - entry.begunAt > MAX_AGE_MS
 
   return {
     begin({ person, sid, tokens }) {
+      // Told of while it was still being finished here: nobody is signed in under this id.
+      if (sid !== undefined && ended.has(sid)) return makeId()
       const [oldest] = entries.keys()
       if (oldest !== undefined && entries.size >= MAX_SESSIONS) entries.delete(oldest)
       const id = makeId()
@@ -70,6 +74,9 @@ export function createSessions(clock: Clock): Sessions {
       entries.delete(hash(id))
     },
     endSignIn(sid) {
+      const [oldest] = ended
+      if (oldest !== undefined && ended.size >= MAX_SESSIONS) ended.delete(oldest)
+      ended.add(sid)
       for (const [key, { session }] of entries) if (session.sid === sid) entries.delete(key)
     },
   }
