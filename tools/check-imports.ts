@@ -38,6 +38,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   revocation: 1,
   explain: 1,
   'clock.ts': 0,
+  'compare.ts': 0,
   'errors.ts': 0,
   'events.ts': 0,
   'form.ts': 0,

@@ -1,5 +1,5 @@
-import { timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../clock.ts'
+import { isSameText } from '../compare.ts'
 import type { Result } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { GuessThrottle, Throttled } from '../throttle.ts'
@@ -99,7 +99,7 @@ export function createApiKeyVerifier<Owner extends KeyOwner>(
     const guess = await throttle.begin(source.clientId ?? '', source.address)
     if ('retryAfterSeconds' in guess) return refuse({ kind: 'throttled', ...guess })
     const hash = hashApiKey(text)
-    const key = chosen.find((one) => isSame(one.hash, hash))
+    const key = chosen.find((one) => isSameText(one.hash, hash))
     if (!key) return refuse({ kind: fault })
     await guess.forgive()
     const judged = await judge(key)
@@ -145,9 +145,4 @@ function refuse(reason: ApiKeyRefusal) {
 function describeRefusal(reason: ApiKeyRefusal, { clientId }: ApiKeySource) {
   const key = 'key' in reason ? reason.key : undefined
   return { reason: reason.kind, clientId, keyId: key?.id, accountId: key?.accountId }
-}
-
-function isSame(one: string, two: string): boolean {
-  const [first, second] = [Buffer.from(one), Buffer.from(two)]
-  return first.length === second.length && timingSafeEqual(first, second)
 }

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { Client } from './client.ts'
 
 /** An operator's word that somebody may register clients (RFC 7591 §3, initial access token). */
@@ -80,9 +80,4 @@ export function generateRegistrationToken(kind: 'invite' | 'management'): {
 /** It is too random to be guessed, so that a plain hash hides it. */
 export function hashRegistrationToken(token: string): string {
   return createHash('sha256').update(token).digest('base64url')
-}
-
-export function isSameHash(one: string, two: string): boolean {
-  const [first, second] = [Buffer.from(one), Buffer.from(two)]
-  return first.length === second.length && timingSafeEqual(first, second)
 }

@@ -3,7 +3,6 @@ import {
   createDynamicClientId,
   generateRegistrationToken,
   hashRegistrationToken,
-  isSameHash,
   type RegistrationStore,
 } from '../clients/registration.ts'
 import {
@@ -12,6 +11,7 @@ import {
   type ChosenSecretHasher,
 } from '../clients/secret.ts'
 import type { Clock } from '../clock.ts'
+import { isSameText } from '../compare.ts'
 import { usesSecret } from '../config/built-in.ts'
 import type { RegistrationConfig, ResourceConfig } from '../config/schema.ts'
 import type { Result } from '../errors.ts'
@@ -106,7 +106,7 @@ export function createRegistration(
       registrations.findTokenHash(id),
     ])
     const given = hashRegistrationToken(token ?? '')
-    const isOwn = token !== undefined && tokenHash !== undefined && isSameHash(given, tokenHash)
+    const isOwn = token !== undefined && tokenHash !== undefined && isSameText(given, tokenHash)
     if (isOwn && client?.owner === 'dynamic' && !client.disabled) return { ok: true, value: client }
     return refuse({ kind: 'unauthorized', isTokenGiven: token !== undefined })
   }
