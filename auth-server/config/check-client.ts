@@ -6,7 +6,7 @@ import {
   usesSecret,
 } from './built-in.ts'
 import { echo } from './echo.ts'
-import { judgePublicJwk } from './public-jwk.ts'
+import { checkPublicKeys } from './public-jwk.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { ClientConfig, ResourceConfig } from './schema.ts'
 import {
@@ -116,11 +116,8 @@ function checkKeys(
   if (places === 0 && signedRequests === 'required') {
     report('PR340', ['signedRequests'], 'it needs keys to sign with: expected jwks or jwksUri')
   }
-  const fault = jwksUri === undefined ? undefined : judgeCallUri(jwksUri)
-  if (fault !== undefined) report('PR338', ['jwksUri'], fault)
-  for (const [index, key] of (jwks?.keys ?? []).entries()) {
-    const problem = judgePublicJwk(key)
-    if (problem !== undefined) report('PR339', ['jwks', 'keys', index], problem)
+  for (const { rule, path, message } of checkPublicKeys({ jwks, jwksUri })) {
+    report(rule, path, message)
   }
 }
 

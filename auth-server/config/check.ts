@@ -2,13 +2,13 @@ import { isIP } from 'node:net'
 import { EVERYONE, OIDC_SCOPE_NAMES } from './built-in.ts'
 import { checkClient } from './check-client.ts'
 import { checkDirectAccess, type DirectAccessSurroundings } from './check-direct-access.ts'
+import { checkTrustedIssuers } from './check-issuers.ts'
 import { checkRegistration } from './check-registration.ts'
 import { checkResource, type ResourceSurroundings } from './check-resource.ts'
 import { echo } from './echo.ts'
-import { judgePublicJwk } from './public-jwk.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { Config, ResourceConfig, UserConfig } from './schema.ts'
-import { isExactOrigin, isLoopback, judgeCallUri } from './uri-rules.ts'
+import { isExactOrigin, isLoopback } from './uri-rules.ts'
 import { normalizeUsername } from './username.ts'
 
 const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
@@ -71,7 +71,12 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
       report(rule, ['registration', ...path], message)
     }
   }
-  if (knows('trustedIssuers')) checkTrustedIssuers(config.trustedIssuers, issuer, report)
+  if (knows('trustedIssuers')) {
+    const findings = checkTrustedIssuers(config.trustedIssuers, issuer?.origin)
+    for (const { rule, path, message } of findings) {
+      report(rule, ['trustedIssuers', ...path], message)
+    }
+  }
   if (knows('clients', 'trustedIssuers')) checkAssertionIssuers(config, report)
   if (knows('users')) checkUsers(config.users, knows('roles') ? config.roles : undefined, report)
   return findings
@@ -315,31 +320,6 @@ function checkClients(
       knowsResources ? resources : undefined,
     )) {
       report(rule, ['clients', index, ...path], message)
-    }
-  }
-}
-
-function checkTrustedIssuers(
-  trusted: Config['trustedIssuers'],
-  own: URL | undefined,
-  report: Report,
-): void {
-  for (const [index, { issuer, jwks, jwksUri }] of trusted.entries()) {
-    const at = ['trustedIssuers', index]
-    if (issuer === own?.origin) {
-      report('PR373', [...at, 'issuer'], `${echo(issuer)} is this server itself`)
-    }
-    if (trusted.findIndex((other) => other.issuer === issuer) !== index) {
-      report('PR373', [...at, 'issuer'], `${echo(issuer)} is declared twice`)
-    }
-    if ((jwks === undefined) === (jwksUri === undefined)) {
-      report('PR373', [...at, 'jwks'], 'expected either jwks or jwksUri')
-    }
-    const fault = jwksUri === undefined ? undefined : judgeCallUri(jwksUri)
-    if (fault !== undefined) report('PR338', [...at, 'jwksUri'], fault)
-    for (const [place, key] of (jwks?.keys ?? []).entries()) {
-      const problem = judgePublicJwk(key)
-      if (problem !== undefined) report('PR339', [...at, 'jwks', 'keys', place], problem)
     }
   }
 }

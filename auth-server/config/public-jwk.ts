@@ -1,8 +1,27 @@
 import { createPublicKey } from 'node:crypto'
+import type { Finding } from './rules.ts'
+import { judgeCallUri } from './uri-rules.ts'
 
 const CURVES: ReadonlySet<unknown> = new Set(['P-256', 'P-384', 'P-521', 'Ed25519'])
 const SHORTEST_RSA_BITS = 2048
 const LONGEST_RSA_BITS = 8192
+
+/** Where somebody's public keys are: in the configuration, or at an address. */
+export interface PublicKeys {
+  readonly jwks?: { readonly keys: readonly Readonly<Record<string, unknown>>[] } | undefined
+  readonly jwksUri?: string | undefined
+}
+
+/** The rules of public keys, whoever's they are. Paths start at their owner. */
+export function checkPublicKeys({ jwks, jwksUri }: PublicKeys): Finding[] {
+  const fault = jwksUri === undefined ? undefined : judgeCallUri(jwksUri)
+  const findings = (jwks?.keys ?? []).flatMap((key, index): Finding[] => {
+    const message = judgePublicJwk(key)
+    return message === undefined ? [] : [{ rule: 'PR339', path: ['jwks', 'keys', index], message }]
+  })
+  if (fault === undefined) return findings
+  return [{ rule: 'PR338', path: ['jwksUri'], message: fault }, ...findings]
+}
 
 /**
  * What is wrong with a key that somebody signs to this server with, or `undefined`. Says nothing of the
@@ -10,7 +29,7 @@ const LONGEST_RSA_BITS = 8192
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc7517.html#section-4 RFC 7517 §4}
  */
-export function judgePublicJwk(jwk: Readonly<Record<string, unknown>>): string | undefined {
+function judgePublicJwk(jwk: Readonly<Record<string, unknown>>): string | undefined {
   const { kty, crv } = jwk
   if (kty === 'oct') return 'expected a public key, got a secret (kty oct)'
   if (['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv'].some((name) => name in jwk)) {
