@@ -45,9 +45,10 @@ import { tendKeys } from './keys/upkeep.ts'
 import { startKeyWatch } from './keys/watch.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
-import { createOutboundFetch } from './outbound.ts'
+import { createOutboundFetch, type OutboundFetch } from './outbound.ts'
 import { createRegistration } from './registration/register.ts'
 import { createRegistrationRoutes } from './registration/routes.ts'
+import { createStatementReader } from './registration/statements.ts'
 import { createApprovals } from './provider/approvals.ts'
 import { createCibaPaces } from './provider/ciba.ts'
 import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
@@ -298,7 +299,7 @@ async function compose(services: Services, isDraining: () => boolean) {
         createAssetRoutes(assets),
         interactions,
         ...account,
-        ...createRegistrationPages(services, hasher),
+        ...createRegistrationPages(services, { hasher, fetchOutbound }),
       ],
       renderError: pages.error,
     },
@@ -332,14 +333,21 @@ function listUnused({ loaded, stores, events }: Services): readonly Purgeable[] 
 /** Nothing where clients may not register themselves. */
 function createRegistrationPages(
   { loaded, issuer, stores, events, clock }: Services,
-  hasher: PasswordHasher,
+  {
+    hasher,
+    fetchOutbound,
+  }: { readonly hasher: PasswordHasher; readonly fetchOutbound: OutboundFetch },
 ): readonly Middleware[] {
   const { registration: policy, resources } = loaded.config
   if (!policy) return []
   const { clients, registrations, createLimiter } = stores
   const pace = createPace('registration', policy.perAddress, createLimiter)
+  const { softwareStatements } = policy
+  const statements =
+    softwareStatements &&
+    createStatementReader({ fetchOutbound, clock }, softwareStatements, issuer)
   const registration = createRegistration(
-    { clients, registrations, hasher, pace, events, clock },
+    { clients, registrations, hasher, statements, pace, events, clock },
     { policy, resources, ownNames: ['Portreeve', 'Your account', new URL(issuer).host] },
   )
   return [createRegistrationRoutes({ registration, events }, { issuer })]

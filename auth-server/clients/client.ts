@@ -72,6 +72,13 @@ export interface Client {
   readonly claimsInIdToken: boolean
   /** Origins whose scripts may call the token endpoint (CORS), exact. */
   readonly origins: readonly string[]
+  /**
+   * What it has said of itself when it registered, by the names of RFC 7591 §2, for nobody here to read:
+   * given back as it came.
+   */
+  readonly selfDescription?: Readonly<Record<string, string | readonly string[]>> | undefined
+  /** What somebody else has signed about it (RFC 7591 §2.3), and was found good when it registered. */
+  readonly softwareStatement?: string | undefined
   readonly disabled: boolean
   readonly owner: ClientOwner
   /** Milliseconds since the epoch. */

@@ -1,35 +1,58 @@
 import { OIDC_SCOPE_NAMES } from './built-in.ts'
 import { echo } from './echo.ts'
+import { checkTrustedIssuers } from './check-issuers.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { RegistrationConfig, ResourceConfig } from './schema.ts'
+
+export interface RegistrationSurroundings {
+  /** The origin of this server, where it is known. */
+  readonly issuer: string | undefined
+  readonly resources: readonly ResourceConfig[] | undefined
+}
 
 const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
 
 /** The rules of what may be registered. Paths start there. */
 export function checkRegistration(
-  { access, grants, scopes, redirectHosts = [] }: RegistrationConfig,
-  resources: readonly ResourceConfig[] | undefined,
+  { access, grants, scopes, redirectHosts = [], softwareStatements }: RegistrationConfig,
+  { issuer: own, resources }: RegistrationSurroundings,
 ): Finding[] {
   const findings: Finding[] = []
   const report = (rule: RuleId, path: Path, message: string) =>
     findings.push({ rule, path, message })
-  for (const [index, scope] of scopes.entries()) {
-    const isKnown = resources?.some((resource) => Object.hasOwn(resource.scopes, scope)) ?? true
-    if (isKnown || OIDC.has(scope)) continue
-    const message = `${echo(scope)} is a scope of no resource, nor of OpenID Connect`
-    report('PR360', ['scopes', index], message)
+  const checkScopes = (names: readonly string[], path: Path) => {
+    for (const [index, scope] of names.entries()) {
+      const isKnown = resources?.some((resource) => Object.hasOwn(resource.scopes, scope)) ?? true
+      if (isKnown || OIDC.has(scope)) continue
+      const message = `${echo(scope)} is a scope of no resource, nor of OpenID Connect`
+      report('PR360', [...path, index], message)
+    }
+  }
+  checkScopes(scopes, ['scopes'])
+  const { issuers = [], required = false } = softwareStatements ?? {}
+  const place = ['softwareStatements', 'issuers'] as const
+  for (const finding of checkTrustedIssuers(issuers, own)) {
+    report(finding.rule, [...place, ...finding.path], finding.message)
+  }
+  for (const [index, issuer] of issuers.entries()) {
+    checkScopes(issuer.scopes, [...place, index, 'scopes'])
   }
   for (const [index, host] of redirectHosts.entries()) {
     if (isHostPattern(host)) continue
     const message = `expected a host such as app.example or *.example.org, in small letters, got ${echo(host)}`
     report('PR361', ['redirectHosts', index], message)
   }
-  if (access !== 'open') return findings
+  if (access === 'stated' && issuers.length === 0) {
+    report('PR509', ['softwareStatements'], 'access "stated" needs issuers whose statements count')
+  }
+  if (access === 'invited') return findings
   if (grants.includes('client_credentials')) {
     const message = 'anybody would get tokens for the asking: expected access "invited"'
     report('PR362', ['grants'], message)
   }
-  report('PR363', ['access'], 'anybody can have an app of any name ask your people for access')
+  if (access === 'open' && !required) {
+    report('PR363', ['access'], 'anybody can have an app of any name ask your people for access')
+  }
   return findings
 }
 

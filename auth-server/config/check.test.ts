@@ -152,6 +152,15 @@ function withRegistration(registration: ConfigInput['registration']): ConfigInpu
   return { ...withResources({}), registration }
 }
 
+type Registration = NonNullable<ConfigInput['registration']>
+type Stater = NonNullable<Registration['softwareStatements']>['issuers'][number]
+const STATER: Stater = { issuer: 'https://stater.example', jwks: { keys: [KEY] } }
+
+function withStatements(issuer: Partial<Stater>, more: Registration = {}): ConfigInput {
+  const softwareStatements = { issuers: [{ ...STATER, ...issuer }] }
+  return withRegistration({ softwareStatements, ...more })
+}
+
 const native = { applicationType: 'native' } as const
 const firstUri = 'clients.0.redirectUris.0'
 
@@ -600,7 +609,14 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       'https://u:p@app.example/jwks',
       'file:///etc/passwd',
       'data:application/json,{}',
-    ].map((uri) => ['clients.0.jwksUri', withClients({ jwksUri: uri })]),
+    ].flatMap((uri): (readonly [string, ConfigInput])[] => [
+      ['clients.0.jwksUri', withClients({ jwksUri: uri })],
+      ['trustedIssuers.0.jwksUri', { trustedIssuers: [{ ...IDP, jwksUri: uri }] }],
+      [
+        'registration.softwareStatements.issuers.0.jwksUri',
+        withStatements({ jwks: undefined, jwksUri: uri }),
+      ],
+    ]),
   },
   PR339: {
     accepted: [withClients({ jwks: { keys: [KEY, { ...KEY, kid: 'b', use: 'sig' }] } })],
@@ -611,11 +627,24 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       { ...KEY, crv: 'secp256k1' },
       { ...KEY, x: 'AAAA' },
       { kty: 'EC' },
-    ].map((key) => ['clients.0.jwks.keys.0', withClients({ jwks: { keys: [key] } })]),
+    ].flatMap((key): (readonly [string, ConfigInput])[] => [
+      ['clients.0.jwks.keys.0', withClients({ jwks: { keys: [key] } })],
+      [
+        'trustedIssuers.0.jwks.keys.0',
+        { trustedIssuers: [{ ...IDP, jwksUri: undefined, jwks: { keys: [key] } }] },
+      ],
+      [
+        'registration.softwareStatements.issuers.0.jwks.keys.0',
+        withStatements({ jwks: { keys: [key] } }),
+      ],
+    ]),
   },
   PR360: {
     accepted: [{ registration: {} }, withRegistration({ scopes: ['openid', 'notes:read'] })],
-    refused: [['registration.scopes.1', withRegistration({ scopes: ['openid', 'x'] })]],
+    refused: [
+      ['registration.scopes.1', withRegistration({ scopes: ['openid', 'x'] })],
+      ['registration.softwareStatements.issuers.0.scopes.0', withStatements({ scopes: ['x'] })],
+    ],
   },
   PR361: {
     accepted: [withRegistration({ redirectHosts: ['app.example', '*.example.org', 'localhost'] })],
@@ -634,11 +663,25 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     ],
     refused: [
       ['registration.grants', withRegistration({ access: 'open', grants: ['client_credentials'] })],
+      [
+        'registration.grants',
+        withStatements({}, { access: 'stated', grants: ['client_credentials'] }),
+      ],
     ],
   },
   PR363: {
-    accepted: [withRegistration({})],
-    refused: [['registration.access', withRegistration({ access: 'open' })]],
+    accepted: [
+      withRegistration({}),
+      withStatements({}, { access: 'stated' }),
+      withStatements(
+        {},
+        { access: 'open', softwareStatements: { issuers: [STATER], required: true } },
+      ),
+    ],
+    refused: [
+      ['registration.access', withRegistration({ access: 'open' })],
+      ['registration.access', withStatements({}, { access: 'open' })],
+    ],
   },
   PR370: {
     accepted: [withClients({}), withBearer({})],
@@ -658,8 +701,16 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     ],
   },
   PR373: {
-    accepted: [{ trustedIssuers: [IDP] }],
+    accepted: [{ trustedIssuers: [IDP] }, withStatements({})],
     refused: [
+      [
+        'registration.softwareStatements.issuers.0.jwks',
+        withStatements({ jwksUri: 'https://x.example/jwks' }),
+      ],
+      [
+        'registration.softwareStatements.issuers.0.issuer',
+        withStatements({ issuer: 'http://localhost:3000' }),
+      ],
       ['trustedIssuers.0.jwks', { trustedIssuers: [{ ...IDP, jwksUri: undefined }] }],
       ['trustedIssuers.0.jwks', { trustedIssuers: [{ ...IDP, jwks: { keys: [KEY] } }] }],
       ['trustedIssuers.1.issuer', { trustedIssuers: [IDP, IDP] }],
@@ -950,6 +1001,10 @@ const CASES: Readonly<Record<RuleId, Case>> = {
   PR508: {
     accepted: [withKey({ user: 'ANN' })],
     refused: [['directAccess.apiKey.demonstrationKeys.0.user', withKey({ user: 'bob' })]],
+  },
+  PR509: {
+    accepted: [withStatements({}, { access: 'stated' }), withRegistration({})],
+    refused: [['registration.softwareStatements', withRegistration({ access: 'stated' })]],
   },
   PR550: {
     accepted: [withDirect({ password })],

@@ -66,7 +66,10 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
   if (knows('roles', 'resources')) checkRoles(config, report)
   if (knows('clients')) checkClients(config, knows('resources'), report)
   if (config.registration && knows('registration')) {
-    const known = knows('resources') ? config.resources : undefined
+    const known = {
+      issuer: issuer?.origin,
+      resources: knows('resources') ? config.resources : undefined,
+    }
     for (const { rule, path, message } of checkRegistration(config.registration, known)) {
       report(rule, ['registration', ...path], message)
     }

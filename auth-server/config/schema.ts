@@ -354,15 +354,20 @@ export const clientSchema = z.strictObject({
     ),
 })
 
-const trustedIssuer = z.strictObject({
+/** Another server whose word is taken. */
+const declaredIssuer = {
   issuer: text(
     /^[\x21-\x7E]{1,2048}$/,
     'a name of 1 to 2048 printable characters without spaces',
-  ).describe('What it calls itself: the `iss` of its assertions, compared exactly.'),
+  ).describe('What it calls itself: the `iss` of what it signs, compared exactly.'),
   jwks: jwkSet.optional().describe('Its public keys, as a JWK Set.'),
   jwksUri: absoluteUri
     .optional()
     .describe('Where its public keys are: https, or http on loopback. See `outbound`.'),
+}
+
+const trustedIssuer = z.strictObject({
+  ...declaredIssuer,
   profile: z
     .enum(['id-jag', 'plain'])
     .default('id-jag')
@@ -483,15 +488,55 @@ const directAccess = z.strictObject({
     .describe('A token for nothing.'),
 })
 
-const registration = z.strictObject({
-  access: z
-    .enum(['invited', 'open'])
-    .default('invited')
+const registeredGrant = z.enum([
+  'authorization_code',
+  'refresh_token',
+  'device_code',
+  'client_credentials',
+])
+
+const statementIssuer = z.strictObject({
+  ...declaredIssuer,
+  scopes: z
+    .array(scopeToken)
+    .default([])
     .describe(
-      'Who may register a client: whoever was invited (`portreeve clients invite`), or anybody.',
+      'What its apps may be granted beside `registration.scopes`, where the statement itself names it.',
     ),
   grants: z
-    .array(z.enum(['authorization_code', 'refresh_token', 'device_code', 'client_credentials']))
+    .array(registeredGrant)
+    .default([])
+    .describe(
+      'How they may get tokens beside `registration.grants`, where the statement itself names it.',
+    ),
+})
+
+const softwareStatements = z.strictObject({
+  issuers: z
+    .array(statementIssuer)
+    .min(1)
+    .max(20)
+    .describe('Whose statements are taken. Those of others are refused.'),
+  required: z
+    .boolean()
+    .default(false)
+    .describe('Whether everyone who registers has to show one, the invited as well.'),
+})
+
+const registration = z.strictObject({
+  access: z
+    .enum(['invited', 'stated', 'open'])
+    .default('invited')
+    .describe(
+      'Who may register a client: whoever was invited (`portreeve clients invite`), whoever was invited or shows a software statement, or anybody.',
+    ),
+  softwareStatements: softwareStatements
+    .optional()
+    .describe(
+      'What others have signed about apps (RFC 7591 §2.3): what a statement says of an app goes before what the app says of itself. Whoever has a copy of one can show it. Absent, they are passed over.',
+    ),
+  grants: z
+    .array(registeredGrant)
     .min(1)
     .default(['authorization_code', 'refresh_token'])
     .describe('How such clients may get tokens.'),
@@ -770,6 +815,7 @@ export type Owner = 'file' | 'operator'
 /** `dynamic`: it has registered itself (RFC 7591). */
 export type ClientOwner = Owner | 'dynamic'
 export type RegistrationConfig = NonNullable<Config['registration']>
+export type SoftwareStatementsConfig = NonNullable<RegistrationConfig['softwareStatements']>
 
 export function isSecretAlgorithm(
   algorithm: ResourceConfig['algorithm'],

@@ -1,18 +1,9 @@
-import {
-  compactVerify,
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  customFetch,
-  decodeProtectedHeader,
-  decodeJwt,
-  errors as joseErrors,
-  type CompactVerifyGetKey,
-  type JWTPayload,
-} from 'jose'
+import type { JWTPayload } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
-import { PortreeveError, type Result } from '../errors.ts'
+import type { Result } from '../errors.ts'
 import type { OutboundFetch } from '../outbound.ts'
+import { isOfType, isSignedBy, isTime, judgeTimes, openIssuerKeys, peekJwt } from './foreign-jwt.ts'
 
 export type TrustedIssuer = Config['trustedIssuers'][number]
 
@@ -48,14 +39,7 @@ export interface AssertionOptions {
   readonly trustedIssuers: readonly TrustedIssuer[]
 }
 
-/** What is signed with a key that both sides would have is not among them, nor is `none`. */
-const ALGORITHMS = ['ES256', 'ES384', 'ES512', 'PS256', 'RS256', 'EdDSA', 'Ed25519']
-const LONGEST = 8192
 const LONGEST_ID = 256
-/** What clocks may be apart. */
-const TOLERANCE_SECONDS = 15
-const KEYS_TIMEOUT_MS = 2500
-const KEYS_MAX_AGE_MS = 600_000
 const TYPES = { 'id-jag': 'oauth-id-jag+jwt', plain: 'JWT' } as const
 
 /**
@@ -75,19 +59,19 @@ export function createAssertionReader(
   { issuer: own, trustedIssuers }: AssertionOptions,
 ): AssertionReader {
   const trusted = new Map(
-    trustedIssuers.map((one) => [one.issuer, { ...one, keys: openKeys(one, fetchOutbound) }]),
+    trustedIssuers.map((one) => [one.issuer, { ...one, keys: openIssuerKeys(one, fetchOutbound) }]),
   )
   return {
     async read(assertion, { issuers, clientId }) {
-      const shown = peek(assertion)
+      const shown = peekJwt(assertion)
       if (!shown) return refuse('it is no JWT')
       const { header, payload } = shown
       const issuer = issuers.includes(String(payload.iss))
         ? trusted.get(String(payload.iss))
         : undefined
       if (!issuer) return refuse('the client may show none of its issuer')
-      if (!isOfType(header.typ, issuer.profile)) return refuse('it is of another type')
-      if (!(await isSigned(assertion, issuer.keys, issuer.issuer))) {
+      if (!isOfProfile(header.typ, issuer.profile)) return refuse('it is of another type')
+      if (!(await isSignedBy(assertion, issuer.keys, issuer.issuer))) {
         return refuse('it is signed by no key of its issuer')
       }
       const fault = findFault(payload, { own, clientId, issuer, now: clock.now() / 1000 })
@@ -101,51 +85,9 @@ function refuse(reason: string): Result<never, string> {
   return { ok: false, reason }
 }
 
-function openKeys({ jwks, jwksUri }: TrustedIssuer, fetchOutbound: OutboundFetch) {
-  if (jwksUri === undefined) return createLocalJWKSet({ keys: [...(jwks?.keys ?? [])] as never })
-  return createRemoteJWKSet(new URL(jwksUri), {
-    timeoutDuration: KEYS_TIMEOUT_MS,
-    cacheMaxAge: KEYS_MAX_AGE_MS,
-    [customFetch]: (url, { method, headers, signal }) =>
-      fetchOutbound(url, { method, headers, signal }),
-  })
-}
-
-function peek(assertion: string) {
-  if (assertion.length > LONGEST) return undefined
-  try {
-    return { header: decodeProtectedHeader(assertion), payload: decodeJwt(assertion) }
-  } catch {
-    return undefined
-  }
-}
-
 /** Most issuers leave the type of plain ones out. One of another kind of JWT is never taken for it. */
-function isOfType(typ: unknown, profile: TrustedIssuer['profile']): boolean {
-  if (typ === undefined) return profile === 'plain'
-  if (typeof typ !== 'string') return false
-  const name = typ.toLowerCase().replace(/^application\//, '')
-  return name === TYPES[profile].toLowerCase()
-}
-
-async function isSigned(
-  assertion: string,
-  keys: CompactVerifyGetKey,
-  issuer: string,
-): Promise<boolean> {
-  try {
-    await compactVerify(assertion, keys, { algorithms: ALGORITHMS })
-    return true
-  } catch (error) {
-    if (error instanceof joseErrors.JOSEError && !isAway(error)) return false
-    const message = `The keys of the trusted issuer ${issuer} cannot be had.`
-    throw new PortreeveError('misconfigured', message, { cause: error })
-  }
-}
-
-/** The issuer has not given its keys: that is no fault of the assertion. */
-function isAway(error: Error): boolean {
-  return error instanceof joseErrors.JWKSTimeout || error.constructor === joseErrors.JOSEError
+function isOfProfile(typ: unknown, profile: TrustedIssuer['profile']): boolean {
+  return typ === undefined ? profile === 'plain' : isOfType(typ, TYPES[profile])
 }
 
 interface Expected {
@@ -157,9 +99,22 @@ interface Expected {
 }
 
 function findFault(
-  { sub, jti, aud, iat, exp, nbf, client_id: holder, cnf, authorization_details }: JWTPayload,
+  {
+    sub,
+    jti,
+    aud,
+    iat,
+    exp,
+    nbf,
+    client_id: holder,
+    cnf,
+    authorization_details,
+    software_id,
+  }: JWTPayload,
   { own, clientId, issuer, now }: Expected,
 ): string | undefined {
+  // What is said about an app is nobody's word about a person, by the same issuer or not.
+  if (software_id !== undefined) return 'it is a software statement'
   if (!isText(sub) || !isText(jti)) return 'it has no sub or no jti'
   const audiences = [aud ?? []].flat()
   const isForUs =
@@ -174,19 +129,10 @@ function findFault(
   if (cnf !== undefined) return 'it is bound to a key (cnf), which is not checked here'
   if (authorization_details !== undefined) return 'it has authorization_details'
   if (!isTime(iat) || !isTime(exp)) return 'it has no iat or no exp'
-  if (nbf !== undefined && (!isTime(nbf) || nbf > now + TOLERANCE_SECONDS)) {
-    return 'it is for later (nbf)'
-  }
-  if (iat > now + TOLERANCE_SECONDS) return 'it was made in the future (iat)'
-  if (exp <= now - TOLERANCE_SECONDS) return 'it has expired'
   if (exp - iat > issuer.longestSeconds) return 'it lives longer than longestSeconds'
-  return undefined
+  return judgeTimes({ iat, exp, nbf }, now)
 }
 
 function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.length <= LONGEST_ID
-}
-
-function isTime(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value) && value >= 0
 }

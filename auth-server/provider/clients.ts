@@ -12,7 +12,13 @@ export function toMetadata(
   { details }: Pick<Catalogue, 'details'>,
 ): AdapterPayload {
   const signsPeopleIn = client.grants.includes('authorization_code')
-  const { secretHash: _secretHash, ...record } = client
+  // What the engine is given it reads and hashes at each request.
+  const {
+    secretHash: _secretHash,
+    selfDescription: _description,
+    softwareStatement: _statement,
+    ...record
+  } = client
   return {
     client_id: client.id,
     client_name: client.name,

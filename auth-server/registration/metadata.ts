@@ -10,6 +10,7 @@ import { checkClient } from '../config/check-client.ts'
 import { isHostAmong } from '../config/check-registration.ts'
 import { echo } from '../config/echo.ts'
 import { looksLike, mixesScripts } from '../config/likeness.ts'
+import { NAME_RULE, namePattern } from '../config/name.ts'
 import { isRefusal, type Path } from '../config/rules.ts'
 import {
   clientSchema,
@@ -23,12 +24,17 @@ import type { Result } from '../errors.ts'
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc7591.html#section-3.2.2 RFC 7591 §3.2.2} */
 export interface MetadataFault {
-  readonly error: 'invalid_redirect_uri' | 'invalid_client_metadata'
+  readonly error:
+    | 'invalid_redirect_uri'
+    | 'invalid_client_metadata'
+    | 'invalid_software_statement'
+    | 'unapproved_software_statement'
   readonly description: string
 }
 
 /** What a client asks to be, by our rules: with every default, and nothing that only operators give. */
-export type RequestedClient = Omit<ClientConfig, 'secret' | 'name'> & { readonly name: string }
+export type RequestedClient = Omit<ClientConfig, 'secret' | 'name'> &
+  Pick<Client, 'name' | 'selfDescription'>
 
 export interface MetadataRules {
   readonly policy: RegistrationConfig
@@ -41,6 +47,9 @@ const list = z.array(z.string().max(2048)).max(20)
 const flag = z.boolean().default(false)
 const text = z.string().max(2048)
 const algorithm = z.enum(CLIENT_SIGNING_ALGORITHMS).optional()
+const line = z
+  .string()
+  .regex(namePattern(200), `expected a text of 1 to 200 characters, ${NAME_RULE}`)
 
 /** Those members that mean something here. All others are ignored, as RFC 7591 §2 has it. */
 const wireSchema = z.object({
@@ -49,6 +58,8 @@ const wireSchema = z.object({
   grant_types: list.default(['authorization_code']),
   response_types: list.optional(),
   client_name: text.optional(),
+  software_id: line.optional(),
+  software_version: line.optional(),
   scope: text.optional(),
   jwks: z.unknown().optional(),
   jwks_uri: text.optional(),
@@ -108,8 +119,8 @@ export function readMetadata(
     return refuse((mistake?.path ?? []).slice(2), mistake?.message ?? '')
   }
   const { secret: _none, ...settings } = parsed.data
-  const client = { ...settings, name: chooseName(settings, wire.data, rules) }
-  return judge(client, rules)
+  const name = chooseName(settings, wire.data, rules)
+  return judge({ ...settings, name, selfDescription: describeItself(wire.data) }, rules)
 }
 
 function readGrants(
@@ -160,6 +171,12 @@ function toSettings(
     algorithms: describeAlgorithms(wire),
     origins: listOrigins(wire, applicationType),
   }
+}
+
+function describeItself({ software_id, software_version }: Wire): Client['selfDescription'] {
+  const given = Object.entries({ software_id, software_version })
+  const members = given.filter((member): member is [string, string] => member[1] !== undefined)
+  return members.length === 0 ? undefined : Object.fromEntries(members)
 }
 
 function describeAlgorithms(wire: Wire): Client['algorithms'] {
@@ -254,6 +271,7 @@ function refuse(
 export function describeClient(client: Client): Record<string, unknown> {
   const { algorithms = {} } = client
   return {
+    ...client.selfDescription,
     client_id: client.id,
     client_id_issued_at: Math.floor(client.createdAt / 1000),
     client_name: client.name,
@@ -271,6 +289,7 @@ export function describeClient(client: Client): Record<string, unknown> {
     id_token_signed_response_alg: algorithms.idToken ?? 'RS256',
     userinfo_signed_response_alg: algorithms.userinfo,
     authorization_signed_response_alg: algorithms.response,
+    software_statement: client.softwareStatement,
     jwks: client.jwks,
     jwks_uri: client.jwksUri,
     backchannel_logout_uri: client.backchannelLogoutUri,

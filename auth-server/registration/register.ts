@@ -18,11 +18,14 @@ import type { Result } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { toNetwork, type Pace } from '../throttle.ts'
 import { readMetadata, type MetadataFault, type RequestedClient } from './metadata.ts'
+import { putFirst, widenPolicy, type StatementReader } from './statements.ts'
 
 export interface RegistrationCollaborators {
   readonly clients: ClientStore
   readonly registrations: RegistrationStore
   readonly hasher: ChosenSecretHasher
+  /** What others say about apps; `undefined` where nobody's word counts. */
+  readonly statements: StatementReader | undefined
   /** Whether an address registers too much. */
   readonly pace: Pace
   readonly events: Pick<Events, 'objectChanged'>
@@ -82,7 +85,7 @@ export interface Registration {
 
 /** Clients that register and manage themselves, within what the operator allows. */
 export function createRegistration(
-  { clients, registrations, hasher, pace, events, clock }: RegistrationCollaborators,
+  { clients, registrations, hasher, statements, pace, events, clock }: RegistrationCollaborators,
   { policy, resources, ownNames }: RegistrationOptions,
 ): Registration {
   const slow = async (address: string): Outcome<undefined> => {
@@ -94,11 +97,23 @@ export function createRegistration(
     const names = known.filter(({ owner }) => owner !== 'dynamic').map(({ name }) => name)
     return [...names, ...ownNames]
   }
-  const judge = async (id: string, metadata: Metadata): Outcome<RequestedClient> => {
-    const rules = { policy, resources, takenNames: await listTakenNames() }
-    const read = readMetadata(id, metadata, rules)
-    return read.ok ? read : refuse({ kind: 'metadata', fault: read.reason })
+  const judge = async (
+    id: string,
+    metadata: Metadata,
+    needsStatement: boolean,
+  ): Outcome<JudgedClient> => {
+    const stated = await applyStatement(statements, metadata, policy)
+    if (!stated.ok) return refuse({ kind: 'metadata', fault: stated.reason })
+    const { app, allowed, statement } = stated.value
+    if (needsStatement && statement === undefined) {
+      return refuse({ kind: 'metadata', fault: NO_STATEMENT })
+    }
+    const rules = { policy: allowed, resources, takenNames: await listTakenNames() }
+    const read = readMetadata(id, app, rules)
+    if (!read.ok) return refuse({ kind: 'metadata', fault: read.reason })
+    return { ok: true, value: { ...read.value, softwareStatement: statement } }
   }
+  const isAlwaysStated = policy.softwareStatements?.required === true
   /** The same answer whether there is no such client, or it is another's. */
   const findOwn = async ({ token }: Asking, id: string): Outcome<Client> => {
     const [client, tokenHash] = await Promise.all([
@@ -117,7 +132,7 @@ export function createRegistration(
     async admit({ address, token }) {
       const slowed = await slow(address)
       if (!slowed.ok) return slowed
-      if (token === undefined && policy.access === 'open') {
+      if (token === undefined && policy.access !== 'invited') {
         return { ok: true, value: { inviteHash: undefined } }
       }
       const inviteHash = hashRegistrationToken(token ?? '')
@@ -128,7 +143,9 @@ export function createRegistration(
       return refuse({ kind: 'unauthorized', isTokenGiven: token !== undefined })
     },
     async register({ inviteHash }, metadata) {
-      const judged = await judge(createDynamicClientId(), metadata)
+      const needsStatement =
+        isAlwaysStated || (policy.access === 'stated' && inviteHash === undefined)
+      const judged = await judge(createDynamicClientId(), metadata, needsStatement)
       if (!judged.ok) return judged
       const now = clock.now()
       const made = usesSecret(judged.value.authMethod) ? generateClientSecret() : undefined
@@ -161,7 +178,10 @@ export function createRegistration(
       const known = found.value
       const fault = await judgeUpdate(known, metadata, hasher)
       if (fault) return refuse({ kind: 'metadata', fault })
-      const judged = await judge(id, metadata)
+      // Else it would put down at once what it was let in for.
+      const needsStatement =
+        isAlwaysStated || (policy.access === 'stated' && known.softwareStatement !== undefined)
+      const judged = await judge(id, metadata, needsStatement)
       if (!judged.ok) return judged
       const needsSecret = usesSecret(judged.value.authMethod)
       const made = needsSecret && !known.secretHash ? generateClientSecret() : undefined
@@ -186,6 +206,38 @@ export function createRegistration(
       return { ok: true, value: undefined }
     },
   }
+}
+
+type JudgedClient = RequestedClient & Pick<Client, 'softwareStatement'>
+
+const NO_STATEMENT: MetadataFault = {
+  error: 'invalid_client_metadata',
+  description: 'software_statement: expected one of an issuer that is trusted here',
+}
+
+interface StatedApp {
+  /** What it is to be. */
+  readonly app: Metadata
+  /** What it may be. */
+  readonly allowed: RegistrationConfig
+  readonly statement: string | undefined
+}
+
+async function applyStatement(
+  statements: StatementReader | undefined,
+  metadata: Metadata,
+  policy: RegistrationConfig,
+): Promise<Result<StatedApp, MetadataFault>> {
+  const shown = metadata['software_statement'] ?? undefined
+  if (!statements || shown === undefined) {
+    return { ok: true, value: { app: metadata, allowed: policy, statement: undefined } }
+  }
+  const read = await statements.read(shown)
+  if (!read.ok) return read
+  const app = putFirst(read.value, metadata)
+  const allowed = widenPolicy(policy, read.value, app)
+  if (!allowed.ok) return allowed
+  return { ok: true, value: { app, allowed: allowed.value, statement: read.value.text } }
 }
 
 /** The token is kept as a hash: what is shown is what was sent. */

@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT, type JWTPayload } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { post, withClients, type Answer } from '../support/endpoints.ts'
 import { basic, decodeJwt } from '../support/flow.ts'
+import { startKeyPlace, type KeyPlace } from '../support/key-place.ts'
 import { BILLING, NOTES, startServer, WEB_SECRET, type TestServer } from '../support/server.ts'
 
 /* The table of the requirements is in docs/conformance/rfc7523-jwt-bearer.md. */
@@ -24,27 +23,10 @@ async function makeKey() {
   return { privateKey, jwk: { ...(await exportJWK(publicKey)), kid: 'a', alg: 'ES256' } }
 }
 
-async function startKeyPlace() {
-  const place = { isAway: false }
-  const http = createServer((_request, response) => {
-    if (place.isAway) response.writeHead(500).end()
-    else response.end(JSON.stringify({ keys: [partner.jwk] }))
-  })
-  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
-  return {
-    place,
-    url: `http://127.0.0.1:${(http.address() as AddressInfo).port}/jwks`,
-    async [Symbol.asyncDispose]() {
-      http.closeAllConnections()
-      await new Promise((resolve) => http.close(resolve))
-    },
-  }
-}
-
-let keyPlace: Awaited<ReturnType<typeof startKeyPlace>>
+let keyPlace: KeyPlace
 let server: TestServer
 beforeAll(async () => {
-  keyPlace = await startKeyPlace()
+  keyPlace = await startKeyPlace(partner.jwk)
   const agent = {
     id: 'agent',
     secret: { env: 'WEB_SECRET' },
@@ -345,6 +327,7 @@ describe('a plain assertion', () => {
     ['of another kind', {}, { typ: 'oauth-id-jag+jwt' }],
     ['that is an access token', {}, { typ: 'at+jwt' }],
     ['for another client', { client_id: 'web' }, {}],
+    ['that is a software statement', { software_id: 'x' }, {}],
     ['about an address that nobody has verified', { email_verified: undefined }, {}],
     ['by the key of another issuer', {}, { key: idp }],
   ])('%s is refused', async (_what, change, making) => {
@@ -353,7 +336,7 @@ describe('a plain assertion', () => {
 })
 
 test('an issuer whose keys cannot be had is the server’s trouble, and in its log', async () => {
-  await using away = await startKeyPlace()
+  await using away = await startKeyPlace(partner.jwk)
   away.place.isAway = true
   await using other = await startServer((config) => ({
     ...withClients({

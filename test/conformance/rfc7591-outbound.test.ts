@@ -1,6 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -8,6 +6,7 @@ import { systemClock } from '../../auth-server/clock.ts'
 import { createBrowser } from '../support/browser.ts'
 import { withClients } from '../support/endpoints.ts'
 import { authorize } from '../support/flow.ts'
+import { startKeyPlace } from '../support/key-place.ts'
 import { startLogoutReceiver } from '../support/logout-receiver.ts'
 import { sendRaw } from '../support/raw.ts'
 import { invite, METADATA, register, withRegistration } from '../support/registration.ts'
@@ -19,24 +18,6 @@ import { startServer, type TestServer } from '../support/server.ts'
 const ISSUER = 'https://id.example'
 const { publicKey, privateKey } = await generateKeyPair('ES256')
 const jwk = { ...(await exportJWK(publicKey)), kid: 'own', alg: 'ES256' }
-
-async function startKeyPlace() {
-  const place = { asked: 0 }
-  const http = createServer((_request, response) => {
-    place.asked += 1
-    response.end(JSON.stringify({ keys: [jwk] }))
-  })
-  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
-  const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/jwks`
-  return {
-    place,
-    url,
-    async [Symbol.asyncDispose]() {
-      http.closeAllConnections()
-      await new Promise((resolve) => http.close(resolve))
-    },
-  }
-}
 
 const REGISTRATION = {
   grants: ['client_credentials', 'authorization_code'] as const,
@@ -113,13 +94,13 @@ async function askForToken(server: TestServer, jwksUri: string): Promise<number>
 }
 
 test('keys are fetched from where strangers may have this server call', async () => {
-  await using keys = await startKeyPlace()
+  await using keys = await startKeyPlace(jwk)
   expect(await askForToken(inside, keys.url)).toBe(200)
   expect(keys.place.asked).toBe(1)
 })
 
 test('and from nowhere else', async () => {
-  await using keys = await startKeyPlace()
+  await using keys = await startKeyPlace(jwk)
   expect(await askForToken(outside, keys.url)).toBe(401)
   expect(keys.place.asked).toBe(0)
   for (const uri of ['https://169.254.169.254/latest', 'https://[::1]/', 'https://10.0.0.1/']) {

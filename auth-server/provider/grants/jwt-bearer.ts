@@ -5,6 +5,7 @@ import { normalizeUsername } from '../../config/username.ts'
 import type { TakeOnce } from '../adapter.ts'
 import type { AssertionReader, VerifiedAssertion } from '../assertions.ts'
 import { clientOf } from '../clients.ts'
+import { TOLERANCE_SECONDS } from '../foreign-jwt.ts'
 import type { CustomGrant } from './grants.ts'
 import { issueToken, type IssueCollaborators } from './issue-token.ts'
 
@@ -13,9 +14,6 @@ export interface JwtBearerCollaborators extends IssueCollaborators {
   readonly accounts: Pick<AccountStore, 'findByUsername'>
   readonly takeOnce: TakeOnce
 }
-
-/** For as long as the clocks may be apart, an assertion that has expired may still be shown. */
-const TOLERANCE_SECONDS = 15
 
 /**
  * Gives an access token for what a trusted issuer says about a person (RFC 7523 §2.1), once for each
@@ -41,6 +39,7 @@ export function createJwtBearerGrant(collaborators: JwtBearerCollaborators): Cus
       if (!read.ok) throw refuse(read.reason)
       const { claims } = read.value
       const account = await findPerson(collaborators, read.value)
+      // For as long as the clocks may be apart, one that has expired may still be shown.
       const isFirst = await takeOnce(claims.iss, claims.jti, claims.exp + TOLERANCE_SECONDS)
       if (!isFirst) throw refuse('it was used already')
       await issueToken(collaborators, ctx, {
