@@ -75,8 +75,8 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
     }
   }
   if (knows('trustedIssuers')) {
-    const findings = checkTrustedIssuers(config.trustedIssuers, issuer?.origin)
-    for (const { rule, path, message } of findings) {
+    const broken = checkTrustedIssuers(config.trustedIssuers, issuer?.origin)
+    for (const { rule, path, message } of broken) {
       report(rule, ['trustedIssuers', ...path], message)
     }
   }
