@@ -20,7 +20,7 @@ export interface Events {
   logoutPostponed(facts: LogoutFacts & { reason: string }): void
   /** It does not get one any more: whoever was signed in there may still be. */
   logoutGivenUp(facts: LogoutFacts & { reason: string }): void
-  consentGiven(facts: { accountId: string; clientId: string; scopes: readonly string[] }): void
+  consentGiven(facts: ConsentFacts): void
   consentRefused(facts: { accountId?: string | undefined; clientId: string }): void
   tokenIssued(facts: {
     grantType: string
@@ -78,7 +78,7 @@ export interface Events {
     accountId?: string | undefined
     outcome: 'waits' | 'unknown' | 'too_many'
   }): void
-  cibaApproved(facts: { accountId: string; clientId: string; scopes: readonly string[] }): void
+  cibaApproved(facts: ConsentFacts): void
   cibaRefused(facts: { accountId: string; clientId: string }): void
   /** Whether a client could be told that there is an answer. It may ask all the same. */
   cibaNotified(facts: { clientId: string; outcome: string; detail: string }): void
@@ -96,6 +96,14 @@ export interface Events {
     algorithm?: string | undefined
     by: 'file' | 'operator' | 'server' | 'client'
   }): void
+}
+
+interface ConsentFacts {
+  readonly accountId: string
+  readonly clientId: string
+  readonly scopes: readonly string[]
+  /** Those that came with none of these scopes. */
+  readonly claims?: readonly string[]
 }
 
 interface LogoutFacts {
@@ -271,11 +279,11 @@ export const TREATMENTS: Treatments = {
     event: 'consent_given',
     level: 'info',
     labels: {},
-    audit: ({ accountId, clientId, scopes }) => ({
+    audit: ({ accountId, clientId, scopes, claims }) => ({
       by: 'user',
       accountId,
       clientId,
-      facts: { scopes },
+      facts: { scopes, claims },
     }),
   },
   consentRefused: {
@@ -380,11 +388,11 @@ export const TREATMENTS: Treatments = {
     event: 'ciba_approved',
     level: 'info',
     labels: {},
-    audit: ({ accountId, clientId, scopes }) => ({
+    audit: ({ accountId, clientId, scopes, claims }) => ({
       by: 'user',
       accountId,
       clientId,
-      facts: { scopes },
+      facts: { scopes, claims },
     }),
   },
   cibaRefused: {

@@ -57,5 +57,5 @@ export const DIRECT_ACCESS_CLIENT = 'portreeve:direct-access'
 export const RESERVED_CLAIMS: readonly string[] = [
   'iss sub aud exp nbf iat jti typ alg kid cnf client_id azp scope sid grant_id',
   'roles groups entitlements auth_time acr amr nonce at_hash c_hash',
-  'act may_act sub_kind events authorization_details',
+  'act may_act sub_kind events authorization_details userinfo_claims',
 ].flatMap((names) => names.split(' '))

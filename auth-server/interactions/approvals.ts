@@ -11,7 +11,7 @@ import {
   type Visit,
 } from './account.ts'
 import { NOT_FROM_HERE, type Problem } from './problem.ts'
-import { answer, refuseMethod, setPageHeaders } from './routes.ts'
+import { answer, listAsked, refuseMethod, setPageHeaders } from './routes.ts'
 
 type Parts = AccountCollaborators
 type Decision = 'approve' | 'refuse'
@@ -34,9 +34,8 @@ export function createApprovalRoutes(parts: Parts, { issuer }: AccountOptions): 
 
 /** An answer is bound to what was asked when the page was made: one that has become untrue is none. */
 function bindingOf({ person }: Visit, decision: Decision, request: WaitingRequest): string[] {
-  const scopes = request.asked.map(({ resource = '', scope }) => `${resource} ${scope}`)
   const { sessionUid, account } = person
-  return ['account', sessionUid, account.id, decision, request.id, ...scopes]
+  return ['account', sessionUid, account.id, decision, request.id, ...listAsked(request)]
 }
 
 async function showRequests(

@@ -5,7 +5,12 @@ import type { Account } from '../accounts/account.ts'
 import type { ApiKey } from '../api-keys/api-key.ts'
 import { formatTime } from '../clock.ts'
 import type { WaitingRequest } from '../provider/approvals.ts'
-import type { EnginePages, PendingInteraction, ScopeInWords } from '../provider/interaction.ts'
+import type {
+  Asked,
+  EnginePages,
+  PendingInteraction,
+  ScopeInWords,
+} from '../provider/interaction.ts'
 import type { Assets } from './assets.ts'
 import { describeCodeFault, type Problem } from './problem.ts'
 
@@ -151,7 +156,7 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
     consent: (facts) =>
       render('consent', {
         ...facts,
-        asked: groupByResource(facts.pending.asked),
+        asked: groupAsked(facts.pending),
         leftOut: groupByResource(facts.pending.leftOut),
       }),
     over: () => render('over', {}),
@@ -167,7 +172,7 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
         requests: requests.map(({ request, ...tokens }) => ({
           ...tokens,
           ...request,
-          asked: groupByResource(request.asked),
+          asked: groupAsked(request),
           leftOut: groupByResource(request.leftOut),
         })),
       }),
@@ -178,8 +183,7 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
     tellingApps: (facts) => render('telling-apps', facts),
     deviceCode: ({ fault, ...facts }) =>
       render('device-code', { ...facts, problem: fault && { text: describeCodeFault(fault) } }),
-    deviceConfirm: (facts) =>
-      render('device-confirm', { ...facts, asked: groupByResource(facts.asked) }),
+    deviceConfirm: (facts) => render('device-confirm', { ...facts, asked: groupAsked(facts) }),
     deviceEnd: (facts) => render('device-end', facts),
     formPost: (facts) => render('form-post', facts),
   }
@@ -203,11 +207,24 @@ function compile(eta: Eta, folder: string, file: string): void {
 interface ScopeGroup {
   readonly resource: string | undefined
   readonly name: string
-  readonly scopes: readonly ScopeInWords[]
+  readonly scopes: readonly Pick<ScopeInWords, 'description'>[]
 }
 
+/** A claim by itself is about the person, like the scopes of OpenID Connect. */
+function groupAsked({ asked, claims }: Pick<Asked, 'asked' | 'claims'>): ScopeGroup[] {
+  const aboutPerson = asked.filter(({ resource }) => resource === undefined)
+  const own = [...aboutPerson, ...claims].map(({ description }) => ({
+    description,
+    resource: undefined,
+    resourceName: undefined,
+  }))
+  return groupByResource([...own, ...asked.filter(({ resource }) => resource !== undefined)])
+}
+
+type Grouped = Pick<ScopeInWords, 'description' | 'resource' | 'resourceName'>
+
 /** In the order of the request: first what is about the person, then each API. */
-function groupByResource(scopes: readonly ScopeInWords[]): ScopeGroup[] {
+function groupByResource(scopes: readonly Grouped[]): ScopeGroup[] {
   const groups = Map.groupBy(scopes, ({ resource }) => resource)
   return [...groups].map(([resource, members]) => ({
     resource,

@@ -2,7 +2,7 @@ import { Router, type RouterContext } from '@koa/router'
 import type { Middleware } from 'koa'
 import type { SignIn } from '../accounts/sign-in.ts'
 import type { Events } from '../events.ts'
-import type { Interactions, PendingInteraction } from '../provider/interaction.ts'
+import type { Asked, Interactions, PendingInteraction } from '../provider/interaction.ts'
 import { isSentFrom, type Csrf } from './csrf.ts'
 import { readForm, type Form } from '../form.ts'
 import type { FormTokens, Pages } from './pages.ts'
@@ -123,9 +123,9 @@ const showSignIn: Show = (parts, ctx, pending, problem, typed) => {
   answer(ctx, problem?.status ?? 200, parts.pages.signIn({ pending, tokens, problem, username }))
 }
 
-function suggestUsername({ prompt, loginHint, account }: PendingInteraction): string {
+function suggestUsername({ prompt, loginHint, account, again }: PendingInteraction): string {
   if (prompt === 'consent') return ''
-  const suggested = loginHint ?? account?.username ?? ''
+  const suggested = loginHint ?? (again === 'another' ? '' : account?.username) ?? ''
   return suggested.length > MAX_USERNAME_LENGTH ? '' : suggested
 }
 
@@ -138,10 +138,16 @@ function issueTokens(csrf: Csrf, pending: PendingInteraction): FormTokens {
 }
 
 /** Consent is bound to who was asked for what: a page that has become untrue is not agreed to. */
-function bindingOf({ uid, prompt, account, asked }: PendingInteraction, action: Action): string[] {
+function bindingOf(pending: PendingInteraction, action: Action): string[] {
+  const { uid, prompt, account } = pending
   if (action !== 'consent') return [uid, action]
+  return [uid, action, prompt, account?.id ?? '', ...listAsked(pending)]
+}
+
+/** Everything that a page asks for. */
+export function listAsked({ asked, claims }: Pick<Asked, 'asked' | 'claims'>): string[] {
   const scopes = asked.map(({ resource = '', scope }) => `${resource} ${scope}`)
-  return [uid, action, prompt, account?.id ?? '', ...scopes]
+  return [...scopes, ...claims.map(({ claim }) => `claim ${claim}`)]
 }
 
 type Act = (

@@ -7,9 +7,11 @@ import type {
 import type { Account } from '../accounts/account.ts'
 import { isOidcScope, type Catalogue, type Resource } from '../scopes/catalogue.ts'
 import { fillOwnClaims } from '../scopes/own-claims.ts'
+import { listUserinfoClaims } from './claims-parameter.ts'
 import { recordOf } from './clients.ts'
 import type { Identifiers } from './identifiers.ts'
 import { redeemedBy, requestedScopes } from './resources.ts'
+import { USERINFO_CLAIMS } from './userinfo.ts'
 
 type Token = AccessToken | ClientCredentials
 
@@ -80,6 +82,8 @@ export function createAccessTokenShaper(
       token.scope = scopes.join(' ')
       jwt.payload['scope'] = token.scope
       jwt.payload['aud'] = [jwt.payload['aud'], userinfoAudience]
+      const claims = listUserinfoClaims(redeemedBy(ctx)?.claims)
+      if (claims.length > 0) jwt.payload[USERINFO_CLAIMS] = claims
     },
   }
 }

@@ -242,10 +242,10 @@ function keepAnswerable(
   { sealNotice }: AdapterOptions,
 ): AdapterPayload {
   const { client_notification_token: token, ...params } = payload.params ?? {}
-  const { scope, resource, binding_message } = params
+  const { scope, claims, resource, binding_message } = params
   const notice =
     typeof token === 'string' ? sealNotice(JSON.stringify({ auth_req_id: id, token })) : undefined
-  const kept = { ...payload, params: { scope, resource, binding_message }, notice }
+  const kept = { ...payload, params: { scope, claims, resource, binding_message }, notice }
   if (JSON.stringify(kept).length <= MOST_BACKCHANNEL) return kept
   throw new errors.InvalidRequest('the request is too large')
 }

@@ -7,23 +7,21 @@ import type { Catalogue } from '../scopes/catalogue.ts'
 import { BACKCHANNEL_MODEL, MOST_WAITING } from './ciba.ts'
 import type { EngineHost } from './host.ts'
 import { reattach } from './identifiers.ts'
-import type { ScopeInWords } from './interaction.ts'
+import type { Asked } from './interaction.ts'
 import type { ModelStore, StoredModel } from './model-store.ts'
 import type { Notifier } from './notify.ts'
-import { addScopes, DECLINED } from './pending.ts'
+import { addConsent, DECLINED, listConsent } from './pending.ts'
 import { sortScopes } from './scopes-in-words.ts'
 import type { SignedInPerson } from './session.ts'
 import { collectWrites } from './unit-of-work.ts'
 
 /** What an application elsewhere has asked a person for. */
-export interface WaitingRequest {
+export interface WaitingRequest extends Asked {
   /** Names it. It is no secret, and gets nobody a token. */
   readonly id: string
   readonly client: Client
   /** What the person may compare with what the application shows: its words, not ours. */
   readonly bindingMessage: string | undefined
-  readonly asked: readonly ScopeInWords[]
-  readonly leftOut: readonly ScopeInWords[]
   /** Whether there is anything that the person could give. */
   readonly isPossible: boolean
   /** Milliseconds since the epoch. */
@@ -35,7 +33,7 @@ export interface WaitingRequest {
 export interface Approvals {
   /** What waits for this person, the newest first. */
   list(account: Account): Promise<readonly WaitingRequest[]>
-  /** The person agrees to everything in `asked`. `false` where it was over already. */
+  /** The person agrees to everything in `asked` and `claims`. `false` where it was over already. */
   approve(person: SignedInPerson, request: WaitingRequest): Promise<boolean>
   refuse(person: SignedInPerson, request: WaitingRequest): Promise<boolean>
 }
@@ -59,17 +57,17 @@ export function createApprovals(collaborators: ApprovalCollaborators): Approvals
       return found.filter((request) => request !== undefined)
     },
     async approve({ account, signedInAt, acr, amr }, request) {
-      const { client, asked } = request
+      const { client } = request
       const isDone = await decide(collaborators, account, request, async (provider) => {
         const grant = new provider.Grant({ accountId: account.id, clientId: client.id })
-        addScopes(grant, asked)
+        addConsent(grant, request)
         await grant.save()
         const authTime = Math.floor(signedInAt / 1000)
         const proof = { authTime, amr: [...amr], ...(acr === undefined ? {} : { acr }) }
         await provider.backchannelResult(reattach(request.id), grant, proof)
       })
-      const scopes = asked.map(({ scope }) => scope)
-      if (isDone) events.cibaApproved({ accountId: account.id, clientId: client.id, scopes })
+      const consent = listConsent(request)
+      if (isDone) events.cibaApproved({ accountId: account.id, clientId: client.id, ...consent })
       return isDone
     },
     async refuse({ account }, request) {
@@ -115,15 +113,15 @@ async function describe(
   const client = await clients.findById(String(payload['clientId']))
   if (!client || client.disabled || !client.grants.includes('ciba')) return undefined
   const params = payload['params'] as Readonly<Record<string, unknown>>
-  const { asked, leftOut } = sortScopes(catalogue, params, client, account)
+  const scopes = sortScopes(catalogue, params, client, account)
   const { binding_message: message } = params
   return {
     id: key,
     client,
     bindingMessage: typeof message === 'string' ? message : undefined,
-    asked,
-    leftOut,
-    isPossible: leftOut.length === 0 || asked.some(({ resource }) => resource !== undefined),
+    ...scopes,
+    isPossible:
+      scopes.leftOut.length === 0 || scopes.asked.some(({ resource }) => resource !== undefined),
     askedAt: Number(payload['iat']) * 1000,
     expiresAt,
   }

@@ -12,7 +12,7 @@ import type { Events } from '../events.ts'
 import { createPace, type CreateLimiter, type Pace } from '../throttle.ts'
 import { TooManyAttempts } from './errors.ts'
 import type { EngineMiddleware } from './middleware.ts'
-import { listRequestedAcrs, refuseUnknownAcrs } from './step-up.ts'
+import { refuseUnknownAcrs } from './step-up.ts'
 
 /*
  * Requests that a person answers elsewhere (OpenID Connect Client-Initiated Backchannel Authentication
@@ -66,7 +66,7 @@ export function createCiba({ accounts, events, cibaPaces: paces }: CibaCollabora
       if (ctx.oidc.params?.['user_code'] !== undefined) {
         throw new errors.InvalidRequest('user_code: this server has no user codes')
       }
-      refuseUnknownAcrs(listRequestedAcrs(ctx))
+      refuseUnknownAcrs(ctx)
       const paced = await paces.client(ctx.oidc.client?.clientId ?? '')
       if (!paced) return
       ctx.set('Retry-After', String(paced.retryAfterSeconds))

@@ -19,6 +19,16 @@ export const CLAIMS_OF_SCOPES: Readonly<Record<string, readonly string[]>> = {
   groups: ['groups'],
 }
 
+/** The claims that a client with these scopes may be told. Each has `openid`: see `clients.ts`. */
+export function claimsFor(scopes: readonly string[]): ReadonlySet<string> {
+  return new Set(['openid', ...scopes].flatMap((scope) => claimsOf(scope)))
+}
+
+/** Those that a scope opens; none for a scope of an API. */
+export function claimsOf(scope: string): readonly string[] {
+  return Object.hasOwn(CLAIMS_OF_SCOPES, scope) ? (CLAIMS_OF_SCOPES[scope] ?? []) : []
+}
+
 type AccountLookup = (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
 
 /**
@@ -45,8 +55,12 @@ export function toEngineAccount(ctx: KoaContextWithOIDC, account: Account): Engi
   return {
     accountId: account.id,
     async claims(use, _scope, requested) {
-      const all = listClaims(account)
-      if (use === 'userinfo' || clientOf(ctx)?.claimsInIdToken) return all
+      const { scopes = [], claimsInIdToken } = clientOf(ctx) ?? {}
+      // What was granted once is not told to a client that may not have it any more.
+      const allowed = claimsFor(scopes)
+      const known = Object.entries(listClaims(account)).filter(([claim]) => allowed.has(claim))
+      const all = { ...Object.fromEntries(known), sub: account.id }
+      if (use === 'userinfo' || claimsInIdToken) return all
       // OpenID Connect Core §5.4: with a code, the claims of scopes are for userinfo. Those that the
       // `claims` parameter names one by one stay.
       const named = Object.entries(all).filter(([claim]) => Object.hasOwn(requested, claim))

@@ -24,6 +24,7 @@ import {
   type CibaPaces,
 } from './ciba.ts'
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
+import { createClaimsParameter, listWantedSubjects, readClaims } from './claims-parameter.ts'
 import { createAssertionCheck, createEngineFetch } from './client-keys.ts'
 import { clientOf, recordOf, RECORD } from './clients.ts'
 import { createDetails } from './details.ts'
@@ -131,6 +132,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      claimsParameter: createClaimsParameter(),
       deviceFlow: createDeviceFlow({ ...settings, renderError }),
       ciba: createCiba(settings),
       dPoP: {
@@ -226,19 +228,15 @@ function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
   const { Check, base } = interactionPolicy
   const policy = base()
   policy.get('login')?.checks.add(
-    new Check(
-      'account_unavailable',
-      'End-User authentication is required',
-      'login_required',
-      async (ctx) => {
-        const { accountId, loginTs = 0 } = ctx.oidc.session ?? {}
-        if (accountId === undefined) return false
-        const account = await findAccount(ctx, accountId)
-        return account === undefined || loginTs <= Math.floor((account.accessEndedAt ?? -1) / 1000)
-      },
-    ),
+    new Check('account_unavailable', LOGIN_REQUIRED, 'login_required', async (ctx) => {
+      const { accountId, loginTs = 0 } = ctx.oidc.session ?? {}
+      if (accountId === undefined) return false
+      const account = await findAccount(ctx, accountId)
+      return account === undefined || loginTs <= Math.floor((account.accessEndedAt ?? -1) / 1000)
+    }),
   )
   policy.get('login')?.checks.add(createAcrCheck())
+  policy.get('login')?.checks.add(createSubjectCheck())
   policy
     .get('consent')
     ?.checks.add(
@@ -250,6 +248,19 @@ function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
       ),
     )
   return policy
+}
+
+const LOGIN_REQUIRED = 'End-User authentication is required'
+
+/**
+ * Answers with tokens of the person that was asked for and of nobody else. A client that guesses is told
+ * what it would be told if nobody were signed in.
+ */
+function createSubjectCheck() {
+  return new interactionPolicy.Check('other_subject', LOGIN_REQUIRED, 'login_required', (ctx) => {
+    const wanted = listWantedSubjects(readClaims(ctx.oidc.params))
+    return wanted !== undefined && !wanted.includes(ctx.oidc.session?.accountId ?? '')
+  })
 }
 
 function createLogoutPages({ pages }: EngineSettings) {

@@ -1,6 +1,8 @@
 import type { Grant, KoaContextWithOIDC } from 'oidc-provider'
 import { OWN_CLIENT_ID } from '../config/built-in.ts'
 import { isUnprovenPlace } from '../config/uri-rules.ts'
+import { claimsOf } from './claims.ts'
+import { listNamedClaims, readClaims } from './claims-parameter.ts'
 import { clientOf } from './clients.ts'
 
 /**
@@ -30,7 +32,8 @@ export async function grantSilently(ctx: KoaContextWithOIDC): Promise<Grant | un
   }
   const usable = existing?.accountId === accountId ? existing : undefined
   const grant = usable ?? new provider.Grant({ accountId, clientId: client.clientId })
-  if (addMissingScopes(ctx, grant)) await grant.save()
+  const hasMore = addMissingScopes(ctx, grant)
+  if (addMissingClaims(ctx, grant) || hasMore) await grant.save()
   return grant
 }
 
@@ -51,4 +54,16 @@ function addMissingScopes(ctx: KoaContextWithOIDC, grant: Grant): boolean {
     changed = true
   }
   return changed
+}
+
+/** Those of the scopes as well, as where a person agrees to them. */
+function addMissingClaims(ctx: KoaContextWithOIDC, grant: Grant): boolean {
+  const { requestParamOIDCScopes, params } = ctx.oidc
+  const known = new Set(grant.getOIDCClaims())
+  const wanted = [...requestParamOIDCScopes].flatMap((scope) => claimsOf(scope))
+  const missing = [...wanted, ...listNamedClaims(readClaims(params))].filter(
+    (claim) => !known.has(claim),
+  )
+  if (missing.length > 0) grant.addOIDCClaims([...new Set(missing)])
+  return missing.length > 0
 }

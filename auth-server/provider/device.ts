@@ -105,13 +105,14 @@ function showConfirmation(
 ): void {
   const record = recordOf(client)
   // Who will be signed in is not certain yet: what their roles do not carry is said by the consent page.
-  const { asked } = sortScopes(catalogue, params, record, undefined)
+  const { asked, claims } = sortScopes(catalogue, params, record, undefined)
   ctx.type = 'html'
   ctx.body = pages.deviceConfirm({
     ...describeForm(ctx, userCode),
     clientName: record.name,
     isDynamic: record.owner === 'dynamic',
     asked,
+    claims,
   })
 }
 

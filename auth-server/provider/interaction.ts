@@ -13,8 +13,24 @@ export interface ScopeInWords {
   readonly resource: string | undefined
 }
 
+/** A claim that is asked for by itself, in the words of the consent page. */
+export interface ClaimInWords {
+  readonly claim: string
+  readonly description: string
+}
+
+/** What people are asked for. */
+export interface Asked {
+  /** What may be granted. */
+  readonly asked: readonly ScopeInWords[]
+  /** The same of claims that come with none of these scopes. */
+  readonly claims: readonly ClaimInWords[]
+  /** What was requested but is left out because the person's roles do not carry it. */
+  readonly leftOut: readonly ScopeInWords[]
+}
+
 /** What an authorization request waits for, as the pages need it. */
-export interface PendingInteraction {
+export interface PendingInteraction extends Asked {
   /** The last segment of the page's path, bound to this browser by a signed cookie. */
   readonly uid: string
   readonly prompt: 'login' | 'consent'
@@ -24,16 +40,12 @@ export interface PendingInteraction {
   /** The person of the current session, if any. */
   readonly account: Account | undefined
   /**
-   * Why that person has to sign in once more: it is longer ago than the client allows, or it asks for it
-   * now.
+   * Why that person has to sign in once more: it is longer ago than the client allows, it asks for it
+   * now, or for another person.
    */
-  readonly again: 'too_old' | 'asked' | undefined
+  readonly again: 'too_old' | 'asked' | 'another' | undefined
   /** A username that the client suggests (`login_hint`), unverified. */
   readonly loginHint: string | undefined
-  /** What consent is asked for. */
-  readonly asked: readonly ScopeInWords[]
-  /** What was requested but is left out because the person's roles do not carry it. */
-  readonly leftOut: readonly ScopeInWords[]
   /** What is asked for in detail (RFC 9396). */
   readonly details: readonly DetailInWords[]
 }
@@ -56,7 +68,7 @@ export interface Interactions {
   find(req: IncomingMessage, res: ServerResponse): Promise<PendingInteraction | undefined>
   /** The person has proven who they are. */
   finishSignIn(req: IncomingMessage, res: ServerResponse, proof: Proof): Promise<string | undefined>
-  /** The person agrees to everything in `asked`. */
+  /** The person agrees to everything in `asked` and `claims`. */
   finishConsent(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
   /** The person declines: ends in `access_denied` at the client. */
   cancel(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
@@ -108,8 +120,7 @@ export interface EnginePages {
       clientName: string
       /** It has registered itself: nobody has vouched for its name. */
       isDynamic: boolean
-      asked: readonly ScopeInWords[]
-    },
+    } & Omit<Asked, 'leftOut'>,
   ): string
   deviceEnd(facts: DeviceEnd): string
   /**

@@ -31,6 +31,7 @@ import {
   rememberInteraction,
 } from './own-interactions.ts'
 import { describeReturn } from './pending.ts'
+import { refuseDeepRequest } from './request-objects.ts'
 import { createRevocation } from './revocation.ts'
 import { createSignedIntrospection } from './signed-introspection.ts'
 import { collectLateWrites, collectWrites } from './unit-of-work.ts'
@@ -108,6 +109,7 @@ export function createEngineMiddleware(
     cachePublicDocuments,
     createKeySetAnswer(collaborators),
     denyUserCodes,
+    refuseDeepRequest,
     takeEmptyBasicPassword,
     createUseRecorder(collaborators),
     createUnitOfWork(collaborators),

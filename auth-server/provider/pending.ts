@@ -4,9 +4,10 @@ import type { AccountStore } from '../accounts/account.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { Events } from '../events.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
+import { claimsOf } from './claims.ts'
 import { describeDetails } from './details.ts'
 import type { EngineHost } from './host.ts'
-import type { Interactions, PendingInteraction, ScopeInWords } from './interaction.ts'
+import type { Asked, Interactions, PendingInteraction } from './interaction.ts'
 import { isOwnInteraction } from './own-interactions.ts'
 import { sortScopes } from './scopes-in-words.ts'
 import { ACR_PASSWORD, describeAgain } from './step-up.ts'
@@ -53,7 +54,7 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
         events.consentGiven({
           accountId,
           clientId: pending.client.id,
-          scopes: pending.asked.map(({ scope }) => scope),
+          ...listConsent(pending),
         })
         return host.provider().interactionResult(req, res, { consent: { grantId } })
       }),
@@ -121,7 +122,7 @@ function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
-const NONE = { asked: [], leftOut: [] } as const
+const NONE = { asked: [], claims: [], leftOut: [] } as const
 
 /** Where the browser goes next, in the form that people can compare with what they expect. */
 export function describeReturn(redirectUri: string): string {
@@ -133,19 +134,33 @@ export function describeReturn(redirectUri: string): string {
 async function saveGrant(
   provider: Provider,
   details: Details,
-  { asked, client }: PendingInteraction,
+  { client, ...asked }: PendingInteraction,
   accountId: string,
 ): Promise<string> {
   const existing = details.grantId ? await provider.Grant.find(details.grantId) : undefined
   const usable = existing?.accountId === accountId ? existing : undefined
   const grant = usable ?? new provider.Grant({ accountId, clientId: client.id })
-  addScopes(grant, asked)
+  addConsent(grant, asked)
   return grant.save()
 }
 
-export function addScopes(grant: Grant, asked: readonly ScopeInWords[]): void {
+/** With a scope go its claims: a client that names one of them later has it already. */
+export function addConsent(grant: Grant, { asked, claims }: Pick<Asked, 'asked' | 'claims'>): void {
   for (const { scope, resource } of asked) {
-    if (resource === undefined) grant.addOIDCScope(scope)
-    else grant.addResourceScope(resource, scope)
+    if (resource === undefined) {
+      grant.addOIDCScope(scope)
+      grant.addOIDCClaims([...claimsOf(scope)])
+    } else {
+      grant.addResourceScope(resource, scope)
+    }
+  }
+  grant.addOIDCClaims(claims.map(({ claim }) => claim))
+}
+
+/** For the log: what was agreed to. */
+export function listConsent({ asked, claims }: Pick<Asked, 'asked' | 'claims'>) {
+  return {
+    scopes: asked.map(({ scope }) => scope),
+    ...(claims.length > 0 && { claims: claims.map(({ claim }) => claim) }),
   }
 }

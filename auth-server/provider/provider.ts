@@ -49,6 +49,7 @@ import {
 import { createEngineMiddleware } from './middleware.ts'
 import type { ModelStore } from './model-store.ts'
 import { sealNotice } from './notify.ts'
+import { toDeepRequest } from './request-objects.ts'
 import { createResourcePolicy } from './resources.ts'
 import { createUserinfoTokenReader } from './userinfo.ts'
 
@@ -251,7 +252,9 @@ function listen(provider: Provider, { events, log }: EngineCollaborators): void 
   emitter.on('error', (error: Error) => {
     if (!('syscall' in error)) log.error({ event: 'server_error', err: error })
   })
-  provider.on('server_error', (_ctx: KoaContextWithOIDC, error: Error) => {
-    log.error({ event: 'server_error', err: error })
+  provider.on('server_error', (ctx: KoaContextWithOIDC, error: Error) => {
+    const refusal = toDeepRequest(ctx, error)
+    if (refusal) refused(ctx.oidc.route ?? '')(ctx, refusal)
+    else log.error({ event: 'server_error', err: error })
   })
 }

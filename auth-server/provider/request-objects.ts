@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts'
 import { FAPI2_ALGORITHMS } from '../config/built-in.ts'
 import type { TakeOnce } from './adapter.ts'
 import { recordOf } from './clients.ts'
+import type { EngineMiddleware } from './middleware.ts'
 
 /** What a client may sign its requests with: nothing that the server would need a secret for. */
 export const REQUEST_OBJECT_ALGORITHMS = [
@@ -109,4 +110,27 @@ function readSent({ method, query, oidc }: KoaContextWithOIDC): string | undefin
 function decodeClaims(jwt: string): Members {
   const [, claims = ''] = jwt.split('.')
   return JSON.parse(Buffer.from(claims, 'base64url').toString('utf8')) as Members
+}
+
+const TOO_DEEP = 'it is nested too deeply'
+const nestedTooDeep = new WeakSet<object>()
+
+/**
+ * The refusal of what is nested beyond measure, where that is what the engine has failed on: it copies a
+ * request object by calling itself for each level. That is the client's mistake, and no alarm for the
+ * operator.
+ */
+export function toDeepRequest(ctx: KoaContextWithOIDC, error: Error): Error | undefined {
+  if (!(error instanceof RangeError) || ctx.oidc?.params?.['request'] === undefined) return undefined
+  nestedTooDeep.add(ctx)
+  return new errors.InvalidRequestObject(TOO_DEEP)
+}
+
+/** Only what is pushed or sent by a program can be that long. */
+export const refuseDeepRequest: EngineMiddleware = async (ctx, next) => {
+  await next()
+  if (!nestedTooDeep.has(ctx)) return
+  const refusal = new errors.InvalidRequestObject(TOO_DEEP)
+  ctx.status = refusal.status
+  ctx.body = { error: refusal.error, error_description: refusal.error_description }
 }

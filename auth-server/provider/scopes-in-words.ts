@@ -3,7 +3,9 @@ import type { Client } from '../clients/client.ts'
 import type { OidcScope } from '../config/built-in.ts'
 import { isOidcScope, OIDC_SCOPES, type Catalogue, type Resource } from '../scopes/catalogue.ts'
 import { decideScopes } from '../scopes/policy.ts'
-import type { ScopeInWords } from './interaction.ts'
+import { claimsOf } from './claims.ts'
+import { listNamedClaims, readClaims } from './claims-parameter.ts'
+import type { Asked, ClaimInWords, ScopeInWords } from './interaction.ts'
 import { toSubject } from './resources.ts'
 
 /** Into what may be granted and what the person's roles do not carry, each in words. */
@@ -12,7 +14,7 @@ export function sortScopes(
   params: Readonly<Record<string, unknown>>,
   client: Pick<Client, 'scopes'>,
   account: Account | undefined,
-): { asked: ScopeInWords[]; leftOut: ScopeInWords[] } {
+): Asked {
   const requested = textOf(params['scope']).split(' ').filter(Boolean)
   const asked = requested.filter(isOidcScope).map((scope) => describeOidcScope(scope))
   const leftOut: ScopeInWords[] = []
@@ -30,7 +32,30 @@ export function sortScopes(
     const byRole = refused.filter(({ reason }) => reason === 'role')
     leftOut.push(...byRole.map(({ scope }) => describeScope(resource, scope)))
   }
-  return { asked, leftOut }
+  return { asked, claims: describeClaims(params, asked), leftOut }
+}
+
+const CLAIMS_IN_WORDS: Readonly<Record<string, string>> = {
+  name: 'See your name',
+  given_name: 'See your given name',
+  family_name: 'See your family name',
+  preferred_username: 'See your username',
+  picture: 'See your picture',
+  locale: 'See your language',
+  updated_at: 'See when what is known about you last changed',
+  email: 'See your e-mail address',
+  email_verified: 'See whether your e-mail address is known to be yours',
+  groups: 'See the groups you belong to',
+}
+
+/** Those that come with a scope that is asked for are in its words already. */
+function describeClaims(
+  params: Readonly<Record<string, unknown>>,
+  asked: readonly ScopeInWords[],
+): ClaimInWords[] {
+  const covered = new Set(asked.flatMap(({ scope }) => claimsOf(scope)))
+  const named = listNamedClaims(readClaims(params)).filter((claim) => !covered.has(claim))
+  return named.map((claim) => ({ claim, description: CLAIMS_IN_WORDS[claim] ?? claim }))
 }
 
 function describeOidcScope(scope: OidcScope): ScopeInWords {

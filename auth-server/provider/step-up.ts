@@ -1,4 +1,5 @@
 import { errors, interactionPolicy, type KoaContextWithOIDC } from 'oidc-provider'
+import { listEssentialAcrs } from './claims-parameter.ts'
 
 /**
  * How somebody was authenticated: by a password, and nothing else. It is the one answer of a server with
@@ -12,6 +13,7 @@ export const ACR_PASSWORD = 'urn:portreeve:acr:password'
  * none: there the person signs in once more.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc9470.html#section-5 RFC 9470 §5}
+ * @see {@link https://openid.net/specs/openid-connect-core-1_0.html#acrSemantics OpenID Connect Core §5.5.1.1}
  */
 export function createAcrCheck(): InstanceType<typeof interactionPolicy.Check> {
   return new interactionPolicy.Check(
@@ -19,27 +21,31 @@ export function createAcrCheck(): InstanceType<typeof interactionPolicy.Check> {
     'End-User authentication as requested is required',
     'login_required',
     (ctx) => {
-      const requested = listRequestedAcrs(ctx)
-      if (requested.length === 0) return false
-      refuseUnknownAcrs(requested)
+      if (listAcrDemands(ctx).length === 0) return false
+      refuseUnknownAcrs(ctx)
       return ctx.oidc.session?.acr !== ACR_PASSWORD
     },
   )
 }
 
 /** Throws where none of what was asked for is there. */
-export function refuseUnknownAcrs(requested: readonly string[]): void {
-  if (requested.length === 0 || requested.includes(ACR_PASSWORD)) return
-  throw new errors.UnmetAuthenticationRequirements(`acr_values: only ${ACR_PASSWORD} is there`)
+export function refuseUnknownAcrs(ctx: KoaContextWithOIDC): void {
+  if (listAcrDemands(ctx).every((acrs) => acrs.includes(ACR_PASSWORD))) return
+  throw new errors.UnmetAuthenticationRequirements(`acr: only ${ACR_PASSWORD} is there`)
 }
 
-export function listRequestedAcrs({ oidc }: KoaContextWithOIDC): readonly string[] {
-  const requested: unknown = oidc.params?.['acr_values']
-  return typeof requested === 'string' ? requested.split(' ').filter(Boolean) : []
+/** Lists of which one each has to be met. */
+function listAcrDemands(ctx: KoaContextWithOIDC): readonly (readonly string[])[] {
+  const requested: unknown = ctx.oidc.params?.['acr_values']
+  const values = typeof requested === 'string' ? requested.split(' ').filter(Boolean) : []
+  return [values, listEssentialAcrs(ctx)].filter((acrs) => acrs.length > 0)
 }
 
 /** Why somebody who is signed in has to do so once more; `undefined` where it is not about that. */
-export function describeAgain(reasons: readonly string[]): 'too_old' | 'asked' | undefined {
+export function describeAgain(
+  reasons: readonly string[],
+): 'another' | 'too_old' | 'asked' | undefined {
+  if (reasons.includes('other_subject') || reasons.includes('id_token_hint')) return 'another'
   if (reasons.includes('max_age')) return 'too_old'
   return reasons.includes('login_prompt') ? 'asked' : undefined
 }

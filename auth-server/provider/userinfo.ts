@@ -2,6 +2,12 @@ import { isOidcScope } from '../scopes/catalogue.ts'
 import { reattach } from './identifiers.ts'
 import { readBoundKey, type IssuedClaims, type IssuedTokens } from './issued-token.ts'
 
+/**
+ * The claim of a token that serves userinfo which has the names of what was asked for there one by one:
+ * the grant only says what was ever agreed to, and not where it was wanted.
+ */
+export const USERINFO_CLAIMS = 'userinfo_claims'
+
 /** What a JWT that serves userinfo becomes for the engine: the opaque token it would have been. */
 export interface UserinfoToken {
   readonly jti: string
@@ -10,6 +16,8 @@ export interface UserinfoToken {
   /** The grant by its row key, because the claim `grant_id` is that key. */
   readonly grantId: string
   readonly scope: string
+  /** Those that were asked for by themselves: what was not granted, the engine leaves out. */
+  readonly claims: { readonly userinfo: Readonly<Record<string, null>> }
   readonly iat: number
   readonly exp: number
   /** The thumbprint of the key that has to be proven beside it (RFC 9449 §7). */
@@ -45,9 +53,15 @@ function toToken(claims: IssuedClaims): UserinfoToken | undefined {
     accountId: sub,
     clientId,
     grantId: reattach(grantId),
+    claims: { userinfo: Object.fromEntries(readNames(claims).map((claim) => [claim, null])) },
     scope: scope.split(' ').filter(isOidcScope).join(' '),
     iat,
     exp,
     ...(jkt === undefined ? {} : { jkt }),
   }
+}
+
+function readNames(claims: IssuedClaims): readonly string[] {
+  const names = claims[USERINFO_CLAIMS]
+  return Array.isArray(names) ? names.filter((name) => typeof name === 'string') : []
 }
