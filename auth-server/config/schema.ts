@@ -256,7 +256,9 @@ export const clientSchema = z.strictObject({
   scopes: z
     .array(scopeToken)
     .default([])
-    .describe("Every scope it may ever be granted, OpenID Connect's included."),
+    .describe(
+      "Every scope it may ever be granted, OpenID Connect's included. With those go the claims that it may ask for one by one.",
+    ),
   defaultScopes: z.array(scopeToken).default([]).describe('Assumed when a request names no scope.'),
   defaultResource: absoluteUri
     .optional()

@@ -17,6 +17,7 @@ import { describeCodeFault, type Problem } from './problem.ts'
 /** The CSRF token of each form. */
 export interface FormTokens {
   readonly 'sign-in': string
+  readonly 'keep-account': string
   readonly consent: string
   readonly cancel: string
 }
@@ -104,6 +105,8 @@ interface MadeKeyFacts extends KeyBounds {
 /** Every page, as a function from facts to HTML. */
 export interface Pages extends EnginePages {
   signIn(facts: SignInFacts): string
+  /** Asks whether it is the account that the person is signed in to, or another. */
+  chooseAccount(facts: FormFacts): string
   consent(facts: FormFacts): string
   /** For an interaction that this browser does not have, or has no longer. */
   over(): string
@@ -124,6 +127,7 @@ const NAMES = [
   'layout',
   'home',
   'sign-in',
+  'choose-account',
   'consent',
   'over',
   'error',
@@ -153,6 +157,7 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
     eta.render(`@${name}`, { ...facts, assets: paths })
   return {
     signIn: (facts) => render('sign-in', facts),
+    chooseAccount: (facts) => render('choose-account', facts),
     consent: (facts) =>
       render('consent', {
         ...facts,

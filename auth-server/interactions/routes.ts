@@ -45,9 +45,14 @@ export function createInteractionRoutes(parts: Parts, { issuer }: InteractionOpt
   router.get(`${PAGE}/other-account`, open(parts, showSignIn))
   router.all([PAGE, `${PAGE}/other-account`], refuseMethod(parts, 'GET, HEAD'))
   router.post(`${PAGE}/sign-in`, open(parts, takeForm(issuer, 'sign-in', signIn, showSignIn)))
+  router.post(
+    `${PAGE}/keep-account`,
+    open(parts, takeForm(issuer, 'keep-account', keep, showCurrent)),
+  )
   router.post(`${PAGE}/consent`, open(parts, takeForm(issuer, 'consent', consent, showCurrent)))
   router.post(`${PAGE}/cancel`, open(parts, takeForm(issuer, 'cancel', cancel, showCurrent)))
-  router.all([`${PAGE}/sign-in`, `${PAGE}/consent`, `${PAGE}/cancel`], refuseMethod(parts, 'POST'))
+  const forms = ['sign-in', 'keep-account', 'consent', 'cancel'].map((form) => `${PAGE}/${form}`)
+  router.all(forms, refuseMethod(parts, 'POST'))
   return router.routes() as Middleware
 }
 
@@ -113,10 +118,11 @@ const showCurrent: Show = (parts, ctx, pending, problem) => {
     return
   }
   const tokens = issueTokens(parts.csrf, pending)
-  answer(ctx, problem?.status ?? 200, parts.pages.consent({ pending, tokens, problem }))
+  const show = pending.prompt === 'consent' ? parts.pages.consent : parts.pages.chooseAccount
+  answer(ctx, problem?.status ?? 200, show({ pending, tokens, problem }))
 }
 
-/** On a consent page it is the way to go on as somebody else. */
+/** On another page it is the way to go on as somebody else. */
 const showSignIn: Show = (parts, ctx, pending, problem, typed) => {
   const tokens = issueTokens(parts.csrf, pending)
   const username = typed ?? suggestUsername(pending)
@@ -125,22 +131,24 @@ const showSignIn: Show = (parts, ctx, pending, problem, typed) => {
 
 function suggestUsername({ prompt, loginHint, account, again }: PendingInteraction): string {
   if (prompt === 'consent') return ''
-  const suggested = loginHint ?? (again === 'another' ? '' : account?.username) ?? ''
+  const isSame = prompt === 'login' && again !== 'another'
+  const suggested = loginHint ?? (isSame ? account?.username : undefined) ?? ''
   return suggested.length > MAX_USERNAME_LENGTH ? '' : suggested
 }
 
 function issueTokens(csrf: Csrf, pending: PendingInteraction): FormTokens {
   return {
     'sign-in': csrf.issue(bindingOf(pending, 'sign-in')),
+    'keep-account': csrf.issue(bindingOf(pending, 'keep-account')),
     consent: csrf.issue(bindingOf(pending, 'consent')),
     cancel: csrf.issue(bindingOf(pending, 'cancel')),
   }
 }
 
-/** Consent is bound to who was asked for what: a page that has become untrue is not agreed to. */
+/** An answer is bound to who was asked for what: a page that has become untrue is not agreed to. */
 function bindingOf(pending: PendingInteraction, action: Action): string[] {
   const { uid, prompt, account } = pending
-  if (action !== 'consent') return [uid, action]
+  if (action === 'sign-in' || action === 'cancel') return [uid, action]
   return [uid, action, prompt, account?.id ?? '', ...listAsked(pending)]
 }
 
@@ -201,6 +209,12 @@ const signIn: Act = async (parts, ctx, pending, form) => {
   const next = await parts.interactions.finishSignIn(ctx.req, ctx.res, proof)
   if (next !== undefined) parts.events.signedIn({ accountId, clientId: pending.client.id })
   goOn(parts, ctx, next)
+}
+
+const keep: Act = async (parts, ctx, { prompt }) => {
+  if (prompt === 'select_account') {
+    goOn(parts, ctx, await parts.interactions.keepAccount(ctx.req, ctx.res))
+  }
 }
 
 const consent: Act = async (parts, ctx) => {

@@ -224,10 +224,18 @@ function nameCookies({ issuer, cookieKey }: EngineSettings): NonNullable<Configu
   }
 }
 
+const LOGIN_REQUIRED = 'End-User authentication is required'
+
 function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
-  const { Check, base } = interactionPolicy
+  const { Check, Prompt, base } = interactionPolicy
   const policy = base()
-  policy.get('login')?.checks.add(
+  // After the sign-in, which is a choice as well.
+  policy.add(new Prompt({ name: 'select_account', requestable: true }), 1)
+  const checks = policy.get('login')?.checks
+  // By another text a client that holds somebody's ID token would learn that somebody else is signed in.
+  const hint = checks?.get('id_token_hint')
+  if (hint) hint.description = LOGIN_REQUIRED
+  checks?.add(
     new Check('account_unavailable', LOGIN_REQUIRED, 'login_required', async (ctx) => {
       const { accountId, loginTs = 0 } = ctx.oidc.session ?? {}
       if (accountId === undefined) return false
@@ -235,8 +243,8 @@ function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
       return account === undefined || loginTs <= Math.floor((account.accessEndedAt ?? -1) / 1000)
     }),
   )
-  policy.get('login')?.checks.add(createAcrCheck())
-  policy.get('login')?.checks.add(createSubjectCheck())
+  checks?.add(createAcrCheck())
+  checks?.add(createSubjectCheck())
   policy
     .get('consent')
     ?.checks.add(
@@ -249,8 +257,6 @@ function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
     )
   return policy
 }
-
-const LOGIN_REQUIRED = 'End-User authentication is required'
 
 /**
  * Answers with tokens of the person that was asked for and of nobody else. A client that guesses is told

@@ -33,7 +33,7 @@ export interface Asked {
 export interface PendingInteraction extends Asked {
   /** The last segment of the page's path, bound to this browser by a signed cookie. */
   readonly uid: string
-  readonly prompt: 'login' | 'consent'
+  readonly prompt: 'login' | 'select_account' | 'consent'
   readonly client: Client
   /** The host (or custom scheme) that the browser returns to; `undefined` where a device waits. */
   readonly returnTo: string | undefined
@@ -68,6 +68,8 @@ export interface Interactions {
   find(req: IncomingMessage, res: ServerResponse): Promise<PendingInteraction | undefined>
   /** The person has proven who they are. */
   finishSignIn(req: IncomingMessage, res: ServerResponse, proof: Proof): Promise<string | undefined>
+  /** The person goes on with the account that they are signed in to. */
+  keepAccount(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
   /** The person agrees to everything in `asked` and `claims`. */
   finishConsent(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
   /** The person declines: ends in `access_denied` at the client. */

@@ -39,10 +39,17 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
         // The engine reads this again after the consent page: without `ts` it would take that moment.
         const ts = Math.floor(at / 1000)
         const login = { accountId, acr: ACR_PASSWORD, amr: [...methods], remember: true, ts }
+        // Whoever has signed in has chosen.
+        const result = { login, select_account: {} }
         await readDetails(host, req, res)
         return host
           .provider()
-          .interactionResult(req, res, { login }, { mergeWithLastSubmission: false })
+          .interactionResult(req, res, result, { mergeWithLastSubmission: false })
+      }),
+    keepAccount: (req, res) =>
+      unlessOver(async () => {
+        await readDetails(host, req, res)
+        return host.provider().interactionResult(req, res, { select_account: {} })
       }),
     finishConsent: (req, res) =>
       unlessOver(async () => {
@@ -102,7 +109,7 @@ async function describe(
 ): Promise<PendingInteraction | undefined> {
   const client = await clients.findById(textOf(params['client_id']))
   if (!client || client.disabled) return undefined
-  if (prompt.name !== 'login' && prompt.name !== 'consent') return undefined
+  if (!isKnownPrompt(prompt.name)) return undefined
   const account = session ? await accounts.findById(session.accountId) : undefined
   const scopes = prompt.name === 'consent' ? sortScopes(catalogue, params, client, account) : NONE
   return {
@@ -116,6 +123,10 @@ async function describe(
     ...scopes,
     details: describeDetails(catalogue, params, scopes.asked),
   }
+}
+
+function isKnownPrompt(name: string): name is PendingInteraction['prompt'] {
+  return name === 'login' || name === 'select_account' || name === 'consent'
 }
 
 function textOf(value: unknown): string {

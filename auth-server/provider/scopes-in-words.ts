@@ -42,9 +42,9 @@ const CLAIMS_IN_WORDS: Readonly<Record<string, string>> = {
   preferred_username: 'See your username',
   picture: 'See your picture',
   locale: 'See your language',
-  updated_at: 'See when what is known about you last changed',
+  updated_at: 'See when your profile was last changed',
   email: 'See your e-mail address',
-  email_verified: 'See whether your e-mail address is known to be yours',
+  email_verified: 'See whether your e-mail address was verified',
   groups: 'See the groups you belong to',
 }
 
