@@ -121,7 +121,8 @@ const nestedTooDeep = new WeakSet<object>()
  * operator.
  */
 export function toDeepRequest(ctx: KoaContextWithOIDC, error: Error): Error | undefined {
-  if (!(error instanceof RangeError) || ctx.oidc?.params?.['request'] === undefined) return undefined
+  if (!(error instanceof RangeError) || ctx.oidc?.params?.['request'] === undefined)
+    return undefined
   nestedTooDeep.add(ctx)
   return new errors.InvalidRequestObject(TOO_DEEP)
 }
