@@ -272,7 +272,7 @@ describe('the public documents', () => {
       revocation_endpoint: `${issuer}/revoke`,
       dpop_signing_alg_values_supported: ['ES256', 'Ed25519', 'EdDSA'],
       authorization_response_iss_parameter_supported: true,
-      claims_parameter_supported: false,
+      claims_parameter_supported: true,
       claims_supported: expect.arrayContaining(['sub', 'iss', 'name', 'email', 'groups', 'sid']),
       claim_types_supported: ['normal'],
       code_challenge_methods_supported: ['S256'],
