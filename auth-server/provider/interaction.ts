@@ -35,7 +35,7 @@ export interface PendingInteraction extends Asked {
   readonly uid: string
   readonly prompt: 'login' | 'select_account' | 'consent'
   readonly client: Client
-  /** The host (or custom scheme) that the browser returns to; `undefined` where a device waits. */
+  /** The host (or `custom.scheme:`) that the browser returns to; `undefined` where a device waits. */
   readonly returnTo: string | undefined
   /** The person of the current session, if any. */
   readonly account: Account | undefined

@@ -139,7 +139,8 @@ const NONE = { asked: [], claims: [], leftOut: [] } as const
 export function describeReturn(redirectUri: string): string {
   const uri = URL.parse(redirectUri)
   if (!uri) return redirectUri
-  return uri.host === '' ? uri.protocol.slice(0, -1) : uri.host
+  // A scheme of an app's own may read like a host, and have any host behind it.
+  return /^https?:$/.test(uri.protocol) ? uri.host : uri.protocol
 }
 
 async function saveGrant(

@@ -227,7 +227,7 @@ describe('the consent page', () => {
     })
     const consent = await signIn(browser, page)
     expect(consent.text).toContain('another program can pose as it')
-    expect(consent.text).toContain('<bdi>com.example.app</bdi>')
+    expect(consent.text).toContain('<bdi>com.example.app:</bdi>')
   })
 
   test('shows a hostile name of an application as text', async () => {
