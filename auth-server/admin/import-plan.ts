@@ -46,6 +46,7 @@ export const CLIENT_MEMBERS = [
   'jwksUri',
   'redirectUris',
   'postLogoutRedirectUris',
+  'links',
   'backchannelLogoutUri',
   'frontchannelLogoutUri',
   'scopes',

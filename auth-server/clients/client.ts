@@ -18,6 +18,14 @@ export interface Client {
   /** Compared exactly; a native app may use any port on loopback (RFC 8252 §7.3). */
   readonly redirectUris: readonly string[]
   readonly postLogoutRedirectUris: readonly string[]
+  /** Pages of its own, for people to read before they agree. */
+  readonly links?:
+    | {
+        readonly home?: string | undefined
+        readonly terms?: string | undefined
+        readonly policy?: string | undefined
+      }
+    | undefined
   /** Where it is told of sessions that ended (OpenID Connect Back-Channel Logout 1.0). */
   readonly backchannelLogoutUri?: string | undefined
   /** Its page that ends its session in the browser (OpenID Connect Front-Channel Logout 1.0). */

@@ -14,6 +14,7 @@ import {
   isLoopback,
   isUnprovenPlace,
   judgeCallUri,
+  judgePage,
   judgeRedirectUri,
 } from './uri-rules.ts'
 
@@ -150,6 +151,10 @@ function checkUris(client: CheckedClient, report: Report): void {
   const { frontchannelLogoutUri } = client
   const problem = frontchannelLogoutUri && judgeFrameUri(frontchannelLogoutUri, client.redirectUris)
   if (problem) report('PR380', ['frontchannelLogoutUri'], problem)
+  for (const [name, link] of Object.entries(client.links ?? {})) {
+    const mistake = link === undefined ? undefined : judgePage(link)
+    if (mistake !== undefined) report('PR510', ['links', name], mistake)
+  }
   for (const [index, origin] of client.origins.entries()) {
     if (!isAllowedOrigin(origin)) {
       const expected = 'an origin such as https://app.example (http on loopback only)'

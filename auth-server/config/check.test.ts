@@ -1006,6 +1006,16 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     accepted: [withStatements({}, { access: 'stated' }), withRegistration({})],
     refused: [['registration.softwareStatements', withRegistration({ access: 'stated' })]],
   },
+  PR510: {
+    accepted: [
+      withClients({ links: {} }),
+      withClients({ links: { home: 'https://app.example/#about', terms: 'http://[::1]:8080/' } }),
+    ],
+    refused: ['http://app.example/', 'https://u:p@app.example/', 'https://[x/'].map((uri) => [
+      'clients.0.links.policy',
+      withClients({ links: { policy: uri } }),
+    ]),
+  },
   PR550: {
     accepted: [withDirect({ password })],
     refused: [

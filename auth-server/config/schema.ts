@@ -47,6 +47,12 @@ const absoluteUri = z
   .string()
   .refine((uri) => /^[\x21\x22\x24-\x7E]{1,2048}$/.test(uri) && URL.canParse(uri), URI_HELP)
   .meta({ title: URI_HELP })
+const PAGE_HELP = 'the address of a page, of at most 2048 characters, without spaces'
+/** What a browser opens: unlike other addresses it may point into the page. */
+export const pageUri: z.ZodString = z
+  .string()
+  .regex(/^https?:\/\/[\x21\x23-\x3B\x3D\x3F-\x7E]{1,2040}$/, PAGE_HELP)
+  .meta({ title: PAGE_HELP })
 const seconds = z.number().int()
 const username = text(
   usernamePattern(100),
@@ -243,6 +249,16 @@ export const clientSchema = z.strictObject({
     .array(absoluteUri)
     .default([])
     .describe('Where people may be sent after signing out. Compared exactly.'),
+  links: z
+    .strictObject({
+      home: pageUri.optional().describe('What it is.'),
+      terms: pageUri.optional().describe('Its terms of use.'),
+      policy: pageUri.optional().describe('What it does with what it learns of people.'),
+    })
+    .optional()
+    .describe(
+      'Its pages that people may read before they agree, shown on the consent page: https, or http on loopback.',
+    ),
   backchannelLogoutUri: absoluteUri
     .optional()
     .describe(

@@ -82,6 +82,11 @@ export function judgeCallUri(uri: string): string | undefined {
   return `expected https (http on loopback only), got ${echo(uri)}`
 }
 
+/** What is wrong with a page of an application that people are led to, or `undefined`. */
+export function judgePage(uri: string): string | undefined {
+  return URL.canParse(uri) ? judgeCallUri(uri) : `expected the address of a page, got ${echo(uri)}`
+}
+
 /** Whether `text` is an origin just as a browser sends it: no slash at the end, no default port. */
 export function isExactOrigin(text: string): boolean {
   if (!URL.canParse(text)) return false

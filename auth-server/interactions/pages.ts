@@ -12,6 +12,7 @@ import type {
   ScopeInWords,
 } from '../provider/interaction.ts'
 import type { Assets } from './assets.ts'
+import { listClientLinks } from './client-links.ts'
 import { describeCodeFault, type Problem } from './problem.ts'
 
 /** The CSRF token of each form. */
@@ -163,6 +164,7 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
         ...facts,
         asked: groupAsked(facts.pending),
         leftOut: groupByResource(facts.pending.leftOut),
+        ownPages: listClientLinks(facts.pending.client, facts.pending.returnTo),
       }),
     over: () => render('over', {}),
     home: () => render('home', {}),

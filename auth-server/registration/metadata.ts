@@ -10,7 +10,6 @@ import { checkClient } from '../config/check-client.ts'
 import { isHostAmong } from '../config/check-registration.ts'
 import { echo } from '../config/echo.ts'
 import { looksLike, mixesScripts } from '../config/likeness.ts'
-import { NAME_RULE, namePattern } from '../config/name.ts'
 import { isRefusal, type Path } from '../config/rules.ts'
 import {
   clientSchema,
@@ -21,6 +20,12 @@ import {
 import { isLoopback } from '../config/uri-rules.ts'
 import { describeIssues } from '../config/validate.ts'
 import type { Result } from '../errors.ts'
+import {
+  describeItself,
+  describeLinks,
+  readTranslations,
+  SELF_DESCRIPTION,
+} from './self-description.ts'
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc7591.html#section-3.2.2 RFC 7591 §3.2.2} */
 export interface MetadataFault {
@@ -47,9 +52,6 @@ const list = z.array(z.string().max(2048)).max(20)
 const flag = z.boolean().default(false)
 const text = z.string().max(2048)
 const algorithm = z.enum(CLIENT_SIGNING_ALGORITHMS).optional()
-const line = z
-  .string()
-  .regex(namePattern(200), `expected a text of 1 to 200 characters, ${NAME_RULE}`)
 
 /** Those members that mean something here. All others are ignored, as RFC 7591 §2 has it. */
 const wireSchema = z.object({
@@ -57,9 +59,7 @@ const wireSchema = z.object({
   token_endpoint_auth_method: text.default('client_secret_basic'),
   grant_types: list.default(['authorization_code']),
   response_types: list.optional(),
-  client_name: text.optional(),
-  software_id: line.optional(),
-  software_version: line.optional(),
+  ...SELF_DESCRIPTION,
   scope: text.optional(),
   jwks: z.unknown().optional(),
   jwks_uri: text.optional(),
@@ -109,6 +109,8 @@ export function readMetadata(
     const path = (issue?.path ?? []).map((part) => (typeof part === 'number' ? part : String(part)))
     return refuse(path, issue?.message ?? '')
   }
+  const translations = readTranslations(metadata)
+  if (!translations.ok) return refuse([translations.reason.member], translations.reason.message)
   const grants = readGrants(wire.data, rules.policy)
   if (!grants.ok) return grants
   const parsed = clientSchema.safeParse(toSettings(id, wire.data, grants.value, rules.policy), {
@@ -120,7 +122,8 @@ export function readMetadata(
   }
   const { secret: _none, ...settings } = parsed.data
   const name = chooseName(settings, wire.data, rules)
-  return judge({ ...settings, name, selfDescription: describeItself(wire.data) }, rules)
+  const selfDescription = describeItself(wire.data, translations.value)
+  return judge({ ...settings, name, selfDescription }, rules)
 }
 
 function readGrants(
@@ -161,6 +164,7 @@ function toSettings(
     authMethod: wire.token_endpoint_auth_method,
     jwks: wire.jwks,
     jwksUri: wire.jwks_uri,
+    links: describeLinks(wire),
     redirectUris: wire.redirect_uris,
     postLogoutRedirectUris: wire.post_logout_redirect_uris,
     backchannelLogoutUri: wire.backchannel_logout_uri,
@@ -171,12 +175,6 @@ function toSettings(
     algorithms: describeAlgorithms(wire),
     origins: listOrigins(wire, applicationType),
   }
-}
-
-function describeItself({ software_id, software_version }: Wire): Client['selfDescription'] {
-  const given = Object.entries({ software_id, software_version })
-  const members = given.filter((member): member is [string, string] => member[1] !== undefined)
-  return members.length === 0 ? undefined : Object.fromEntries(members)
 }
 
 function describeAlgorithms(wire: Wire): Client['algorithms'] {
@@ -232,19 +230,30 @@ function judge(
   if (scopes.length === 0) {
     return refuse(['scope'], `expected some of ${policy.scopes.join(' ')}`)
   }
-  if (mixesScripts(name)) {
-    return refuse(['client_name'], 'letters of scripts that look alike are mixed')
-  }
-  if (takenNames.some((taken) => looksLike(taken, name))) {
-    return refuse(['client_name'], 'another app is called so')
-  }
+  const fault = findNameFault({ ...client.selfDescription, client_name: name }, takenNames)
+  if (fault) return fault
   for (const member of ['redirectUris', 'postLogoutRedirectUris'] as const) {
     const index = client[member].findIndex((uri) => !isAllowedPlace(uri, policy))
     if (index !== -1) return refuse([member, index], 'its host is not among those that may be used')
   }
   const hasSecret = usesSecret(authMethod)
-  const fault = checkClient({ ...client, hasSecret }, resources).find(isRefusal)
-  return fault ? refuse(fault.path, fault.message) : { ok: true, value: client }
+  const broken = checkClient({ ...client, hasSecret }, resources).find(isRefusal)
+  return broken ? refuse(broken.path, broken.message) : { ok: true, value: client }
+}
+
+/** In every language: nobody knows which one a person is shown. */
+function findNameFault(
+  description: NonNullable<Client['selfDescription']>,
+  takenNames: readonly string[],
+) {
+  for (const [member, value] of Object.entries(description)) {
+    if (!/^client_name(?:#|$)/.test(member) || typeof value !== 'string') continue
+    if (mixesScripts(value)) return refuse([member], 'letters of scripts that look alike are mixed')
+    if (takenNames.some((taken) => looksLike(taken, value))) {
+      return refuse([member], 'another app is called so')
+    }
+  }
+  return undefined
 }
 
 function isAllowedPlace(uri: string, { redirectHosts }: RegistrationConfig): boolean {
@@ -275,6 +284,9 @@ export function describeClient(client: Client): Record<string, unknown> {
     client_id: client.id,
     client_id_issued_at: Math.floor(client.createdAt / 1000),
     client_name: client.name,
+    client_uri: client.links?.home,
+    tos_uri: client.links?.terms,
+    policy_uri: client.links?.policy,
     application_type: client.applicationType,
     redirect_uris: client.redirectUris,
     post_logout_redirect_uris: client.postLogoutRedirectUris,

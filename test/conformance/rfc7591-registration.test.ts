@@ -9,9 +9,17 @@ import {
   makePkce,
   requestToken,
   signIn,
+  type AuthorizationRequest,
 } from '../support/flow.ts'
 import { post } from '../support/endpoints.ts'
-import { invite, METADATA, register, send, withRegistration } from '../support/registration.ts'
+import {
+  invite,
+  METADATA,
+  register,
+  send,
+  withRegistration,
+  type Metadata,
+} from '../support/registration.ts'
 import { REDIRECT, startServer, type TestServer } from '../support/server.ts'
 
 /* The table of the requirements is in docs/conformance/rfc7591-registration.md. */
@@ -87,9 +95,10 @@ describe('§3 registration', () => {
 
   test('§2 ignores what it does not understand, and null is nothing', async () => {
     const { body } = await register(server.issuer, {
-      client_uri: 'javascript:alert(1)',
-      logo_uri: 'data:image/png;base64,AAAA',
-      'client_name#fr': 'Une App',
+      'redirect_uris#fr': ['https://app.example/fr'],
+      'client_name#': 'An App',
+      'client_name#x y': 'An App',
+      client_uri: null,
       firstParty: true,
       first_party: true,
       introspects: ['https://notes.example/'],
@@ -97,10 +106,34 @@ describe('§3 registration', () => {
       pkce: 'exempt',
       scope: null,
     })
-    for (const member of ['client_uri', 'logo_uri', 'firstParty', 'introspects', 'owner', 'pkce']) {
+    for (const member of ['client_uri', 'firstParty', 'introspects', 'owner', 'pkce']) {
       expect(body).not.toHaveProperty(member)
     }
+    expect(Object.keys(body).filter((member) => member.includes('#'))).toEqual([])
     expect(body['scope']).toBe('openid profile notes:read')
+  })
+
+  test('§2 gives back what it says of itself, §2.2 in every language', async () => {
+    const said = {
+      client_uri: 'https://app.example/#about',
+      logo_uri: 'https://cdn.example/logo.png',
+      tos_uri: 'https://app.example/terms',
+      policy_uri: 'http://127.0.0.1:8080/policy',
+      contacts: ['help@app.example', '+49 30 1234'],
+      'client_name#fr': 'Une nouvelle app',
+      'client_name#ja-Hani-JP': '新しいアプリ',
+      'tos_uri#de': 'https://app.example/agb',
+    }
+    const client = await register(server.issuer, said)
+    expect(client.body).toMatchObject({ ...said, client_name: METADATA.client_name })
+    const { body } = await send(client.url, 'GET', undefined, client.token)
+    expect(body).toMatchObject(said)
+    const change = { ...METADATA, client_id: client.id, tos_uri: 'https://app.example/new' }
+    const changed = await send(client.url, 'PUT', change, client.token)
+    expect(changed.body['tos_uri']).toBe('https://app.example/new')
+    for (const member of ['client_uri', 'logo_uri', 'contacts', 'client_name#fr', 'tos_uri#de']) {
+      expect(changed.body).not.toHaveProperty(member)
+    }
   })
 
   test('leaves out scopes that are not for such clients', async () => {
@@ -165,6 +198,21 @@ describe('§3.2.2 refuses', () => {
     ['one in letters of elsewhere', { client_name: 'Thе Web App' }],
     ['the name of this server', { client_name: 'PORTREEVE' }],
     ['a name that is none', { client_name: 5 }],
+    ['a website that a browser would run', { client_uri: 'javascript:alert(1)' }],
+    ['a website over http', { client_uri: 'http://app.example/' }],
+    ['a website with a user name', { client_uri: 'https://bank.example@evil.example/' }],
+    ['a website that ends its attribute', { client_uri: 'https://app.example/"onclick=x' }],
+    ['a website in letters of elsewhere', { client_uri: 'https://\u0430pp.example/' }],
+    ['terms of two lines', { tos_uri: 'https://app.example/\nterms' }],
+    ['a policy in place', { policy_uri: 'data:text/html,x' }],
+    ['a logo in place', { logo_uri: 'data:image/png;base64,AAAA' }],
+    ['a logo that is none', { logo_uri: ['https://app.example/logo.png'] }],
+    ['a contact of two lines', { contacts: ['a\nb'] }],
+    ['endless contacts', { contacts: Array.from({ length: 11 }, () => 'a') }],
+    ['a contact that is no list', { contacts: 'help@app.example' }],
+    ['§2.2 the name of another app in another language', { 'client_name#de': 'The Web App' }],
+    ['§2.2 an invisible name', { 'client_name#de': '\u200b' }],
+    ['§2.2 terms that a browser would run', { 'tos_uri#de': 'javascript:alert(1)' }],
   ])('%s', async (_what, change) => {
     expect(await ask({ ...METADATA, ...change })).toEqual(BAD)
   })
@@ -205,6 +253,15 @@ describe('§3.2.2 refuses', () => {
   })
 })
 
+/** The page that asks Alice. */
+async function readConsentOf(issuer: string, request: AuthorizationRequest = {}): Promise<string> {
+  const browser = createBrowser(issuer)
+  const url = authorizationUrl(issuer, makePkce().challenge, request)
+  const { text } = await signIn(browser, await browser.get(url))
+  expect(text).toContain('/consent"')
+  return text
+}
+
 describe('consent', () => {
   test('says that the app has registered itself, where it returns to, and is asked each time', async () => {
     const client = await register(server.issuer)
@@ -218,6 +275,74 @@ describe('consent', () => {
     expect((await browser.get(url)).text).toContain('registered itself')
     const silent = await browser.get(`${url}&prompt=none`)
     expect(new URL(silent.location ?? '').searchParams.get('error')).toBe('interaction_required')
+  })
+
+  async function readConsent(metadata: Metadata, request: AuthorizationRequest = {}) {
+    const { id } = await register(server.issuer, metadata)
+    return readConsentOf(server.issuer, { client_id: id, ...request })
+  }
+
+  test('leads to pages of the app that are where the person is sent back to', async () => {
+    const text = await readConsent({
+      client_uri: 'https://app.example/?a=1&b=2#about',
+      tos_uri: 'https://app.example/terms',
+      policy_uri: 'https://app.example/policy',
+    })
+    expect(text).toContain(
+      '<a href="https://app.example/?a=1&amp;b=2#about" target="_blank" rel="noopener noreferrer">Website</a>',
+    )
+    expect(text).toContain('href="https://app.example/terms"')
+    expect(text).toContain('href="https://app.example/policy"')
+  })
+
+  test.each<[string, Metadata]>([
+    ['another host', { tos_uri: 'https://bank.example/terms' }],
+    ['a host below it', { client_uri: 'https://bank.app.example/' }],
+    ['another port', { policy_uri: 'https://app.example:8443/policy' }],
+  ])('never leads to pages of a stranger on %s', async (_what, metadata) => {
+    const [uri] = Object.values(metadata)
+    const text = await readConsent(metadata)
+    expect(text).not.toContain('noreferrer')
+    expect(text).not.toContain(String(uri))
+  })
+
+  test('shows neither the logo nor the contacts, nor names in other languages', async () => {
+    const text = await readConsent({
+      logo_uri: 'https://app.example/logo.png',
+      contacts: ['help@app.example'],
+      'client_name#en': 'Another Name',
+    })
+    expect(text).toContain('registered itself')
+    for (const hidden of ['logo.png', 'help@app.example', 'Another Name']) {
+      expect(text).not.toContain(hidden)
+    }
+  })
+
+  test.each([
+    ['a scheme that reads like a host', 'bank.example:/cb', 'bank.example:'],
+    ['a host behind a scheme', 'com.evil.app://bank.example/cb', 'com.evil.app:'],
+  ])('is not told another place to return to by %s', async (_what, uri, shown) => {
+    const app = {
+      redirect_uris: [uri],
+      token_endpoint_auth_method: 'none',
+      client_uri: 'https://bank.example/',
+    }
+    const text = await readConsent(app, { redirect_uri: uri })
+    expect(text).toContain(`<bdi>${shown}</bdi>`)
+    expect(text).not.toContain('<bdi>bank.example</bdi>')
+  })
+
+  test('leads to the pages of an app that the operator has declared, wherever they are', async () => {
+    const links = { terms: 'https://legal.example/terms', policy: 'https://legal.example/policy' }
+    await using own = await startServer((config) => ({
+      ...config,
+      clients: config.clients?.map((client) =>
+        client.id === 'web' ? { ...client, links } : client,
+      ),
+    }))
+    const text = await readConsentOf(own.issuer)
+    expect(text).toContain('href="https://legal.example/terms"')
+    expect(text).toContain('<bdi>legal.example</bdi>')
   })
 
   test('says nothing of the kind for another app', async () => {
