@@ -9,6 +9,7 @@ import { startLogoutDelivery } from './backchannel/deliver.ts'
 import { createApiKeyVerifier } from './api-keys/verify.ts'
 import { createSecretVerifier } from './clients/authenticate.ts'
 import { withOwnClient } from './clients/own-client.ts'
+import { createSubjects } from './clients/subject.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { misconfigured, type LoadedConfig } from './config/load.ts'
 import { isSecretAlgorithm, type Config, type SigningAlgorithm } from './config/schema.ts'
@@ -213,6 +214,7 @@ async function compose(services: Services, isDraining: () => boolean) {
   const pages = createPages(assets)
   const apiKeyThrottle = createGuessThrottle(config.signIn, { what: 'api_key', createLimiter })
   const fetchOutbound = createOutboundFetch({ networks: listOutboundNetworks(config, issuer) })
+  const subjectOf = createSubjects(deriveKey(keys.rootKey, 'pairwise-subject'))
   const { host, signingKeys, watchKeys } = await openEngine(services, {
     clients,
     catalogue,
@@ -238,6 +240,7 @@ async function compose(services: Services, isDraining: () => boolean) {
       createLimiter,
     ),
     cibaPaces: createCibaPaces(createLimiter),
+    subjectOf,
     fetchOutbound,
   })
   // After the signing keys were opened: a server with another root key changes nothing.
@@ -307,7 +310,16 @@ async function compose(services: Services, isDraining: () => boolean) {
   )
   const deliverLogouts = () =>
     startLogoutDelivery(
-      { logouts: stores.logouts, clients, signingKeys, fetchOutbound, events, clock, log },
+      {
+        logouts: stores.logouts,
+        clients,
+        signingKeys,
+        subjectOf,
+        fetchOutbound,
+        events,
+        clock,
+        log,
+      },
       { issuer },
     )
   return { app: app.callback(), direct, watchKeys, deliverLogouts, notifier }
@@ -347,7 +359,7 @@ function createRegistrationPages(
     softwareStatements &&
     createStatementReader({ fetchOutbound, clock }, softwareStatements, issuer)
   const registration = createRegistration(
-    { clients, registrations, hasher, statements, pace, events, clock },
+    { clients, registrations, hasher, statements, pace, fetchOutbound, events, clock },
     { policy, resources, ownNames: ['Portreeve', 'Your account', new URL(issuer).host] },
   )
   return [createRegistrationRoutes({ registration, events }, { issuer })]
@@ -364,6 +376,7 @@ type EngineParts = Pick<
   | 'userCodes'
   | 'polls'
   | 'cibaPaces'
+  | 'subjectOf'
   | 'fetchOutbound'
 >
 

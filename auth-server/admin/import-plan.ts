@@ -65,6 +65,8 @@ export const CLIENT_MEMBERS = [
   'exchange',
   'assertionIssuers',
   'ciba',
+  'subjectType',
+  'sectorIdentifierUri',
   'claimsInIdToken',
   'origins',
   'disabled',

@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { chooseIdTokenAlgorithm, type Client } from '../clients/client.ts'
+import type { SubjectOf } from '../clients/subject.ts'
 import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
 import type { PrivateJwk } from '../keys/keyset.ts'
@@ -29,6 +30,8 @@ export interface DeliveryCollaborators {
   readonly logouts: LogoutQueue
   readonly clients: { findById(id: string): Promise<Client | undefined> }
   readonly signingKeys: () => readonly PrivateJwk[]
+  /** What clients know people by. */
+  readonly subjectOf: SubjectOf
   /** Calls the clients that have registered themselves. */
   readonly fetchOutbound: OutboundFetch
   readonly events: Pick<Events, 'logoutDelivered' | 'logoutPostponed' | 'logoutGivenUp'>
@@ -124,7 +127,7 @@ async function serveClient(collaborators: DeliveryCollaborators, lane: Lane): Pr
 
 /** Answers whether the client may be told more at once. */
 async function deliver(
-  { logouts, clients, signingKeys, fetchOutbound, events, clock }: DeliveryCollaborators,
+  { logouts, clients, signingKeys, subjectOf, fetchOutbound, events, clock }: DeliveryCollaborators,
   { issuer, cutOff }: Lane,
   delivery: LogoutDelivery,
 ): Promise<boolean> {
@@ -136,7 +139,8 @@ async function deliver(
   const claimed = await logouts.claim(delivery, clock.now() + LEASE_MS)
   if (!claimed) return true
   const algorithm = chooseIdTokenAlgorithm(client)
-  const token = await signLogoutToken(claimed, signingKeys(), algorithm, issuer, clock.now())
+  const sub = subjectOf(client, claimed.accountId)
+  const token = await signLogoutToken(claimed, sub, signingKeys(), algorithm, issuer, clock.now())
   const guard = client.owner === 'dynamic' ? fetchOutbound : undefined
   const attempt = await sendLogoutToken(client.backchannelLogoutUri, token, cutOff, guard)
   if (cutOff.aborted && attempt.kind === 'unreachable') return false

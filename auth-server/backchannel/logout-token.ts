@@ -10,12 +10,13 @@ const EVENT = 'http://schemas.openid.net/event/backchannel-logout'
 
 /**
  * A logout token for one attempt: who has seen one cannot use it at another client, and not for long.
- * `algorithm` is that of the client's ID tokens (§2.6, 1). It has no `nonce`, and a type of its own, so that it is nowhere taken for an ID token.
+ * `sub` is what the client knows the person by, and `algorithm` that of the client's ID tokens (§2.6, 1). It has no `nonce`, and a type of its own, so that it is nowhere taken for an ID token.
  *
  * @see {@link https://openid.net/specs/openid-connect-backchannel-1_0.html#LogoutToken OpenID Connect Back-Channel Logout 1.0 §2.4}
  */
 export async function signLogoutToken(
-  { clientId, accountId, sid }: LogoutDelivery,
+  { clientId, sid }: LogoutDelivery,
+  sub: string,
   keys: readonly PrivateJwk[],
   algorithm: ClientSigningAlgorithm,
   issuer: string,
@@ -33,7 +34,7 @@ export async function signLogoutToken(
     iat,
     exp: iat + TTL_SECONDS,
     jti: randomBytes(16).toString('base64url'),
-    sub: accountId,
+    sub,
     sid,
     events: { [EVENT]: {} },
   })

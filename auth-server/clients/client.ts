@@ -76,6 +76,10 @@ export interface Client {
   readonly ciba?:
     | { readonly mode: 'poll' | 'ping'; readonly notificationUri?: string | undefined }
     | undefined
+  /** `pairwise`: only the clients of its sector know a person by the same name. Absent: `public`. */
+  readonly subjectType?: 'public' | 'pairwise' | undefined
+  /** Its host is the sector, where the redirect URIs have several hosts or none. */
+  readonly sectorIdentifierUri?: string | undefined
   /** Puts the claims of the granted scopes into the ID token as well as at userinfo. */
   readonly claimsInIdToken: boolean
   /** Origins whose scripts may call the token endpoint (CORS), exact. */

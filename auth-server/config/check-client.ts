@@ -5,6 +5,7 @@ import {
   OWN_CLIENT_ID,
   usesSecret,
 } from './built-in.ts'
+import { checkSubjects } from './check-subjects.ts'
 import { echo } from './echo.ts'
 import { checkPublicKeys } from './public-jwk.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
@@ -29,7 +30,7 @@ const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
 /** Those whose tokens are for APIs and nothing else. */
 const MACHINE_GRANTS: ReadonlySet<string> = new Set(['client_credentials', 'api_key', 'jwt_bearer'])
 
-type Report = (rule: RuleId, member: Path, message: string) => void
+export type Report = (rule: RuleId, member: Path, message: string) => void
 
 /**
  * Every rule of one client, those about its fellows left out. Paths start at the client. Where
@@ -53,6 +54,7 @@ export function checkClient(
   if (client.profile === 'fapi2') checkFapi(client, resources, report)
   checkAssertions(client, report)
   checkCiba(client, report)
+  checkSubjects(client, report)
   return findings
 }
 

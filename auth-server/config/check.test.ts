@@ -86,6 +86,10 @@ function withFapi(client: Partial<Client>): ConfigInput {
   })
 }
 
+function withPairwise(client: Partial<Client> = {}): ConfigInput {
+  return withClients({ subjectType: 'pairwise', scopes: ['openid', 'email'], ...client })
+}
+
 function publicClient(client: Partial<Client>): ConfigInput {
   return withClients({ authMethod: 'none', secret: undefined, ...client })
 }
@@ -751,6 +755,67 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       withClients({ signedRequests: 'allowed' }),
     ],
     refused: [['clients.0.signedRequests', withClients({ signedRequests: 'required' })]],
+  },
+  PR345: {
+    accepted: [
+      withPairwise(),
+      withPairwise({ redirectUris: ['https://app.example/a', 'https://app.example:8443/b'] }),
+      withPairwise({ redirectUris: ['http://localhost:3010/cb'] }),
+      withPairwise({
+        redirectUris: ['https://a.example/', 'https://b.example/'],
+        sectorIdentifierUri: 'https://sector.example/uris.json',
+      }),
+      withPairwise({
+        applicationType: 'native',
+        redirectUris: ['com.example.app:/cb', 'http://127.0.0.1/cb'],
+        sectorIdentifierUri: 'https://sector.example/uris.json',
+      }),
+      withClients({ redirectUris: ['https://a.example/', 'https://b.example/'] }),
+    ],
+    refused: [
+      ['https://a.example/', 'https://b.example/'],
+      ['https://app.example/', 'https://app.example.evil.example/'],
+    ]
+      .map((redirectUris): [string, ConfigInput] => [
+        'clients.0.sectorIdentifierUri',
+        withPairwise({ redirectUris }),
+      ])
+      .concat(
+        [['com.example.app:/cb'], ['http://127.0.0.1/cb'], ['http://localhost/cb']].map(
+          (redirectUris): [string, ConfigInput] => [
+            'clients.0.sectorIdentifierUri',
+            withPairwise({ applicationType: 'native', redirectUris }),
+          ],
+        ),
+      ),
+  },
+  PR346: {
+    accepted: [
+      withPairwise(),
+      withPairwise({ grants: ['authorization_code'], profile: undefined }),
+      withClients({ subjectType: 'public', scopes: ['openid', 'notes:read'] }),
+    ],
+    refused: [
+      ['clients.0.scopes.1', withPairwise({ scopes: ['openid', 'notes:read'] })],
+      ['clients.0.grants.1', withPairwise({ grants: ['authorization_code', 'device_code'] })],
+      ['clients.0.grants.1', withPairwise({ grants: ['authorization_code', 'token_exchange'] })],
+      ['clients.0.grants.1', withPairwise({ grants: ['authorization_code', 'jwt_bearer'] })],
+      ['clients.0.grants.1', withPairwise({ grants: ['authorization_code', 'api_key'] })],
+      ['clients.0.grants.1', withPairwise({ grants: ['authorization_code', 'ciba'] })],
+      [
+        'clients.0.grants.1',
+        withPairwise({ grants: ['authorization_code', 'client_credentials'] }),
+      ],
+      ['clients.0.introspects', withPairwise({ introspects: [notes.identifier] })],
+      ['clients.0.defaultResource', withPairwise({ defaultResource: notes.identifier })],
+    ],
+  },
+  PR347: {
+    accepted: [withPairwise({ sectorIdentifierUri: 'https://sector.example/uris.json' })],
+    refused: ['http://sector.example/', 'https://u:p@sector.example/', 'data:,x'].map((uri) => [
+      'clients.0.sectorIdentifierUri',
+      withPairwise({ sectorIdentifierUri: uri }),
+    ]),
   },
   PR380: {
     accepted: [withClients({ frontchannelLogoutUri: 'https://app.example/bye?a=1' })],

@@ -98,6 +98,13 @@ export const RULES = {
   PR342: refused('The types of details of a client are declared, and it has the scopes of them.'),
   PR343: refused('A client of the profile fapi2 has nothing that is weaker than the profile.'),
   PR344: refused('The APIs of a client of the profile fapi2 sign with ES256, PS256 or EdDSA.'),
+  PR345: refused(
+    'A client with pairwise subjects has a sector: one host of redirect URIs, or sectorIdentifierUri.',
+  ),
+  PR346: refused(
+    'A client with pairwise subjects gets no token for an API, whose revocations name accounts.',
+  ),
+  PR347: refused('A sectorIdentifierUri is https, or http on loopback.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

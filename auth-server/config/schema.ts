@@ -360,6 +360,17 @@ export const clientSchema = z.strictObject({
     .describe(
       'How it learns what people have decided elsewhere (CIBA), with the grant `ciba`. Where absent, it asks.',
     ),
+  subjectType: z
+    .enum(['public', 'pairwise'])
+    .optional()
+    .describe(
+      "`pairwise` has it know people by a `sub` that no client of another host knows them by (OpenID Connect Core §8). It may have no scope of a resource: an API goes by the account's id. Where absent, `public`. A change gives its people other names there.",
+    ),
+  sectorIdentifierUri: absoluteUri
+    .optional()
+    .describe(
+      'Its host is what pairwise subjects are for, where the redirect URIs have several hosts, or are those of a native app. It is your word: nothing is fetched from there. A client that registers itself has to list its redirect URIs there, as JSON.',
+    ),
   claimsInIdToken: z
     .boolean()
     .default(false)

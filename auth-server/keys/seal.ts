@@ -19,6 +19,7 @@ export type KeyPurpose =
   | 'audit'
   | 'dpop-nonce'
   | 'ciba-notice'
+  | 'pairwise-subject'
 
 /** Expects 32 bytes in base64url. Throws `misconfigured`, without the text. */
 export function parseRootKey(text: string, name = 'The root key'): Buffer {

@@ -1,6 +1,7 @@
 import type { AdapterPayload, Client as EngineClient, KoaContextWithOIDC } from 'oidc-provider'
 import { chooseIdTokenAlgorithm, type Client } from '../clients/client.ts'
 import { GRANT_TYPES } from '../config/built-in.ts'
+import { findSector } from '../config/sector.ts'
 import { isOidcScope, type Catalogue } from '../scopes/catalogue.ts'
 
 /** The member of the engine's client metadata that carries our own record of the client. */
@@ -37,6 +38,7 @@ export function toMetadata(
     // A missing scope would allow every one of OpenID Connect's: `openid` is what signing in means.
     scope: [...new Set(['openid', ...client.scopes.filter(isOidcScope)])].join(' '),
     ...describeCiba(client),
+    ...describeSubjects(client),
     ...(client.jwks === undefined ? {} : { jwks: client.jwks }),
     ...(client.jwksUri === undefined ? {} : { jwks_uri: client.jwksUri }),
     ...(client.secretHash === undefined ? {} : { client_secret: client.secretHash }),
@@ -55,6 +57,15 @@ function describeAlgorithms(client: Client): Partial<AdapterPayload> {
     ...(userinfo && { userinfo_signed_response_alg: userinfo }),
     ...(response && { authorization_signed_response_alg: response }),
     ...(signedResponses === 'required' && { response_modes: SIGNED_RESPONSE_MODES }),
+  }
+}
+
+/** The sector is for us to find (`clients/subject.ts`): the engine would fetch the whole list each time. */
+function describeSubjects(client: Client): AdapterPayload {
+  if (client.subjectType !== 'pairwise') return {}
+  return {
+    subject_type: 'pairwise',
+    sector_identifier_uri: `https://${findSector(client) ?? 'none.invalid'}/`,
   }
 }
 

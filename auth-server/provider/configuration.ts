@@ -6,6 +6,7 @@ import {
   type KoaContextWithOIDC,
 } from 'oidc-provider'
 import type { Account } from '../accounts/account.ts'
+import type { SubjectOf } from '../clients/subject.ts'
 import type { Clock } from '../clock.ts'
 import { CLIENT_AUTH_METHODS, CLIENT_SIGNING_ALGORITHMS } from '../config/built-in.ts'
 import type { Config } from '../config/schema.ts'
@@ -74,6 +75,7 @@ export interface EngineSettings {
   readonly accounts: CibaCollaborators['accounts']
   readonly cibaPaces: CibaPaces
   readonly takeOnce: TakeOnce
+  readonly subjectOf: SubjectOf
   /** Where clients register themselves, if they may. */
   readonly registrationEndpoint: string | undefined
   readonly clock: Clock
@@ -109,6 +111,10 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       Object.entries(CLAIMS_OF_SCOPES).map(([scope, claims]) => [scope, [...claims]]),
     ),
     acrValues: [ACR_PASSWORD],
+    subjectTypes: ['public', 'pairwise'],
+    pairwiseIdentifier: async (_ctx, accountId, client) =>
+      settings.subjectOf(recordOf(client), accountId),
+    sectorIdentifierUriValidate: () => false,
     clientAuthMethods: [...CLIENT_AUTH_METHODS],
     assertJwtClientAuthClaimsAndHeader: createAssertionCheck(settings.clock),
     fetch: createEngineFetch(settings.fetchOutbound),
@@ -172,7 +178,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     loadExistingGrant: grantSilently,
     interactions: {
       url: (_ctx, interaction) => `/interaction/${interaction.uid}`,
-      policy: createInteractionPolicy(findAccount),
+      policy: createInteractionPolicy(settings),
     },
     // `offline_access` decides how long a refresh token lives, not whether there is one.
     issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
@@ -226,7 +232,7 @@ function nameCookies({ issuer, cookieKey }: EngineSettings): NonNullable<Configu
 
 const LOGIN_REQUIRED = 'End-User authentication is required'
 
-function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
+function createInteractionPolicy({ findAccount, subjectOf }: EngineSettings) {
   const { Check, Prompt, base } = interactionPolicy
   const policy = base()
   // After the sign-in, which is a choice as well.
@@ -244,7 +250,7 @@ function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
     }),
   )
   checks?.add(createAcrCheck())
-  checks?.add(createSubjectCheck())
+  checks?.add(createSubjectCheck(subjectOf))
   policy
     .get('consent')
     ?.checks.add(
@@ -262,10 +268,13 @@ function createInteractionPolicy(findAccount: EngineSettings['findAccount']) {
  * Answers with tokens of the person that was asked for and of nobody else. A client that guesses is told
  * what it would be told if nobody were signed in.
  */
-function createSubjectCheck() {
+function createSubjectCheck(subjectOf: SubjectOf) {
   return new interactionPolicy.Check('other_subject', LOGIN_REQUIRED, 'login_required', (ctx) => {
     const wanted = listWantedSubjects(readClaims(ctx.oidc.params))
-    return wanted !== undefined && !wanted.includes(ctx.oidc.session?.accountId ?? '')
+    if (wanted === undefined) return false
+    const { accountId } = ctx.oidc.session ?? {}
+    const client = clientOf(ctx)
+    return accountId === undefined || !client || !wanted.includes(subjectOf(client, accountId))
   })
 }
 

@@ -8,6 +8,7 @@ import {
 import type { Account, AccountStore } from '../accounts/account.ts'
 import type { VerifyApiKey } from '../api-keys/verify.ts'
 import type { ClientStore } from '../clients/client.ts'
+import type { SubjectOf } from '../clients/subject.ts'
 import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
@@ -74,6 +75,8 @@ export interface EngineCollaborators {
   /** How much people are asked from elsewhere (CIBA). */
   readonly cibaPaces: CibaPaces
   readonly requestId: () => string
+  /** What clients know people by. */
+  readonly subjectOf: SubjectOf
   /** Calls what clients name. */
   readonly fetchOutbound: OutboundFetch
 }
@@ -140,6 +143,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     accounts,
     cibaPaces: collaborators.cibaPaces,
     takeOnce,
+    subjectOf: collaborators.subjectOf,
     registrationEndpoint: options.registrationEndpoint,
     clock,
   })

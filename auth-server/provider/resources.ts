@@ -60,6 +60,10 @@ export function createResourcePolicy(
     async getResourceServerInfo(ctx, identifier, client) {
       const resource = catalogue.resources.get(identifier)
       if (!resource) throw new errors.InvalidTarget('unknown resource')
+      // By the rules of the configuration it has no scope of one either: a revocation could not follow.
+      if (recordOf(client).subjectType === 'pairwise') {
+        throw new errors.InvalidTarget('this client has pairwise subjects, which no API knows')
+      }
       assumeScopes(catalogue, ctx, client)
       const decision = decide(catalogue, ctx, client, resource, await subjectOf(ctx, findAccount))
       if (decision.granted.length === 0) refuse(ctx, resource, decision)

@@ -3,6 +3,7 @@ import type { Client } from '../clients/client.ts'
 import {
   CLIENT_SIGNING_ALGORITHMS,
   GRANT_TYPES,
+  OIDC_SCOPE_NAMES,
   usesSecret,
   type GrantType,
 } from '../config/built-in.ts'
@@ -69,7 +70,8 @@ const wireSchema = z.object({
   dpop_bound_access_tokens: flag,
   require_pushed_authorization_requests: flag,
   require_signed_request_object: flag,
-  subject_type: z.literal('public').optional(),
+  subject_type: z.enum(['public', 'pairwise']).optional(),
+  sector_identifier_uri: text.optional(),
   id_token_signed_response_alg: algorithm,
   userinfo_signed_response_alg: algorithm,
   authorization_signed_response_alg: algorithm,
@@ -89,6 +91,7 @@ const WIRE_NAMES: Readonly<Record<string, string>> = {
   scopes: 'scope',
   jwksUri: 'jwks_uri',
   signedRequests: 'require_signed_request_object',
+  sectorIdentifierUri: 'sector_identifier_uri',
 }
 
 /**
@@ -153,7 +156,8 @@ function toSettings(
   grants: readonly GrantType[],
   policy: RegistrationConfig,
 ): unknown {
-  const wanted = wire.scope?.split(' ').filter((scope) => scope !== '') ?? policy.scopes
+  const wanted =
+    wire.scope?.split(' ').filter((scope) => scope !== '') ?? listDefaults(wire, policy)
   const scopes = [...new Set(wanted)].filter((scope) => policy.scopes.includes(scope))
   const applicationType = wire.application_type ?? guessType(wire)
   return {
@@ -174,7 +178,19 @@ function toSettings(
     signedRequests: wire.require_signed_request_object ? 'required' : undefined,
     algorithms: describeAlgorithms(wire),
     origins: listOrigins(wire, applicationType),
+    subjectType: wire.subject_type,
+    sectorIdentifierUri: wire.sector_identifier_uri,
   }
+}
+
+const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
+
+/** One that names no scope gets all that it may have: with pairwise subjects those are no API's. */
+function listDefaults(
+  { subject_type: subjects }: Wire,
+  { scopes }: RegistrationConfig,
+): readonly string[] {
+  return subjects === 'pairwise' ? scopes.filter((scope) => OIDC.has(scope)) : scopes
 }
 
 function describeAlgorithms(wire: Wire): Client['algorithms'] {
@@ -294,7 +310,8 @@ export function describeClient(client: Client): Record<string, unknown> {
     response_types: client.grants.includes('authorization_code') ? ['code'] : [],
     token_endpoint_auth_method: client.authMethod,
     scope: client.scopes.join(' '),
-    subject_type: 'public',
+    subject_type: client.subjectType ?? 'public',
+    sector_identifier_uri: client.sectorIdentifierUri,
     dpop_bound_access_tokens: client.dpop === 'required',
     require_pushed_authorization_requests: client.par === 'required',
     require_signed_request_object: client.signedRequests === 'required',

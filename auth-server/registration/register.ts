@@ -16,8 +16,10 @@ import { usesSecret } from '../config/built-in.ts'
 import type { RegistrationConfig, ResourceConfig } from '../config/schema.ts'
 import type { Result } from '../errors.ts'
 import type { Events } from '../events.ts'
+import type { OutboundFetch } from '../outbound.ts'
 import { toNetwork, type Pace } from '../throttle.ts'
 import { readMetadata, type MetadataFault, type RequestedClient } from './metadata.ts'
+import { judgeSector } from './sector.ts'
 import { putFirst, widenPolicy, type StatementReader } from './statements.ts'
 
 export interface RegistrationCollaborators {
@@ -28,6 +30,8 @@ export interface RegistrationCollaborators {
   readonly statements: StatementReader | undefined
   /** Whether an address registers too much. */
   readonly pace: Pace
+  /** Calls what clients name. */
+  readonly fetchOutbound: OutboundFetch
   readonly events: Pick<Events, 'objectChanged'>
   readonly clock: Clock
 }
@@ -85,7 +89,16 @@ export interface Registration {
 
 /** Clients that register and manage themselves, within what the operator allows. */
 export function createRegistration(
-  { clients, registrations, hasher, statements, pace, events, clock }: RegistrationCollaborators,
+  {
+    clients,
+    registrations,
+    hasher,
+    statements,
+    pace,
+    fetchOutbound,
+    events,
+    clock,
+  }: RegistrationCollaborators,
   { policy, resources, ownNames }: RegistrationOptions,
 ): Registration {
   const slow = async (address: string): Outcome<undefined> => {
@@ -111,6 +124,8 @@ export function createRegistration(
     const rules = { policy: allowed, resources, takenNames: await listTakenNames() }
     const read = readMetadata(id, app, rules)
     if (!read.ok) return refuse({ kind: 'metadata', fault: read.reason })
+    const fault = await judgeSector(read.value, fetchOutbound)
+    if (fault) return refuse({ kind: 'metadata', fault })
     return { ok: true, value: { ...read.value, softwareStatement: statement } }
   }
   const isAlwaysStated = policy.softwareStatements?.required === true

@@ -188,7 +188,7 @@ describe('§3.2.2 refuses', () => {
     ['keys in a file', { jwks_uri: 'file:///etc/passwd' }],
     ['logouts over http', { backchannel_logout_uri: 'http://app.example/' }],
     ['javascript: after signing out', { post_logout_redirect_uris: ['javascript:alert(1)'] }],
-    ['pairwise subjects', { subject_type: 'pairwise' }],
+    ['pairwise subjects and an API', { subject_type: 'pairwise', scope: 'openid notes:read' }],
     ['ID tokens without a signature', { id_token_signed_response_alg: 'none' }],
     ['an invisible name', { client_name: '\u200b' }],
     ['a name that is turned around', { client_name: '\u202eknab' }],

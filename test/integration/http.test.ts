@@ -309,7 +309,7 @@ describe('the public documents', () => {
       userinfo_signing_alg_values_supported: ['ES256', 'RS256'],
       response_types_supported: ['code'],
       scopes_supported: ['openid', 'profile', 'email', 'groups', 'offline_access'],
-      subject_types_supported: ['public'],
+      subject_types_supported: ['public', 'pairwise'],
       token_endpoint_auth_methods_supported: [
         'client_secret_basic',
         'client_secret_post',

@@ -108,6 +108,7 @@ export async function walkMetadata({
       { id: 'post', ...app, authMethod: 'client_secret_post' },
       { id: 'signer', ...app, secret: undefined, authMethod: 'private_key_jwt', jwks } as never,
       { id: 'asker', ...app, jwks },
+      { id: 'pairwise', ...app, subjectType: 'pairwise' },
       {
         id: 'desk',
         secret: { env: 'SERVICE_SECRET' },
@@ -440,9 +441,10 @@ export async function walkMetadata({
     },
     scopes_supported: (scope) => use(SCOPES, scope),
     subject_types_supported: async (type) => {
-      expect(type).toBe('public')
-      const [one, two] = [await obtainBy('asker'), await obtainBy('in-ES256')]
-      expect(decodeJwt(one.id_token).claims['sub']).toBe(decodeJwt(two.id_token).claims['sub'])
+      const asker = type === 'public' ? 'asker' : type
+      const [one, two] = [await obtainBy(asker), await obtainBy('in-ES256')]
+      const [first, second] = [one, two].map(({ id_token }) => decodeJwt(id_token).claims['sub'])
+      expect(first === second).toBe(type === 'public')
     },
     token_endpoint_auth_methods_supported: (method) => use(AUTH_METHODS, method),
     token_endpoint_auth_signing_alg_values_supported: authenticateBy,
