@@ -73,6 +73,28 @@ describe('a person in Chromium', () => {
     expect(complaints).toEqual([])
   })
 
+  test('chooses the account that is there, or another', async () => {
+    await using world = await startWorld()
+    await using visitor = await visit()
+    const { page, complaints } = visitor
+    await page.goto(world.authorizationUrl())
+    await fillSignIn(page, 'alice', PASSWORDS.alice)
+    await page.getByRole('button', { name: 'Allow' }).click()
+    await answerAtClient(page, world.client)
+    const choice = world.authorizationUrl({ prompt: 'select_account' })
+    await page.goto(choice)
+    await page.getByRole('button', { name: 'Go on as Alice Adams (alice)' }).click()
+    await page.getByRole('button', { name: 'Allow' }).click()
+    expect(await answerAtClient(page, world.client)).toHaveProperty('code')
+    await page.goto(choice)
+    await page.getByRole('link', { name: 'Use another account' }).click()
+    await fillSignIn(page, 'bob', PASSWORDS.bob)
+    await page.getByText('bob', { exact: true }).waitFor()
+    await page.getByRole('button', { name: 'Allow' }).click()
+    expect(await answerAtClient(page, world.client)).toHaveProperty('code')
+    expect(complaints).toEqual([])
+  })
+
   test.each([true, false])(
     'is sent back by a form, with scripts: %s',
     async (javaScriptEnabled) => {
@@ -256,13 +278,16 @@ describe.each(['light', 'dark'] as const)('every page, %s and 360 pixels wide', 
     }
     await page.goto(world.server.issuer)
     await look()
-    await page.goto(world.authorizationUrl())
+    const scope = 'openid notes:read notes:write notes:publish calendar:read'
+    const claims = '{"id_token":{"name":null,"updated_at":null,"preferred_username":null}}'
+    await page.goto(world.authorizationUrl({ scope, claims }))
     await look()
     await fillSignIn(page, 'alice', 'wrong')
     await page.getByRole('alert').waitFor()
     await look()
     await fillSignIn(page, 'alice', PASSWORDS.alice)
     await page.getByRole('button', { name: 'Allow' }).waitFor()
+    await page.getByText('See when your profile was last changed').waitFor()
     await look()
     const consent = page.url()
     await page.getByRole('link', { name: 'Use another account' }).click()
@@ -271,6 +296,8 @@ describe.each(['light', 'dark'] as const)('every page, %s and 360 pixels wide', 
     await page.getByRole('button', { name: 'Allow' }).click()
     await page.goto(consent)
     await look()
+    await page.goto(world.authorizationUrl({ prompt: 'select_account' }))
+    await look()
     await page.goto(world.signOutUrl({ post_logout_redirect_uri: '' }))
     await look()
     await page.getByRole('button', { name: 'Sign out' }).click()
@@ -278,6 +305,6 @@ describe.each(['light', 'dark'] as const)('every page, %s and 360 pixels wide', 
     await look()
     await page.goto(world.authorizationUrl({ redirect_uri: 'https://elsewhere.example/' }))
     await look()
-    expect(new Set(seen).size).toBe(9)
+    expect(new Set(seen).size).toBe(10)
   })
 })

@@ -122,6 +122,7 @@ describe('the address of a page', () => {
     ['/sign-in', 'GET', 'POST'],
     ['/sign-in', 'PUT', 'POST'],
     ['/consent', 'GET', 'POST'],
+    ['/keep-account', 'GET', 'POST'],
     ['/cancel', 'DELETE', 'POST'],
     ['', 'POST', 'GET, HEAD'],
     ['/other-account', 'POST', 'GET, HEAD'],
@@ -239,6 +240,10 @@ describe('every page', () => {
     const consent = await signIn(browser, failed, 'bob')
     const other = await browser.get(`${consent.url}/other-account`)
     await browser.submit(consent, '/consent')
+    const choice = authorizationUrl(server.issuer, makePkce().challenge, {
+      prompt: 'select_account',
+    })
+    const choose = await browser.get(choice)
     const signOut = await browser.get(`${server.issuer}/session/end?client_id=web`)
     const stayed = await browser.submit(signOut, '/confirm')
     const plain = await browser.get(`${server.issuer}/session/end`)
@@ -247,7 +252,7 @@ describe('every page', () => {
     const missing = await browser.get(`${server.issuer}/nothing`)
     const over = await browser.get(page.url)
     const method = await browser.get(`${page.url}/sign-in`)
-    const pages = { page, failed, consent, other, signOut, stayed, plain, signedOut, error }
+    const pages = { page, failed, consent, other, choose, signOut, stayed, plain, signedOut, error }
     for (const [name, { text, headers }] of Object.entries({ ...pages, missing, over, method })) {
       expect([
         name,
