@@ -1,4 +1,11 @@
-import type { ClientAuthMethod, ClientSigningAlgorithm, GrantType } from '../config/built-in.ts'
+import type {
+  AcrValue,
+  AssertionAlgorithm,
+  ClientAuthMethod,
+  ClientSigningAlgorithm,
+  GrantType,
+  RequestAlgorithm,
+} from '../config/built-in.ts'
 import type { ClientOwner } from '../config/schema.ts'
 
 /** An application that asks for tokens. */
@@ -52,14 +59,25 @@ export interface Client {
   readonly authorizationDetails?: readonly string[] | undefined
   /** `required`: it is answered by signed JWTs only (JARM). Absent: it may ask for them. */
   readonly signedResponses?: 'allowed' | 'required' | undefined
-  /** What is signed for it, where it is not RS256; userinfo is not signed where it is absent. */
+  /**
+   * What is signed for it, where it is not RS256; userinfo is not signed where it is absent. What it signs
+   * itself (`request`, `assertion`) with, where not anything will do.
+   */
   readonly algorithms?:
     | {
+        readonly request?: RequestAlgorithm | undefined
+        readonly assertion?: AssertionAlgorithm | undefined
         readonly idToken?: ClientSigningAlgorithm | undefined
         readonly userinfo?: ClientSigningAlgorithm | undefined
         readonly response?: ClientSigningAlgorithm | undefined
       }
     | undefined
+  /** How old a sign-in may be where a request does not say (`max_age`). */
+  readonly defaultMaxAgeSeconds?: number | undefined
+  /** How people have to be authenticated where a request does not say (`acr_values`). */
+  readonly defaultAcrValues?: readonly AcrValue[] | undefined
+  /** Its ID tokens always say when the person signed in. */
+  readonly authTimeInIdToken?: boolean | undefined
   /** The resources that it is the API behind: it may introspect tokens for them. */
   readonly introspects: readonly string[]
   /** What it may exchange tokens for (RFC 8693). */

@@ -28,6 +28,18 @@ export type ClientAuthMethod = (typeof CLIENT_AUTH_METHODS)[number]
 export const CLIENT_SIGNING_ALGORITHMS = ['RS256', 'ES256'] as const
 export type ClientSigningAlgorithm = (typeof CLIENT_SIGNING_ALGORITHMS)[number]
 
+/** What a client may prove itself with (`private_key_jwt`): nothing that the server would need a secret for. */
+export const ASSERTION_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'Ed25519', 'EdDSA'] as const
+export type AssertionAlgorithm = (typeof ASSERTION_ALGORITHMS)[number]
+
+/** What it may sign its requests with (JAR). */
+export const REQUEST_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const
+export type RequestAlgorithm = (typeof REQUEST_ALGORITHMS)[number]
+
+/** How people are authenticated here: see `provider/step-up.ts`. */
+export const ACR_VALUES = ['urn:portreeve:acr:password'] as const
+export type AcrValue = (typeof ACR_VALUES)[number]
+
 /** What JWTs are signed with by and for clients of FAPI 2.0 (Security Profile §5.4.1, 1). */
 export const FAPI2_ALGORITHMS: ReadonlySet<unknown> = new Set([
   'PS256',

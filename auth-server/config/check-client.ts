@@ -105,7 +105,7 @@ function checkAuthentication(client: CheckedClient, report: Report): void {
 
 /** What it signs with, or is encrypted to. */
 function checkKeys(
-  { authMethod, jwks, jwksUri, signedRequests }: CheckedClient,
+  { authMethod, jwks, jwksUri, signedRequests, algorithms }: CheckedClient,
   report: Report,
 ): void {
   const places = [jwks, jwksUri].filter((place) => place !== undefined).length
@@ -118,6 +118,10 @@ function checkKeys(
   }
   if (places === 0 && signedRequests === 'required') {
     report('PR340', ['signedRequests'], 'it needs keys to sign with: expected jwks or jwksUri')
+  }
+  if (algorithms?.assertion !== undefined && authMethod !== 'private_key_jwt') {
+    const message = `authMethod ${echo(authMethod)} signs nothing: expected none, or "private_key_jwt"`
+    report('PR511', ['algorithms', 'assertion'], message)
   }
   for (const { rule, path, message } of checkPublicKeys({ jwks, jwksUri })) {
     report(rule, path, message)

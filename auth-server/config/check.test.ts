@@ -1081,6 +1081,19 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       withClients({ links: { policy: uri } }),
     ]),
   },
+  PR511: {
+    accepted: [
+      withClients({
+        secret: undefined,
+        authMethod: 'private_key_jwt',
+        jwks: { keys: [KEY] },
+        algorithms: { assertion: 'ES256' },
+      }),
+    ],
+    refused: [
+      ['clients.0.algorithms.assertion', withClients({ algorithms: { assertion: 'ES256' } })],
+    ],
+  },
   PR550: {
     accepted: [withDirect({ password })],
     refused: [

@@ -127,6 +127,7 @@ export const RULES = {
   PR508: refused('A demonstration key belongs to a user that there is.'),
   PR509: refused('Where software statements let apps in, there are issuers of them.'),
   PR510: refused('A page of a client is https, or http on loopback.'),
+  PR511: refused('Only what a client does prove itself with has an algorithm (assertion).'),
   PR550: warning('Who is told that a user is unknown learns who is known.'),
   PR551: warning('Every program on the machine can have the tokens that are given for nothing.'),
 } as const satisfies Record<string, Rule>

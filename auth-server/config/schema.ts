@@ -1,8 +1,11 @@
 import { z } from 'zod'
 import {
+  ACR_VALUES,
+  ASSERTION_ALGORITHMS,
   CLIENT_AUTH_METHODS,
   CLIENT_SIGNING_ALGORITHMS,
   GRANT_TYPES,
+  REQUEST_ALGORITHMS,
   type GrantType,
 } from './built-in.ts'
 import { NAME_RULE, namePattern, usernamePattern } from './name.ts'
@@ -332,9 +335,17 @@ export const clientSchema = z.strictObject({
       response: clientSigning.describe(
         'Of authorization responses (JARM) that it asks for. Where absent, the same.',
       ),
+      request: z
+        .enum(REQUEST_ALGORITHMS)
+        .optional()
+        .describe('Of the requests that it signs itself (JAR, CIBA). Where absent, any of these.'),
+      assertion: z
+        .enum(ASSERTION_ALGORITHMS)
+        .optional()
+        .describe('Of what it proves itself with, with `private_key_jwt`. Where absent, the same.'),
     })
     .optional()
-    .describe('What this server signs with for it.'),
+    .describe('What is signed with, for it and by it.'),
   introspects: z
     .array(absoluteUri)
     .default([])
@@ -371,6 +382,22 @@ export const clientSchema = z.strictObject({
     .describe(
       'Its host is what pairwise subjects are for, where the redirect URIs have several hosts, or are those of a native app. It is your word: nothing is fetched from there. A client that registers itself has to list its redirect URIs there, as JSON.',
     ),
+  defaultMaxAgeSeconds: seconds
+    .min(0)
+    .max(31_536_000)
+    .optional()
+    .describe(
+      'How long ago people may have signed in where its request does not say (`max_age`): after that they do so again.',
+    ),
+  defaultAcrValues: z
+    .array(z.enum(ACR_VALUES))
+    .min(1)
+    .optional()
+    .describe('How they have to have signed in where its request does not say (`acr_values`).'),
+  authTimeInIdToken: z
+    .boolean()
+    .optional()
+    .describe('Says in each of its ID tokens when the person signed in (`auth_time`).'),
   claimsInIdToken: z
     .boolean()
     .default(false)

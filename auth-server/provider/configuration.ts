@@ -8,7 +8,13 @@ import {
 import type { Account } from '../accounts/account.ts'
 import type { SubjectOf } from '../clients/subject.ts'
 import type { Clock } from '../clock.ts'
-import { CLIENT_AUTH_METHODS, CLIENT_SIGNING_ALGORITHMS } from '../config/built-in.ts'
+import {
+  ACR_VALUES,
+  ASSERTION_ALGORITHMS,
+  CLIENT_AUTH_METHODS,
+  CLIENT_SIGNING_ALGORITHMS,
+  REQUEST_ALGORITHMS,
+} from '../config/built-in.ts'
 import type { Config } from '../config/schema.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Events } from '../events.ts'
@@ -40,15 +46,11 @@ import { grantSilently, needsConsentEachTime } from './consent.ts'
 import type { EnginePages } from './interaction.ts'
 import { readFormSecret } from './internals.ts'
 import { mayIntrospect } from './introspection.ts'
-import {
-  createRequestObjectCheck,
-  createRequestObjectReplayCheck,
-  REQUEST_OBJECT_ALGORITHMS,
-} from './request-objects.ts'
+import { createRequestObjectCheck, createRequestObjectReplayCheck } from './request-objects.ts'
 import type { ResourcePolicy } from './resources.ts'
 import { mayRevoke } from './revocation.ts'
 import { INTROSPECTION_ALGORITHM } from './signed-introspection.ts'
-import { ACR_PASSWORD, createAcrCheck } from './step-up.ts'
+import { createAcrCheck } from './step-up.ts'
 import { listEngineKeys } from './verification-key.ts'
 
 /** FAPI 2.0 Security Profile §5.3.2.2, 11. */
@@ -110,11 +112,11 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     claims: Object.fromEntries(
       Object.entries(CLAIMS_OF_SCOPES).map(([scope, claims]) => [scope, [...claims]]),
     ),
-    acrValues: [ACR_PASSWORD],
     subjectTypes: ['public', 'pairwise'],
     pairwiseIdentifier: async (_ctx, accountId, client) =>
       settings.subjectOf(recordOf(client), accountId),
     sectorIdentifierUriValidate: () => false,
+    acrValues: [...ACR_VALUES],
     clientAuthMethods: [...CLIENT_AUTH_METHODS],
     assertJwtClientAuthClaimsAndHeader: createAssertionCheck(settings.clock),
     fetch: createEngineFetch(settings.fetchOutbound),
@@ -125,7 +127,8 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       idTokenSigningAlgValues: [...CLIENT_SIGNING_ALGORITHMS],
       userinfoSigningAlgValues: [...CLIENT_SIGNING_ALGORITHMS],
       authorizationSigningAlgValues: [...CLIENT_SIGNING_ALGORITHMS],
-      requestObjectSigningAlgValues: REQUEST_OBJECT_ALGORITHMS,
+      requestObjectSigningAlgValues: [...REQUEST_ALGORITHMS],
+      clientAuthSigningAlgValues: [...ASSERTION_ALGORITHMS],
     },
     conformIdTokenClaims: false,
     clockTolerance: CLOCK_TOLERANCE_SECONDS,

@@ -5,16 +5,6 @@ import type { TakeOnce } from './adapter.ts'
 import { recordOf } from './clients.ts'
 import type { EngineMiddleware } from './middleware.ts'
 
-/** What a client may sign its requests with: nothing that the server would need a secret for. */
-export const REQUEST_OBJECT_ALGORITHMS = [
-  'RS256',
-  'PS256',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-] as const
-
 const LONGEST_SECONDS = 3600
 const LONGEST_JTI = 256
 /** What clocks may be apart (FAPI 2.0 Security Profile §5.3.2.1, 13). */

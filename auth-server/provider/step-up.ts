@@ -1,11 +1,12 @@
 import { errors, interactionPolicy, type KoaContextWithOIDC } from 'oidc-provider'
+import { ACR_VALUES } from '../config/built-in.ts'
 import { listEssentialAcrs } from './claims-parameter.ts'
 
 /**
  * How somebody was authenticated: by a password, and nothing else. It is the one answer of a server with
  * one factor, and says nothing of how long ago it was: that is `auth_time`, asked for by `max_age`.
  */
-export const ACR_PASSWORD = 'urn:portreeve:acr:password'
+export const [ACR_PASSWORD] = ACR_VALUES
 
 /**
  * A request that names only what this server cannot do is refused before anybody signs in: a token with

@@ -1,9 +1,12 @@
 import { z } from 'zod'
 import type { Client } from '../clients/client.ts'
 import {
+  ACR_VALUES,
+  ASSERTION_ALGORITHMS,
   CLIENT_SIGNING_ALGORITHMS,
   GRANT_TYPES,
   OIDC_SCOPE_NAMES,
+  REQUEST_ALGORITHMS,
   usesSecret,
   type GrantType,
 } from '../config/built-in.ts'
@@ -75,6 +78,11 @@ const wireSchema = z.object({
   id_token_signed_response_alg: algorithm,
   userinfo_signed_response_alg: algorithm,
   authorization_signed_response_alg: algorithm,
+  request_object_signing_alg: z.enum(REQUEST_ALGORITHMS).optional(),
+  token_endpoint_auth_signing_alg: z.enum(ASSERTION_ALGORITHMS).optional(),
+  default_max_age: z.number().optional(),
+  default_acr_values: list.optional(),
+  require_auth_time: flag,
 })
 
 type Wire = z.output<typeof wireSchema>
@@ -92,6 +100,8 @@ const WIRE_NAMES: Readonly<Record<string, string>> = {
   jwksUri: 'jwks_uri',
   signedRequests: 'require_signed_request_object',
   sectorIdentifierUri: 'sector_identifier_uri',
+  defaultMaxAgeSeconds: 'default_max_age',
+  defaultAcrValues: 'default_acr_values',
 }
 
 /**
@@ -177,6 +187,9 @@ function toSettings(
     par: wire.require_pushed_authorization_requests ? 'required' : 'allowed',
     signedRequests: wire.require_signed_request_object ? 'required' : undefined,
     algorithms: describeAlgorithms(wire),
+    defaultMaxAgeSeconds: wire.default_max_age,
+    defaultAcrValues: chooseAcrs(wire),
+    authTimeInIdToken: wire.require_auth_time || undefined,
     origins: listOrigins(wire, applicationType),
     subjectType: wire.subject_type,
     sectorIdentifierUri: wire.sector_identifier_uri,
@@ -194,13 +207,25 @@ function listDefaults(
 }
 
 function describeAlgorithms(wire: Wire): Client['algorithms'] {
-  const {
-    id_token_signed_response_alg: idToken,
-    userinfo_signed_response_alg: userinfo,
-    authorization_signed_response_alg: response,
-  } = wire
-  const isDefault = [idToken, userinfo, response].every((one) => one === undefined)
-  return isDefault ? undefined : { idToken, userinfo, response }
+  const algorithms = {
+    idToken: wire.id_token_signed_response_alg,
+    userinfo: wire.userinfo_signed_response_alg,
+    response: wire.authorization_signed_response_alg,
+    request: wire.request_object_signing_alg,
+    // Of other methods it says nothing (OpenID Connect Registration §2).
+    assertion:
+      wire.token_endpoint_auth_method === 'private_key_jwt'
+        ? wire.token_endpoint_auth_signing_alg
+        : undefined,
+  }
+  return Object.values(algorithms).every((one) => one === undefined) ? undefined : algorithms
+}
+
+/** Of those that it would like it gets what there is. */
+function chooseAcrs({ default_acr_values: wanted }: Wire): readonly string[] | undefined {
+  if (wanted === undefined || wanted.length === 0) return undefined
+  const known = ACR_VALUES.filter((acr) => wanted.includes(acr))
+  return known.length === 0 ? wanted : known
 }
 
 /** An app on a person's machine often does not say so: its addresses do. */
@@ -286,43 +311,4 @@ function refuse(
   const place = [name, ...rest.map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`))]
   const error = name === 'redirect_uris' ? 'invalid_redirect_uri' : 'invalid_client_metadata'
   return { ok: false, reason: { error, description: `${place.join('')}: ${message}` } }
-}
-
-/**
- * A client as it is registered, without its secret.
- *
- * @see {@link https://www.rfc-editor.org/rfc/rfc7591.html#section-3.2.1 RFC 7591 §3.2.1}
- */
-export function describeClient(client: Client): Record<string, unknown> {
-  const { algorithms = {} } = client
-  return {
-    ...client.selfDescription,
-    client_id: client.id,
-    client_id_issued_at: Math.floor(client.createdAt / 1000),
-    client_name: client.name,
-    client_uri: client.links?.home,
-    tos_uri: client.links?.terms,
-    policy_uri: client.links?.policy,
-    application_type: client.applicationType,
-    redirect_uris: client.redirectUris,
-    post_logout_redirect_uris: client.postLogoutRedirectUris,
-    grant_types: client.grants.map((grant) => GRANT_TYPES[grant]),
-    response_types: client.grants.includes('authorization_code') ? ['code'] : [],
-    token_endpoint_auth_method: client.authMethod,
-    scope: client.scopes.join(' '),
-    subject_type: client.subjectType ?? 'public',
-    sector_identifier_uri: client.sectorIdentifierUri,
-    dpop_bound_access_tokens: client.dpop === 'required',
-    require_pushed_authorization_requests: client.par === 'required',
-    require_signed_request_object: client.signedRequests === 'required',
-    id_token_signed_response_alg: algorithms.idToken ?? 'RS256',
-    userinfo_signed_response_alg: algorithms.userinfo,
-    authorization_signed_response_alg: algorithms.response,
-    software_statement: client.softwareStatement,
-    jwks: client.jwks,
-    jwks_uri: client.jwksUri,
-    backchannel_logout_uri: client.backchannelLogoutUri,
-    backchannel_logout_session_required:
-      client.backchannelLogoutUri === undefined ? undefined : true,
-  }
 }

@@ -4,7 +4,7 @@ import type { Middleware } from 'koa'
 import { assertNever, type Result } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { takesEncoding } from '../form.ts'
-import { describeClient } from './metadata.ts'
+import { describeClient } from './describe.ts'
 import type { Asking, Registered, Registration, RegistrationRefusal } from './register.ts'
 
 export interface RegistrationRouteCollaborators {

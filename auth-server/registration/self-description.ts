@@ -24,6 +24,7 @@ export const SELF_DESCRIPTION = {
   tos_uri: page.optional(),
   policy_uri: page.optional(),
   logo_uri: page.optional(),
+  initiate_login_uri: page.optional(),
   contacts: z.array(line).max(10).optional(),
   software_id: line.optional(),
   software_version: line.optional(),
@@ -64,10 +65,12 @@ export function readTranslations(
 
 /** What is given back, and read by nobody here. */
 export function describeItself(
-  { logo_uri, contacts, software_id, software_version }: Described,
+  described: Described,
   translations: Readonly<Record<string, string>>,
 ): Client['selfDescription'] {
-  const given = Object.entries({ logo_uri, contacts, software_id, software_version })
+  const { logo_uri, initiate_login_uri, contacts, software_id, software_version } = described
+  const unread = { logo_uri, initiate_login_uri, contacts, software_id, software_version }
+  const given = Object.entries(unread)
   const members = given.flatMap(([name, value]) =>
     value === undefined ? [] : [[name, value] as const],
   )

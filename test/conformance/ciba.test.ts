@@ -43,6 +43,7 @@ let met = 0
 const meet = () => people[met++] ?? ''
 
 const signingKey = await makeSigningKey('own')
+const otherKey = await makeSigningKey('other', 'PS256')
 let receiver: LogoutReceiver
 let running: TestServer | undefined
 
@@ -64,6 +65,11 @@ beforeAll(async () => {
       { id: 'unreachable', ciba: { ...ciba, notificationUri: 'http://127.0.0.1:1/' } },
       { id: 'signer', jwks: { keys: [signingKey.jwk] } },
       { id: 'strict', jwks: { keys: [signingKey.jwk] }, signedRequests: 'required' },
+      {
+        id: 'narrow',
+        jwks: { keys: [signingKey.jwk, otherKey.jwk] },
+        algorithms: { request: 'PS256' },
+      },
       {
         id: 'prover',
         authMethod: 'private_key_jwt',
@@ -270,6 +276,14 @@ describe('§7.1.1 a client signs what it asks', () => {
   test.each(['iat', 'nbf', 'exp', 'jti', 'aud'])('but is refused without %s', async (claim) => {
     const answer = await send(await sign(meet(), { [claim]: undefined }))
     expect([answer.status, answer.body.error]).toEqual([400, 'invalid_request'])
+  })
+
+  test('with no other algorithm than it has said', async () => {
+    const parameters = { scope: 'openid', login_hint: meet() }
+    const claims = () => describeRequestObject('narrow', shared().issuer, parameters)
+    expect((await send(await signClaims(claims(), otherKey), 'narrow')).status).toBe(200)
+    const refused = await send(await signClaims(claims(), signingKey), 'narrow')
+    expect([refused.status, refused.body.error]).toEqual([400, 'invalid_request'])
   })
 
   test('for another server, by another key, or not at all where it has to', async () => {

@@ -1,6 +1,5 @@
-import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose'
+import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { systemClock } from '../../auth-server/clock.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { authorize, basic, obtainTokens, requestToken } from '../support/flow.ts'
 import { startKeyPlace, type KeyPlace } from '../support/key-place.ts'
@@ -13,19 +12,22 @@ import {
   type Metadata,
 } from '../support/registration.ts'
 import { REDIRECT, startServer, type TestServer } from '../support/server.ts'
+import {
+  describeAssertion,
+  makeSigningKey,
+  secondsNow,
+  signClaims,
+  type Claims,
+  type SigningKey,
+} from '../support/signing.ts'
 
 /* Software statements (RFC 7591 §2.3, §3.1.1). The table is in docs/conformance/rfc7591-registration.md. */
 
 const VENDOR = 'https://vendor.example'
 const PUBLISHER = 'https://publisher.example'
-const vendor = await makeKey('vendor')
-const publisher = await makeKey('publisher')
-const app = await makeKey('app')
-
-async function makeKey(kid: string) {
-  const { publicKey, privateKey } = await generateKeyPair('ES256')
-  return { kid, privateKey, jwk: { ...(await exportJWK(publicKey)), kid, alg: 'ES256' } }
-}
+const vendor = await makeSigningKey('vendor')
+const publisher = await makeSigningKey('publisher')
+const app = await makeSigningKey('app')
 
 type Registration = NonNullable<ConfigInput['registration']>
 
@@ -63,11 +65,8 @@ afterEach(() => {
   keyPlace.place.isAway = false
 })
 
-const secondsNow = () => Math.floor(systemClock.now() / 1000)
-
-type Claims = Readonly<Record<string, unknown>>
 interface Making {
-  readonly key?: typeof vendor
+  readonly key?: SigningKey
   readonly header?: Claims
 }
 
@@ -338,16 +337,9 @@ describe('what a statement gives beside what anybody gets', () => {
     const { status, body } = await ask({ software_statement: statement })
     expect(status).toBe(201)
     const id = String(body['client_id'])
-    const prove = async (key: typeof app) => {
-      const assertion = await new SignJWT({})
-        .setProtectedHeader({ alg: 'ES256', kid: 'app' })
-        .setIssuer(id)
-        .setSubject(id)
-        .setAudience(server.issuer)
-        .setJti(`${key.kid} ${id}`)
-        .setIssuedAt()
-        .setExpirationTime('1m')
-        .sign(key.privateKey)
+    const prove = async (key: SigningKey) => {
+      const claims = describeAssertion(id, server.issuer)
+      const assertion = await signClaims(claims, { ...key, kid: 'app' })
       const form = {
         grant_type: 'client_credentials',
         scope: 'notes:write',
