@@ -24,21 +24,45 @@ export function wrap(text: string, width: number): string[] {
   return [...lines, line]
 }
 
-/** Lines of a name and a text beside it. */
+/** A column of names takes no more of a line than this. A longer name has a line of its own. */
+const MOST_OF_A_LINE = 0.4
+
+const BELOW = ' '.repeat(4)
+
+export interface NameColumn {
+  readonly width: number
+  holds(name: string): boolean
+}
+
+/** As wide as the names that fit into it, with the space after them. */
+export function layNames(names: readonly string[], room: number): NameColumn {
+  const holds = (name: string) => measure(name) <= Math.floor(room * MOST_OF_A_LINE)
+  return { width: Math.max(...names.filter(holds).map(measure), 2) + 2, holds }
+}
+
+/** Lines of a name and a text beside it, or below it where the name is long. */
 export function formatPairs(
   pairs: readonly (readonly [name: string, text: string])[],
   indent: string,
   width: number,
   paintName: (name: string) => string,
 ): string[] {
-  const column = Math.max(...pairs.map(([name]) => measure(name))) + 2
-  const room = width - indent.length - column
-  return pairs.flatMap(([name, text]) =>
-    wrap(text, room).map((line, index) => {
-      const label = index === 0 ? paintName(name) : ''
-      return `${indent}${pad(label, column)}${line}`
-    }),
+  const room = width - indent.length
+  const column = layNames(
+    pairs.map(([name]) => name),
+    room,
   )
+  return pairs.flatMap(([name, text]) => {
+    if (!column.holds(name)) {
+      const lines = wrap(name, room).map(paintName)
+      const below = wrap(text, room - BELOW.length).map((line) => BELOW + line)
+      return [...lines, ...below].map((line) => indent + line)
+    }
+    return wrap(text, room - column.width).map((line, index) => {
+      const label = index === 0 ? paintName(name) : ''
+      return `${indent}${pad(label, column.width)}${line}`
+    })
+  })
 }
 
 export function pad(text: string, width: number): string {

@@ -25,7 +25,11 @@ const STEP: StepReport = {
       url: 'http://127.0.0.1:12345/auth/Abcdefghijkl…',
       sent: {},
       status: 200,
-      received: { page: 'x'.repeat(150), kinds: ['a', 'b', { c: 1 }, 'd', 'e', 'f'] },
+      received: {
+        registration_access_token_of_a_client_that_nobody_has_ever_seen_ye: 'xxxx',
+        page: 'x'.repeat(150),
+        kinds: ['a', 'b', { c: 1 }, 'd', 'e', 'f'],
+      },
     },
   ],
   facts: [
@@ -65,6 +69,19 @@ test.each([60, 80, 100])('fits into %s columns', (columns) => {
   const lines = show(columns).split('\n')
   expect(lines.filter((line) => measure(line) > columns)).toEqual([])
 })
+
+test.each([60, 80, 100])(
+  'gives values their room in %s columns, however long a name is',
+  (columns) => {
+    const lines = show(columns).split('\n')
+    const row = lines.findIndex((line) => line.includes('registration_access_token_of_a'))
+    const values = lines.slice(row + 1).filter((line) => /^ +x+$/.test(line))
+    expect(row).toBeGreaterThan(-1)
+    expect(Math.max(...values.map((line) => line.trim().length))).toBeGreaterThanOrEqual(
+      columns / 2,
+    )
+  },
+)
 
 test('is no wider than a text can be read', () => {
   const widest = Math.max(...show(240).split('\n').map(measure))

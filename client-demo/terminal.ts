@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import { chooseWidth, formatPairs, measure, pad, wrap } from './layout.ts'
+import { chooseWidth, formatPairs, layNames, measure, pad, wrap } from './layout.ts'
 import type {
   Check,
   EndReport,
@@ -166,20 +166,27 @@ const VALUE_COLUMN = 22
 
 /** Name, value and meaning beside one another; the meaning below a value that takes its room. */
 function formatFacts(facts: readonly Fact[], width: number, style: Style): string[] {
-  const names = Math.max(...facts.map(({ name }) => measure(name))) + 2
-  const indent = ' '.repeat(4 + names)
+  const column = layNames(
+    facts.map(({ name }) => name),
+    width - 4,
+  )
+  const indent = ' '.repeat(4 + column.width)
   const room = width - indent.length
   return facts.flatMap(({ name, value: json, meaning }) => {
     const value = showValue(json)
-    const start = `    ${pad(style.title(name), names)}`
+    const isBeside = column.holds(name)
+    const above = isBeside ? [] : wrap(name, width - 4).map((line) => `    ${style.title(line)}`)
+    const start = `    ${pad(isBeside ? style.title(name) : '', column.width)}`
     const meanings = meaning === '' ? [] : wrap(meaning, room - VALUE_COLUMN).map(style.quiet)
     const below = `${indent}${' '.repeat(VALUE_COLUMN)}`
     if (measure(value) <= VALUE_COLUMN - 2) {
       const [first = '', ...rest] = meanings
-      return [`${start}${pad(value, VALUE_COLUMN)}${first}`, ...rest.map((line) => below + line)]
+      const beside = `${start}${pad(value, VALUE_COLUMN)}${first}`
+      return [...above, beside, ...rest.map((line) => below + line)]
     }
     const [first = '', ...rest] = wrap(value, room)
     return [
+      ...above,
       start + first,
       ...rest.map((line) => indent + line),
       ...meanings.map((line) => below + line),
