@@ -1,4 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto'
+import type { JWK } from 'jose'
+import { PUBLISHER } from './publisher.ts'
 import {
   describeDirectAccess,
   describeSmallClients,
@@ -83,6 +85,8 @@ export interface Place {
   readonly webUrl?: string
   /** Where flows receive people back; `undefined` where none run. */
   readonly callbackUrl?: string
+  /** What the publisher of apps signs with; `undefined` where there is none. */
+  readonly publisherKey?: JWK
 }
 
 const PERSONAL_SCOPES = ['openid', 'profile', 'email', 'offline_access']
@@ -94,6 +98,7 @@ export function describeDemo({
   port,
   webUrl,
   callbackUrl,
+  publisherKey,
 }: Place): Readonly<Record<string, unknown>> {
   return {
     issuer,
@@ -117,7 +122,9 @@ export function describeDemo({
       ...(callbackUrl ? [...describeFlowClients(callbackUrl), ...describeSmallClients()] : []),
     ],
     users: [...describeUsers(), ...(callbackUrl ? describeSmallUsers() : [])],
-    ...(callbackUrl ? { ...describeDirectAccess(), registration: describeRegistration() } : {}),
+    ...(callbackUrl
+      ? { ...describeDirectAccess(), registration: describeRegistration(publisherKey) }
+      : {}),
   }
 }
 
@@ -251,8 +258,16 @@ function describeDesk(): unknown {
 }
 
 /** Apps may register themselves that an operator has invited. */
-function describeRegistration(): unknown {
-  return { scopes: ['openid', 'profile', 'notes:read'] }
+function describeRegistration(publisherKey: JWK | undefined): unknown {
+  const scopes = ['openid', 'profile', 'notes:read']
+  if (!publisherKey) return { scopes }
+  // Its apps may write as well, where it says so.
+  const publisher = {
+    issuer: PUBLISHER,
+    jwks: { keys: [publisherKey] },
+    scopes: ['notes:write'],
+  }
+  return { scopes, softwareStatements: { issuers: [publisher] } }
 }
 
 function describeAssistantApi(): unknown {

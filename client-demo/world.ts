@@ -15,6 +15,7 @@ import {
   type AuthServerOptions,
 } from './programs.ts'
 import { listenForEcho, type Echo } from './echo.ts'
+import { createPublisher, type Publisher } from './publisher.ts'
 import type { ProcessReport } from './report.ts'
 import { makeSmallSecrets, type SmallSecrets } from './small-systems.ts'
 import { createWire, type Wire } from './wire.ts'
@@ -33,6 +34,7 @@ export interface World extends AsyncDisposable {
   readonly wire: Wire
   /** Behind the gateway. */
   readonly echo: Echo
+  readonly publisher: Publisher
   /** Where the authorization server keeps everything, or all but its sessions. */
   readonly databaseFile: string
   /** Where it keeps its sessions, if not there. */
@@ -65,6 +67,7 @@ export async function buildWorld(
   const callback = owned.use(await listenForCallback())
   const echo = owned.use(await listenForEcho())
   const secrets = { ...makeSecrets(), ...makeSmallSecrets() }
+  const publisher = await createPublisher()
   const wire = createWire()
   wire.name(callback.origin, 'client')
   for (const secret of Object.values(secrets).filter(isRandom)) wire.keepSecret(secret)
@@ -88,7 +91,8 @@ export async function buildWorld(
     return child
   }
   const startServer = (place: AuthServerOptions['place']) => {
-    const withFlows = { ...place, callbackUrl: callback.redirectUri }
+    const publisherKey = publisher.jwk
+    const withFlows = { ...place, callbackUrl: callback.redirectUri, publisherKey }
     return startAuthServer({ folder, place: withFlows, secrets, redisUrl }, stopped)
   }
 
@@ -126,6 +130,7 @@ export async function buildWorld(
     callback,
     wire,
     echo,
+    publisher,
     databaseFile: path.join(folder, 'portreeve.sqlite'),
     redisUrl,
     operate: (...args) => runPortreeve(locateConfig(folder), args),

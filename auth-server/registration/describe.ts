@@ -8,12 +8,14 @@ import { toClientMetadata } from '../clients/client-metadata.ts'
  */
 export function describeClient(client: Client): Record<string, unknown> {
   const { links = {}, backchannelLogoutUri } = client
+  const { client_id, ...protocol } = toClientMetadata(client)
   return {
+    client_id,
     ...client.selfDescription,
     client_uri: links.home,
     tos_uri: links.terms,
     policy_uri: links.policy,
-    ...toClientMetadata(client),
+    ...protocol,
     client_id_issued_at: Math.floor(client.createdAt / 1000),
     scope: client.scopes.join(' '),
     subject_type: client.subjectType ?? 'public',

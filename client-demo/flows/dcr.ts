@@ -1,3 +1,4 @@
+import { decodeJwt, UnsecuredJWT, type JWTPayload } from 'jose'
 import {
   allowInsecureRequests,
   customFetch,
@@ -13,6 +14,7 @@ import type { Flow, Step, StepNotes } from '../flow.ts'
 import { checkTokenRefused, makeRequest, redeem, refresh, type Tokens } from '../oauth.ts'
 import { visit } from '../people.ts'
 import { call, JSON_TYPE, readMembers, type PlainAnswer } from '../plain-call.ts'
+import { createPublisher } from '../publisher.ts'
 import { createSlot, type Slot } from '../slot.ts'
 import type { World } from '../world.ts'
 
@@ -23,6 +25,8 @@ interface DcrStage {
   readonly invite: Slot<string>
   readonly client: Slot<Configuration>
   readonly tokens: Slot<Tokens>
+  /** What a published app comes with. */
+  readonly vouched: Slot<{ readonly token: string; readonly statement: string }>
 }
 
 type DcrStep = Step<DcrStage>
@@ -38,6 +42,7 @@ export const dcrFlow: Flow<DcrStage> = {
     invite: createSlot('invite'),
     client: createSlot('client'),
     tokens: createSlot('tokens'),
+    vouched: createSlot('vouched'),
   }),
   listSteps: () => [
     comeUninvited,
@@ -51,6 +56,8 @@ export const dcrFlow: Flow<DcrStage> = {
     meddle,
     changeItself,
     removeItself,
+    forgeStatement,
+    showStatement,
   ],
 }
 
@@ -112,18 +119,21 @@ const comeUninvited: DcrStep = {
   },
 }
 
+async function makeInvite({ operate, wire }: World, label: string) {
+  const made = await operate('clients', 'invite', '--for', label, '--expires', '1h')
+  const token = String(made['token'])
+  wire.keepSecret(token)
+  return { token, invite: made['invite'] as Readonly<Record<string, number | string>> }
+}
+
 const inviteApp: DcrStep = {
   title: 'The operator invites it',
   why: 'One command: npx portreeve clients invite. The token is for one app, and ends in an hour.',
   async run({ world, invite }, { fact, check }) {
-    const args = ['clients', 'invite', '--for', 'The newcomer', '--expires', '1h']
-    const made = await world.operate(...args)
-    const { usesLeft, expiresAt } = made['invite'] as Readonly<Record<string, number | string>>
-    check('apps that may register with it', 1, usesLeft)
-    fact('expires', expiresAt ?? '', '')
-    const token = String(made['token'])
-    world.wire.keepSecret(token)
-    invite.set(token)
+    const made = await makeInvite(world, 'The newcomer')
+    check('apps that may register with it', 1, made.invite['usesLeft'])
+    fact('expires', made.invite['expiresAt'] ?? '', '')
+    invite.set(made.token)
   },
 }
 
@@ -273,5 +283,72 @@ const removeItself: DcrStep = {
     checkRefused(notes, await send(world, url, 'GET', token), UNINVITED, 'afterwards')
     const refused = { status: 401, error: 'invalid_client' }
     await checkTokenRefused(notes, refresh(client.get(), tokens.get()), refused, 'refreshing')
+  },
+}
+
+/** What the publisher says of its app: where it receives people, and that it writes. */
+function describePublished({ callback }: World): JWTPayload {
+  return {
+    software_id: 'published-notes',
+    client_name: 'Published Notes',
+    redirect_uris: [callback.redirectUri],
+    scope: `${SCOPE} notes:write`,
+  }
+}
+
+const forgeStatement: DcrStep = {
+  title: 'An app cannot vouch for itself',
+  why:
+    'A software statement is what somebody else has signed about an app. One of another publisher, one ' +
+    'that was altered, and one that is none are refused, the invited included.',
+  async run({ world, vouched }, notes) {
+    const { token } = await makeInvite(world, 'The published app')
+    const published = describePublished(world)
+    const good = await world.publisher.state(published)
+    const [header, , signature] = good.split('.')
+    const forged = { ...decodeJwt(good), client_name: 'The bank' }
+    const altered = Buffer.from(JSON.stringify(forged)).toString('base64url')
+    const stranger = await createPublisher()
+    const refused = [
+      ['by a key of its own', await stranger.state(published), 'invalid_software_statement'],
+      ['altered', `${header}.${altered}.${signature}`, 'invalid_software_statement'],
+      [
+        'of nobody whose word counts',
+        new UnsecuredJWT({ ...published, iss: 'https://anybody.example' }).encode(),
+        'unapproved_software_statement',
+      ],
+    ] as const
+    for (const [what, software_statement, error] of refused) {
+      const document = { ...describeApp(world), software_statement }
+      const answer = await send(world, endpointOf(world), 'POST', token, document)
+      checkRefused(notes, answer, [400, error], what)
+    }
+    vouched.set({ token, statement: good })
+  },
+}
+
+const showStatement: DcrStep = {
+  title: 'What its publisher has signed goes before what it says itself',
+  why:
+    'The name and the addresses are the publisher’s, whatever the app sends. It may write, which the ' +
+    'operator gives to apps of this publisher alone: tokens go to the addresses that were signed.',
+  async run({ world, vouched }, { check }) {
+    const { token, statement } = vouched.get()
+    const document = {
+      ...describeApp(world),
+      client_name: 'The help desk',
+      redirect_uris: ['https://elsewhere.example/callback'],
+      software_statement: statement,
+    }
+    const answer = await send(world, endpointOf(world), 'POST', token, document)
+    const members = readMembers(answer)
+    for (const secret of ['client_secret', 'registration_access_token']) {
+      world.wire.keepSecret(String(members[secret]))
+    }
+    check('status', 201, answer.status)
+    check('client_name', 'Published Notes', members['client_name'])
+    check('redirect_uris', [world.callback.redirectUri], members['redirect_uris'])
+    check('scope', `${SCOPE} notes:write`, members['scope'])
+    check('the statement comes back as it was', true, members['software_statement'] === statement)
   },
 }
