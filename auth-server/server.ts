@@ -88,6 +88,8 @@ export interface DirectUrls {
 export interface AuthServerOverrides {
   readonly clock?: Clock
   readonly log?: Logger
+  /** How often what has expired, or was never used, is removed. Default: a minute. */
+  readonly purgeEveryMilliseconds?: number
 }
 
 /** ES256 for access tokens and RS256 for ID tokens are always there. */
@@ -154,7 +156,8 @@ export async function createAuthServer(
   cleanUp.use(watchKeys())
   cleanUp.use(deliverLogouts())
   const purged = [stores.models, stores.revocations, stores.apiKeys, ...listUnused(services)]
-  cleanUp.use(startPurge(purged, clock, log))
+  const everyMilliseconds = overrides.purgeEveryMilliseconds
+  cleanUp.use(startPurge(purged, clock, log, { everyMilliseconds }))
   server.off('request', refuseWhileStarting)
   server.on('request', app)
   const directUrls: Record<keyof DirectUrls, string | undefined> = {

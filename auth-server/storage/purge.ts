@@ -22,7 +22,7 @@ export interface Purgeable {
 
 export interface PurgeOptions {
   /** Default: a minute. */
-  readonly everyMilliseconds?: number
+  readonly everyMilliseconds?: number | undefined
 }
 
 /**

@@ -1,7 +1,9 @@
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { systemClock } from '../../auth-server/clock.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { createBrowser } from '../support/browser.ts'
+import { createTestClock } from '../support/clock.ts'
 import {
   authorizationUrl,
   authorize,
@@ -19,6 +21,8 @@ import {
   send,
   withRegistration,
   type Metadata,
+  type Registered,
+  withdraw,
 } from '../support/registration.ts'
 import { REDIRECT, startServer, type TestServer } from '../support/server.ts'
 
@@ -46,13 +50,16 @@ async function ask(metadata: object, token?: string) {
 const BAD_URI = [400, 'invalid_redirect_uri']
 const BAD = [400, 'invalid_client_metadata']
 
-async function redeem(client: { id: string; secret: string }) {
-  const { code, verifier } = await authorize(server.issuer, {
+/** What expires is kept a little longer. */
+const KEPT_MS = 61_000
+
+async function redeem(client: { id: string; secret: string }, issuer = server.issuer) {
+  const { code, verifier } = await authorize(issuer, {
     client_id: client.id,
     scope: 'openid notes:read',
   })
   return requestToken(
-    server.issuer,
+    issuer,
     { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: REDIRECT },
     { authorization: basic(client.id, client.secret) },
   )
@@ -492,6 +499,15 @@ describe('an invite', () => {
     expect(statuses.filter((status) => status === 401)).toHaveLength(17)
   })
 
+  test('that was withdrawn lets nobody in', async () => {
+    await using closed = await startServer(withRegistration({ ...POLICY, access: 'invited' }))
+    const [kept, gone] = [await invite(closed), await invite(closed)]
+    await withdraw(closed, gone.id)
+    const tryToken = async (token: string) =>
+      (await send(`${closed.issuer}/register`, 'POST', METADATA, token)).status
+    expect([await tryToken(gone.token), await tryToken(kept.token)]).toEqual([401, 201])
+  })
+
   test('ends by itself', async () => {
     await using closed = await startServer(withRegistration({ ...POLICY, access: 'invited' }))
     const { token } = await invite(closed, 1, 1)
@@ -522,6 +538,55 @@ describe('bounds', () => {
     const statuses = (await Promise.all(asked)).map(({ status }) => status)
     expect(statuses.filter((status) => status === 201)).toHaveLength(3)
     expect(statuses.filter((status) => status === 503)).toHaveLength(9)
+  })
+
+  test('how clients prove who they are, and what they may be', async () => {
+    const narrow = { authMethods: ['none' as const], applicationTypes: ['native' as const] }
+    await using small = await startServer(withRegistration({ ...POLICY, ...narrow }))
+    const tryApp = async (change: Metadata) => {
+      const metadata = { ...METADATA, ...change }
+      const { status, body } = await send(`${small.issuer}/register`, 'POST', metadata)
+      return [status, body['error_description']]
+    }
+    const app = { redirect_uris: ['http://127.0.0.1/cb'], token_endpoint_auth_method: 'none' }
+    expect(await tryApp(app)).toEqual([201, undefined])
+    expect(await tryApp({ ...app, token_endpoint_auth_method: 'client_secret_basic' })).toEqual([
+      400,
+      'token_endpoint_auth_method: expected none',
+    ])
+    const web = { ...app, application_type: 'web', redirect_uris: [REDIRECT] }
+    expect(await tryApp(web)).toEqual([400, 'application_type: expected native'])
+  })
+
+  test('a grant that the operator allows, and no other', async () => {
+    const grants = ['authorization_code' as const, 'client_credentials' as const]
+    const policy = { ...POLICY, access: 'invited' as const, grants }
+    await using machines = await startServer(withRegistration(policy))
+    const { token } = await invite(machines, 2)
+    const tryGrant = async (grant: string) => {
+      const metadata = { grant_types: [grant], scope: 'notes:read' }
+      return (await send(`${machines.issuer}/register`, 'POST', metadata, token)).status
+    }
+    expect([await tryGrant('client_credentials'), await tryGrant('refresh_token')]).toEqual([
+      201, 400,
+    ])
+  })
+
+  test('how long a client may stay that never gets a token', async () => {
+    const clock = createTestClock(systemClock.now())
+    const policy = { ...POLICY, unusedTtlSeconds: 3600 }
+    const overrides = { clock, purgeEveryMilliseconds: 5 }
+    await using tidy = await startServer(withRegistration(policy), overrides)
+    const [used, unused] = [await register(tidy.issuer), await register(tidy.issuer)]
+    expect((await redeem(used, tidy.issuer)).status).toBe(200)
+    const isThere = async ({ url, token }: Registered) =>
+      (await send(url, 'GET', undefined, token)).status
+    clock.advance(3_600_000)
+    const young = await register(tidy.issuer)
+    clock.advance(KEPT_MS)
+    await expect.poll(() => isThere(unused)).toBe(401)
+    expect([await isThere(used), await isThere(young)]).toEqual([200, 200])
+    expect(tidy.logged()).toContain('expired')
   })
 
   test('hosts that people are sent back to', async () => {

@@ -15,18 +15,31 @@ export function withRegistration(registration: ConfigInput['registration']) {
   return (config: ConfigInput): ConfigInput => ({ ...config, registration })
 }
 
-/** As an operator does it, beside the running server. */
-export async function invite(
-  { folder }: Pick<TestServer, 'folder'>,
-  uses = 1,
-  lifeMilliseconds = 60_000,
-): Promise<{ readonly id: string; readonly token: string }> {
-  await using stores = await openStores(`sqlite:${folder}/portreeve.sqlite`, systemClock)
+type Place = Pick<TestServer, 'folder'>
+
+/** As an operator works, beside the running server. */
+async function openInvites({ folder }: Place) {
+  const stores = await openStores(`sqlite:${folder}/portreeve.sqlite`, systemClock)
   const invites = createInviteOperations({
     registrations: stores.registrations,
     clock: systemClock,
     events: createEvents(createLog('silent')),
   })
+  return { invites, [Symbol.asyncDispose]: () => stores[Symbol.asyncDispose]() }
+}
+
+export async function withdraw(place: Place, id: string): Promise<void> {
+  await using operator = await openInvites(place)
+  await operator.invites.remove(id)
+}
+
+export async function invite(
+  place: Place,
+  uses = 1,
+  lifeMilliseconds = 60_000,
+): Promise<{ readonly id: string; readonly token: string }> {
+  await using operator = await openInvites(place)
+  const { invites } = operator
   const expiresAt = systemClock.now() + lifeMilliseconds
   const made = await invites.add({ label: 'a test', uses, expiresAt })
   return { id: made.invite.id, token: made.token }
