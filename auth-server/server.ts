@@ -1,4 +1,5 @@
 import type { Server } from 'node:http'
+import type { Server as TlsServer } from 'node:https'
 import type { Middleware } from 'koa'
 import { createPasswordHasher, type PasswordHasher } from './accounts/password.ts'
 import { createSignIn } from './accounts/sign-in.ts'
@@ -18,6 +19,7 @@ import { isLoopback } from './config/uri-rules.ts'
 import { createDirectAccess, type DirectAccess } from './direct-access/direct-access.ts'
 import { createEvents, type Events } from './events.ts'
 import { createApp } from './http/app.ts'
+import type { MtlsPlace } from './http/certificate.ts'
 import { createDirectApp } from './http/direct-app.ts'
 import { drainOnDisposal } from './http/drain.ts'
 import {
@@ -31,6 +33,7 @@ import {
 import { answerMalformedRequests } from './http/malformed.ts'
 import { refuseWhileBehind } from './http/pressure.ts'
 import { refuseWhileStarting } from './http/starting.ts'
+import { createTlsServer, readTlsFiles } from './http/tls.ts'
 import { createAccountRoutes, NEW_API_KEYS } from './interactions/account.ts'
 import { createApprovalRoutes } from './interactions/approvals.ts'
 import { createAssetRoutes, loadAssets } from './interactions/assets.ts'
@@ -54,6 +57,7 @@ import { createApprovals } from './provider/approvals.ts'
 import { createCibaPaces } from './provider/ciba.ts'
 import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
+import { MTLS_PATHS, type MtlsSettings } from './provider/mtls.ts'
 import { createNotifier } from './provider/notify.ts'
 import { createInteractions } from './provider/pending.ts'
 import { createSessions } from './provider/session.ts'
@@ -68,6 +72,8 @@ export interface AuthServer extends AsyncDisposable {
   readonly issuer: string
   /** Where it listens, as a URL; behind a proxy this is not the issuer. */
   readonly url: string
+  /** Where clients show certificates, if they may. */
+  readonly mtlsUrl: string | undefined
   /** Where Prometheus gets the metrics, if they are wanted. */
   readonly metricsUrl: string | undefined
   /** Where tokens are given without OAuth, if they are. */
@@ -147,8 +153,10 @@ export async function createAuthServer(
   if (!early) await refuseTakenPort(config.listen)
   for (const { place, settings } of listDirectPlaces(config)) await refuseTakenPort(place, settings)
   const issuer = early ? withPort(config.issuer, early.port) : new URL(config.issuer).origin
+  const mtls = config.mtls && (await openMtls(loaded, config.mtls, { issuer, log }))
+  if (mtls?.server) cleanUp.use(mtls)
   const keys = { rootKey, sealKey }
-  const services = { loaded, issuer, keys, stores, audit, events, clock, log }
+  const services = { loaded, issuer, mtls, keys, stores, audit, events, clock, log }
   const draining = { now: false }
   const composed = await compose(services, () => draining.now)
   const { app, direct, watchKeys, deliverLogouts } = composed
@@ -160,6 +168,11 @@ export async function createAuthServer(
   cleanUp.use(startPurge(purged, clock, log, { everyMilliseconds }))
   server.off('request', refuseWhileStarting)
   server.on('request', app)
+  cleanUp.use(startPurge(purged, clock, log))
+  for (const each of mtls?.server ? [server, mtls.server] : [server]) {
+    each.off('request', refuseWhileStarting)
+    each.on('request', app)
+  }
   const directUrls: Record<keyof DirectUrls, string | undefined> = {
     secrets: undefined,
     unauthenticated: undefined,
@@ -170,12 +183,14 @@ export async function createAuthServer(
   }
   const { port } = early ?? (await listen(server, config.listen))
   const url = `http://${formatHost(config.listen.host)}:${port}`
+  const mtlsUrl = mtls?.origin
   const metricsUrl = metrics?.url
-  log.info({ event: 'started', issuer, url, metricsUrl, direct: directUrls })
+  log.info({ event: 'started', issuer, url, mtlsUrl, metricsUrl, direct: directUrls })
   const running = cleanUp.move()
   return {
     issuer,
     url,
+    mtlsUrl,
     metricsUrl,
     directUrls,
     warnings: stores.warnings,
@@ -190,6 +205,7 @@ export async function createAuthServer(
 interface Services {
   readonly loaded: LoadedConfig
   readonly issuer: string
+  readonly mtls: Mtls | undefined
   readonly keys: { readonly rootKey: Buffer; readonly sealKey: Buffer }
   readonly stores: Stores
   readonly audit: AuditRecorder
@@ -309,7 +325,7 @@ async function compose(services: Services, isDraining: () => boolean) {
       ],
       renderError: pages.error,
     },
-    { issuer, trustedProxies: config.trustedProxies },
+    { issuer, trustedProxies: config.trustedProxies, mtls: describeMtls(services) },
   )
   const deliverLogouts = () =>
     startLogoutDelivery(
@@ -326,6 +342,45 @@ async function compose(services: Services, isDraining: () => boolean) {
       { issuer },
     )
   return { app: app.callback(), direct, watchKeys, deliverLogouts, notifier }
+}
+
+/** How certificates of clients reach this server. */
+interface Mtls extends MtlsSettings, AsyncDisposable {
+  /** `undefined` where a proxy says what they are. */
+  readonly server: TlsServer | undefined
+}
+
+/** It listens at once: where its port is a free one, the metadata have to name it. */
+async function openMtls(
+  { readSecret }: LoadedConfig,
+  { origin, listener, proxy }: NonNullable<Config['mtls']>,
+  { issuer, log }: { readonly issuer: string; readonly log: Logger },
+): Promise<Mtls> {
+  if (!listener) {
+    const judgesChains = proxy?.verifiedHeader !== undefined
+    const dispose = async () => {}
+    return {
+      origin: origin ?? issuer,
+      judgesChains,
+      server: undefined,
+      [Symbol.asyncDispose]: dispose,
+    }
+  }
+  const server = createTlsServer(await readTlsFiles(listener, readSecret), log)
+  const drain = drainOnDisposal(server)
+  answerMalformedRequests(server, log)
+  server.on('request', refuseWhileStarting)
+  const { port } = await listen(server, listener, nameSettings('mtls.listener'))
+  return {
+    origin: origin ?? `https://${new URL(issuer).hostname}:${port}`,
+    judgesChains: listener.authorities !== undefined,
+    server,
+    [Symbol.asyncDispose]: () => drain[Symbol.asyncDispose](),
+  }
+}
+
+function describeMtls({ loaded: { config }, mtls }: Services): MtlsPlace | undefined {
+  return mtls && { origin: mtls.origin, paths: MTLS_PATHS, proxy: config.mtls?.proxy }
 }
 
 /** What nobody has come to use: invites that have expired, and clients that never got a token. */
@@ -410,6 +465,7 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
         tokens: config.tokens,
         trustedIssuers: config.trustedIssuers,
         registrationEndpoint: config.registration && `${issuer}/register`,
+        mtls: services.mtls,
         keys: loadedKeys,
         cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
         dpopNonceKey: deriveKey(rootKey, 'dpop-nonce'),

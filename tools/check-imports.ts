@@ -45,6 +45,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   'log.ts': 0,
   'outbound.ts': 0,
   'throttle.ts': 0,
+  certificates: 0,
   config: 0,
   audit: 0,
   metrics: 0,

@@ -5,6 +5,7 @@ import { generateClientSecret, hashChosenSecret } from '../clients/secret.ts'
 import { formatTime, type Clock } from '../clock.ts'
 import { usesSecret } from '../config/built-in.ts'
 import { checkClient } from '../config/check-client.ts'
+import { checkCertificateUse } from '../config/check-mtls.ts'
 import { echo } from '../config/echo.ts'
 import type { Finding } from '../config/rules.ts'
 import { clientSchema, type Config } from '../config/schema.ts'
@@ -54,7 +55,7 @@ export interface ClientCollaborators {
 }
 
 export interface ClientOptions {
-  readonly config: Pick<Config, 'resources' | 'clients'>
+  readonly config: Pick<Config, 'resources' | 'clients' | 'mtls'>
   /** The configuration file, for refusals. */
   readonly file: string | undefined
 }
@@ -85,7 +86,10 @@ export function createClientOperations(
       const parsed = parseInput(newClientSchema, input, ['clients', 0])
       const needsSecret = usesSecret(parsed.authMethod)
       const hasSecret = chosen !== undefined || needsSecret
-      const warnings = refuseFindings(checkClient({ ...parsed, hasSecret }, config.resources))
+      const warnings = refuseFindings([
+        ...checkClient({ ...parsed, hasSecret }, config.resources),
+        ...checkCertificateUse(parsed, config.mtls),
+      ])
       if (declared.has(parsed.id)) throw refuseReadOnly(`The client ${parsed.id}`, file)
       const { secret, secretHash } = needsSecret
         ? await makeSecret(chosen)

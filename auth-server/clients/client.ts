@@ -6,6 +6,8 @@ import type {
   GrantType,
   RequestAlgorithm,
 } from '../config/built-in.ts'
+import type { CertificateSubject } from '../certificates/subject.ts'
+import type { ClientAuthMethod, ClientSigningAlgorithm, GrantType } from '../config/built-in.ts'
 import type { ClientOwner } from '../config/schema.ts'
 
 /** An application that asks for tokens. */
@@ -49,6 +51,10 @@ export interface Client {
   readonly pkce: 'required' | 'exempt'
   /** `required`: it gets only tokens that are bound to a key of its own (RFC 9449). */
   readonly dpop: 'allowed' | 'required'
+  /** What its certificate says of it, if it proves itself by one of an authority (RFC 8705 §2.1.2). */
+  readonly certificate?: CertificateSubject | undefined
+  /** It gets only tokens that are bound to the certificate of its connection (RFC 8705 §3). */
+  readonly certificateBound?: boolean | undefined
   /** `required`: it pushes its authorization requests (RFC 9126). */
   readonly par: 'allowed' | 'required'
   /** Held to the FAPI 2.0 Security Profile. */

@@ -20,9 +20,24 @@ export const CLIENT_AUTH_METHODS = [
   'client_secret_basic',
   'client_secret_post',
   'private_key_jwt',
+  'tls_client_auth',
+  'self_signed_tls_client_auth',
   'none',
 ] as const
 export type ClientAuthMethod = (typeof CLIENT_AUTH_METHODS)[number]
+
+/** How clients that have registered themselves may do so: no certificate of theirs is looked at. */
+export const REGISTRABLE_AUTH_METHODS = [
+  'client_secret_basic',
+  'client_secret_post',
+  'private_key_jwt',
+  'none',
+] as const satisfies readonly ClientAuthMethod[]
+
+/** Whether the client proves who it is by the certificate of its connection (RFC 8705 §2). */
+export function usesCertificate(method: ClientAuthMethod): boolean {
+  return method === 'tls_client_auth' || method === 'self_signed_tls_client_auth'
+}
 
 /** What is signed for a client to read, by keys that every server has. */
 export const CLIENT_SIGNING_ALGORITHMS = ['RS256', 'ES256'] as const

@@ -6,6 +6,7 @@ import {
   usesSecret,
 } from './built-in.ts'
 import { checkSubjects } from './check-subjects.ts'
+import { checkCertificate } from './check-mtls.ts'
 import { echo } from './echo.ts'
 import { checkPublicKeys } from './public-jwk.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
@@ -45,6 +46,7 @@ export function checkClient(
   checkIdentity(client, resources, report)
   checkAuthentication(client, report)
   checkKeys(client, report)
+  checkCertificate(client, report)
   checkGrants(client, report)
   checkUris(client, report)
   checkScopes(client, resources, report)
@@ -255,13 +257,16 @@ function checkFapi(
   resources: readonly ResourceConfig[] | undefined,
   report: Report,
 ): void {
-  const { authMethod, dpop, par, pkce, grants, redirectUris, algorithms, jwks } = client
+  const { authMethod, dpop, certificateBound, par, pkce, grants, redirectUris } = client
+  const { algorithms, jwks } = client
   const expect = (isMet: boolean, path: Path, expected: string) => {
     if (!isMet) report('PR343', path, `expected ${expected}, because the profile is "fapi2"`)
   }
   const isPublic = authMethod === 'none'
-  expect(!isPublic && !usesSecret(authMethod), ['authMethod'], '"private_key_jwt"')
-  expect(dpop === 'required', ['dpop'], '"required"')
+  const proven = '"private_key_jwt", "tls_client_auth" or "self_signed_tls_client_auth"'
+  expect(!isPublic && !usesSecret(authMethod), ['authMethod'], proven)
+  const isBound = dpop === 'required' || certificateBound === true
+  expect(isBound, ['dpop'], '"required", or certificateBound')
   const usesFrontChannel = grants.includes('authorization_code')
   expect(par === 'required' || !usesFrontChannel, ['par'], '"required"')
   expect(pkce === 'required', ['pkce'], '"required"')

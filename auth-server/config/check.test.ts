@@ -152,6 +152,36 @@ function withKey(key: { user?: string } = {}, more: ConfigInput = {}, listen = {
   return withDirect({ listen, apiKey: { ...password, demonstrationKeys } }, more)
 }
 
+type Mtls = NonNullable<ConfigInput['mtls']>
+
+const MTLS_ORIGIN = 'https://mtls.example'
+const TLS_LISTENER: NonNullable<Mtls['listener']> = {
+  certificate: 'server.pem',
+  key: { file: 'server.key' },
+  authorities: 'authorities.pem',
+}
+
+function withMtls(mtls: Mtls): ConfigInput {
+  return { mtls: { origin: MTLS_ORIGIN, listener: TLS_LISTENER, ...mtls } }
+}
+
+function withProxy(mtls: Mtls): ConfigInput {
+  const proxy = { certificateHeader: 'Client-Cert', format: 'rfc9440' } as const
+  return { trustedProxies: ['127.0.0.1'], mtls: { origin: MTLS_ORIGIN, proxy, ...mtls } }
+}
+
+function withCertificate(client: Partial<Client>): ConfigInput {
+  const certificate = { subjectDn: 'CN=robot,O=Example\\, Inc.,C=DE' }
+  const robot: Partial<Client> = { secret: undefined, authMethod: 'tls_client_auth', certificate }
+  return { ...withMtls({}), ...withClients({ ...robot, ...client }) }
+}
+
+const SELF_SIGNED: Partial<Client> = {
+  authMethod: 'self_signed_tls_client_auth',
+  certificate: undefined,
+  jwksUri: 'https://app.example/jwks',
+}
+
 function withRegistration(registration: ConfigInput['registration']): ConfigInput {
   return { ...withResources({}), registration }
 }
@@ -290,6 +320,37 @@ const CASES: Readonly<Record<RuleId, Case>> = {
   PR112: {
     accepted: [{ redis: { url: 'rediss://redis.example' } }, { redis: { url: 'redis://[::1]' } }],
     refused: [['redis.url', { redis: { url: 'redis://redis.example' } }]],
+  },
+  PR114: {
+    accepted: [withMtls({}), { ...withProxy({}) }],
+    refused: [
+      ['mtls', { mtls: { origin: MTLS_ORIGIN } }],
+      ['mtls', { ...withProxy({ listener: TLS_LISTENER }) }],
+    ],
+  },
+  PR115: {
+    accepted: [withProxy({})],
+    refused: [['mtls.proxy', { ...withProxy({}), trustedProxies: [] }]],
+  },
+  PR116: {
+    accepted: [withMtls({ origin: undefined }), withMtls({ origin: 'https://id.example:3443' })],
+    refused: [
+      ['mtls.origin', withProxy({ origin: undefined })],
+      ['mtls.origin', withMtls({ origin: 'http://mtls.example' })],
+      ['mtls.origin', withMtls({ origin: 'https://mtls.example/path' })],
+      ['mtls.origin', { ...https, ...withMtls({ origin: https.issuer }) }],
+    ],
+  },
+  PR117: {
+    accepted: [withMtls({ listener: { ...TLS_LISTENER, port: 0 } })],
+    refused: [['mtls.listener.port', withMtls({ listener: { ...TLS_LISTENER, port: 3000 } })]],
+  },
+  PR118: {
+    accepted: [withProxy({})],
+    refused: ['Authorization', 'host', 'X-Forwarded-For'].map((certificateHeader) => [
+      'mtls.proxy.certificateHeader',
+      withProxy({ proxy: { certificateHeader, format: 'rfc9440' } }),
+    ]),
   },
   PR120: {
     accepted: [{ signIn: { shortestPassword: 1 } }, { ...https, signIn: { shortestPassword: 8 } }],
@@ -932,6 +993,45 @@ const CASES: Readonly<Record<RuleId, Case>> = {
         resources: [{ ...notes, algorithm, secret: { env: 'S' }, issuer: 'x' }],
       },
     ]),
+  },
+  PR390: {
+    accepted: [withCertificate({}), withCertificate({ certificate: { sanIp: '2001:db8::1' } })],
+    refused: [
+      ['clients.0.certificate', withCertificate({ certificate: undefined })],
+      ['clients.0.certificate', withCertificate({ authMethod: 'self_signed_tls_client_auth' })],
+      ['clients.0.certificate.subjectDn', withCertificate({ certificate: { subjectDn: 'robot' } })],
+      ['clients.0.certificate.sanIp', withCertificate({ certificate: { sanIp: '1.2.3' } })],
+    ],
+  },
+  PR391: {
+    accepted: [withCertificate({}), withCertificate({ certificateBound: true })],
+    refused: [
+      ['clients.0.authMethod', { ...withCertificate({}), mtls: undefined }],
+      ['clients.0.certificateBound', withClients({ certificateBound: true })],
+      [
+        'clients.0.authMethod',
+        {
+          ...withCertificate({}),
+          ...withMtls({ listener: { ...TLS_LISTENER, authorities: undefined } }),
+        },
+      ],
+    ],
+  },
+  PR392: {
+    accepted: [withCertificate(SELF_SIGNED)],
+    refused: [
+      ['clients.0.jwks', withCertificate({ ...SELF_SIGNED, jwksUri: undefined })],
+      [
+        'clients.0.jwks',
+        withCertificate({ ...SELF_SIGNED, jwksUri: undefined, jwks: { keys: [{ kty: 'EC' }] } }),
+      ],
+    ],
+  },
+  PR393: {
+    accepted: [withCertificate({ certificateBound: true })],
+    refused: [
+      ['clients.0.certificateBound', withCertificate({ certificateBound: true, dpop: 'required' })],
+    ],
   },
   PR350: {
     accepted: [withClients({})],

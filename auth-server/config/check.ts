@@ -5,6 +5,7 @@ import { checkDirectAccess, type DirectAccessSurroundings } from './check-direct
 import { checkTrustedIssuers } from './check-issuers.ts'
 import { checkRegistration } from './check-registration.ts'
 import { checkResource, type ResourceSurroundings } from './check-resource.ts'
+import { checkCertificateUse, checkMtls, type MtlsSurroundings } from './check-mtls.ts'
 import { echo } from './echo.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { Config, ResourceConfig, UserConfig } from './schema.ts'
@@ -65,6 +66,19 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
   }
   if (knows('roles', 'resources')) checkRoles(config, report)
   if (knows('clients')) checkClients(config, knows('resources'), report)
+  if (config.mtls && knows('mtls')) {
+    const known = describeMtlsSurroundings(config, issuer, knows)
+    for (const { rule, path, message } of checkMtls(config.mtls, known)) {
+      report(rule, ['mtls', ...path], message)
+    }
+  }
+  if (knows('clients', 'mtls')) {
+    for (const [index, client] of config.clients.entries()) {
+      for (const { rule, path, message } of checkCertificateUse(client, config.mtls)) {
+        report(rule, ['clients', index, ...path], message)
+      }
+    }
+  }
   if (config.registration && knows('registration')) {
     const known = {
       issuer: issuer?.origin,
@@ -83,6 +97,21 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
   if (knows('clients', 'trustedIssuers')) checkAssertionIssuers(config, report)
   if (knows('users')) checkUsers(config.users, knows('roles') ? config.roles : undefined, report)
   return findings
+}
+
+function describeMtlsSurroundings(
+  { listen, metrics, trustedProxies }: Config,
+  issuer: URL | undefined,
+  knows: (...sections: Section[]) => boolean,
+): MtlsSurroundings {
+  return {
+    issuer: issuer?.origin,
+    trustedProxies: knows('trustedProxies') ? trustedProxies : undefined,
+    ports: new Map([
+      ...(knows('listen') ? [[listen.port, 'the server itself'] as const] : []),
+      ...(metrics && knows('metrics') ? [[metrics.port, 'metrics'] as const] : []),
+    ]),
+  }
 }
 
 /** The rules of one user but those about fellows. Paths start at the user. */

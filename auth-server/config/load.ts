@@ -275,7 +275,23 @@ function makeAbsolute(config: Config, folder: string): Config {
       resource.secret ? { ...resource, secret: resolve(resource.secret) } : resource,
     ),
     directAccess: config.directAccess && resolveDirectAccess(config.directAccess, resolve),
+    mtls: config.mtls && resolveMtls(config.mtls, folder, resolve),
   }
+}
+
+function resolveMtls(
+  { listener, ...others }: NonNullable<Config['mtls']>,
+  folder: string,
+  resolve: (source: SecretSource) => SecretSource,
+): Config['mtls'] {
+  if (!listener) return others
+  const { key, certificate, authorities } = listener
+  const files = {
+    key: resolve(key),
+    certificate: path.resolve(folder, certificate),
+    authorities: authorities === undefined ? undefined : path.resolve(folder, authorities),
+  }
+  return { ...others, listener: { ...listener, ...files } }
 }
 
 function resolveDirectAccess(

@@ -25,6 +25,11 @@ export const RULES = {
   PR112: warning('A Redis on another machine is reached by TLS (rediss:).'),
 
   PR113: refused('A network that may be called is a CIDR range.'),
+  PR114: refused('Certificates of clients are taken from a listener or from a proxy.'),
+  PR115: refused('Only a trusted proxy says what certificate a client has.'),
+  PR116: refused('Clients show certificates at an https origin of its own.'),
+  PR117: refused('The listener for certificates has a port of its own.'),
+  PR118: refused('A proxy says what certificate a client has in headers of their own.'),
   PR120: refused('Passwords of fewer than 8 characters are for a server on loopback.'),
 
   PR201: refused('No two resources have one identifier.'),
@@ -105,6 +110,14 @@ export const RULES = {
     'A client with pairwise subjects gets no token for an API, whose revocations name accounts.',
   ),
   PR347: refused('A sectorIdentifierUri is https, or http on loopback.'),
+  PR390: refused(
+    'A client of tls_client_auth says what its certificate is of, and nobody else does.',
+  ),
+  PR391: refused(
+    'A client that shows certificates can do so: mtls is configured, with who is trusted.',
+  ),
+  PR392: refused('A client of self_signed_tls_client_auth has its certificates among its keys.'),
+  PR393: refused('Tokens are bound by certificate or by DPoP, not both.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

@@ -6,6 +6,7 @@ import {
   CLIENT_SIGNING_ALGORITHMS,
   GRANT_TYPES,
   REQUEST_ALGORITHMS,
+  REGISTRABLE_AUTH_METHODS,
   type GrantType,
 } from './built-in.ts'
 import { NAME_RULE, namePattern, usernamePattern } from './name.ts'
@@ -213,6 +214,26 @@ const cibaSettings = z.strictObject({
     .describe('Where it is told so, with `ping`: https, or http on loopback. See `outbound`.'),
 })
 
+const CERTIFICATE_HELP =
+  'exactly one of subjectDn, sanDns, sanUri, sanIp and sanEmail (RFC 8705 §2.1.2)'
+const certificateSubject = z
+  .strictObject({
+    subjectDn: z
+      .string()
+      .max(1000)
+      .optional()
+      .describe('Its distinguished name as RFC 4514 writes it, such as `CN=robot,O=Example,C=DE`.'),
+    sanDns: z.string().max(255).optional().describe('A DNS name among its alternative names.'),
+    sanUri: z.string().max(2048).optional().describe('A URI there. Compared exactly.'),
+    sanIp: z.string().max(64).optional().describe('An address there.'),
+    sanEmail: z.string().max(254).optional().describe('An e-mail address there.'),
+  })
+  .refine(
+    (subject) => Object.values(subject).filter((one) => one !== undefined).length === 1,
+    CERTIFICATE_HELP,
+  )
+  .meta({ title: CERTIFICATE_HELP })
+
 export const clientSchema = z.strictObject({
   id: clientId.describe('The `client_id`. Public.'),
   name: name.optional().describe('What people read on the consent page. The id where absent.'),
@@ -231,7 +252,16 @@ export const clientSchema = z.strictObject({
     .enum(CLIENT_AUTH_METHODS)
     .default('client_secret_basic')
     .describe(
-      "How it proves who it is. `private_key_jwt` by a signature (RFC 7523), so that this server keeps nothing secret of it. `none` for a public client: a browser's or a native app.",
+      "How it proves who it is. `private_key_jwt` by a signature (RFC 7523), so that this server keeps nothing secret of it. `tls_client_auth` by a certificate of an authority that `mtls` trusts, `self_signed_tls_client_auth` by one that is among its own keys (RFC 8705). `none` for a public client: a browser's or a native app.",
+    ),
+  certificate: certificateSubject
+    .optional()
+    .describe('What its certificate has to say of it, with the authMethod `tls_client_auth`.'),
+  certificateBound: z
+    .boolean()
+    .optional()
+    .describe(
+      'Gives it no token that is not bound to the certificate of its connection (RFC 8705). See `mtls`.',
     ),
   secret: secretSource
     .optional()
@@ -544,6 +574,54 @@ const directAccess = z.strictObject({
     .describe('A token for nothing.'),
 })
 
+const HEADER_HELP = 'the name of a header, such as Client-Cert'
+const mtls = z.strictObject({
+  origin: z
+    .string()
+    .optional()
+    .describe(
+      'Where clients reach it: https, a host of its own or a port of its own, no path. Where absent, the host of the issuer and the port it listens on.',
+    ),
+  listener: z
+    .strictObject({
+      ...place(3443).unwrap().shape,
+      certificate: z
+        .string()
+        .min(1)
+        .max(4096)
+        .describe('The file with its certificate and those that it was signed by, as PEM.'),
+      key: secretSource.describe('Where its private key comes from, as PEM.'),
+      authorities: z
+        .string()
+        .min(1)
+        .max(4096)
+        .optional()
+        .describe(
+          'The file with the certificates of the authorities whose clients `tls_client_auth` lets in, as PEM. Where absent, no client may use that method.',
+        ),
+    })
+    .optional()
+    .describe('Where this server itself speaks TLS, and asks each client for its certificate.'),
+  proxy: z
+    .strictObject({
+      certificateHeader: text(/^[A-Za-z][A-Za-z0-9-]{0,63}$/, HEADER_HELP).describe(
+        'The header in which one of `trustedProxies` hands over the certificate of its client. The proxy has to remove what clients send under that name.',
+      ),
+      format: z
+        .enum(['rfc9440', 'escaped-pem'])
+        .describe(
+          "How it is written there: `rfc9440` as `Client-Cert` is, `escaped-pem` as nginx's `$ssl_client_escaped_cert`.",
+        ),
+      verifiedHeader: text(/^[A-Za-z][A-Za-z0-9-]{0,63}$/, HEADER_HELP)
+        .optional()
+        .describe(
+          "The header that says `SUCCESS` where the proxy has found that an authority of the client's is trusted, as nginx's `$ssl_client_verify`. Where absent, no client may use `tls_client_auth`.",
+        ),
+    })
+    .optional()
+    .describe('What a proxy in front of this server says of the certificates of its clients.'),
+})
+
 const registeredGrant = z.enum([
   'authorization_code',
   'refresh_token',
@@ -597,9 +675,9 @@ const registration = z.strictObject({
     .default(['authorization_code', 'refresh_token'])
     .describe('How such clients may get tokens.'),
   authMethods: z
-    .array(z.enum(CLIENT_AUTH_METHODS))
+    .array(z.enum(REGISTRABLE_AUTH_METHODS))
     .min(1)
-    .default([...CLIENT_AUTH_METHODS])
+    .default([...REGISTRABLE_AUTH_METHODS])
     .describe('How they may prove who they are.'),
   applicationTypes: z
     .array(z.enum(['web', 'native']))
@@ -662,6 +740,11 @@ export const configSchema = z.strictObject({
     .array(z.string())
     .default([])
     .describe('Peers whose `X-Forwarded-*` headers are believed: addresses or CIDR ranges.'),
+  mtls: mtls
+    .optional()
+    .describe(
+      'Clients that prove who they are by a certificate, and tokens that are bound to one (RFC 8705). Either `listener` or `proxy`. Absent, no certificate is looked at.',
+    ),
   outbound: z
     .strictObject({
       networks: z

@@ -4,7 +4,8 @@ import type { Logger } from '../log.ts'
 import type { EngineHost } from '../provider/host.ts'
 import type { EnginePages } from '../provider/interaction.ts'
 import { answerProbes, type Health } from './health.ts'
-import { createTrustedProxies, requireIssuerOrigin } from './proxy.ts'
+import { takeCertificates, type MtlsPlace } from './certificate.ts'
+import { createTrustedProxies, requireOwnOrigin } from './proxy.ts'
 import { createRefuse } from './refuse.ts'
 import { catchErrors, identifyRequests, limitBodies, logRequests } from './request.ts'
 import { createSecurityHeaders } from './security.ts'
@@ -25,6 +26,8 @@ export interface AppCollaborators {
 export interface AppOptions {
   readonly issuer: string
   readonly trustedProxies: readonly string[]
+  /** Where certificates of clients are taken, if they are. */
+  readonly mtls: MtlsPlace | undefined
 }
 
 /** The whole HTTP surface: what a request passes, in this order. */
@@ -38,7 +41,12 @@ export function createApp(collaborators: AppCollaborators, options: AppOptions):
     answerProbes(health),
     logRequests(log, clock),
     catchErrors(log, refuse),
-    requireIssuerOrigin(options.issuer, createTrustedProxies(options.trustedProxies), refuse),
+    requireOwnOrigin(
+      { issuer: options.issuer, mtls: options.mtls?.origin },
+      createTrustedProxies(options.trustedProxies),
+      refuse,
+    ),
+    takeCertificates(options.mtls, refuse),
     limitBodies(MAX_BODY_BYTES, refuse),
     ...pages,
     delegateToEngine(host),

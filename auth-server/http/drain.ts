@@ -1,4 +1,5 @@
 import type { Server, ServerResponse } from 'node:http'
+import type { Server as TlsServer } from 'node:https'
 import { setTimeout as wait } from 'node:timers/promises'
 
 const TIMEOUT_MS = 10_000
@@ -9,10 +10,10 @@ const TIMEOUT_MS = 10_000
  * Every answer from then on asks the other side to close its connection: a proxy that has more to send
  * would use it again and again, and be cut off in the middle of something in the end.
  */
-export function drainOnDisposal(server: Server): AsyncDisposable {
+export function drainOnDisposal(server: Server | TlsServer): AsyncDisposable {
   const open = new Set<ServerResponse>()
   let isDraining = false
-  server.on('request', (_request, response) => {
+  server.on('request', (_request, response: ServerResponse) => {
     if (isDraining) askToClose(response)
     open.add(response)
     response.once('close', () => open.delete(response))

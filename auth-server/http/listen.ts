@@ -1,8 +1,9 @@
 import { createServer, type Server } from 'node:http'
+import type { Server as TlsServer } from 'node:https'
 import { connect, type AddressInfo } from 'node:net'
 import { PortreeveError } from '../errors.ts'
 
-const REQUEST_TIMEOUT_MS = 15_000
+export const REQUEST_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_TIMEOUT_MS = 5000
 /** Time-outs are noticed this late; by default it would be half a minute. */
 const TIMEOUT_CHECK_MS = 1000
@@ -14,14 +15,17 @@ export interface Place {
   readonly port: number
 }
 
+/** How long anybody may take. */
+export const LISTENER_BOUNDS = {
+  requestTimeout: REQUEST_TIMEOUT_MS,
+  headersTimeout: REQUEST_TIMEOUT_MS,
+  keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+  connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+} as const
+
 /** A server that gives nobody more than 15 seconds to be read from or written to. */
 export function createHttpServer(): Server {
-  const server = createServer({
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    headersTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
-  })
+  const server = createServer(LISTENER_BOUNDS)
   server.timeout = REQUEST_TIMEOUT_MS
   return server
 }
@@ -41,7 +45,7 @@ const PUBLIC_SETTINGS: ListenSettings = {
 }
 
 export async function listen(
-  server: Server,
+  server: Server | TlsServer,
   { host, port }: Place,
   settings: ListenSettings = PUBLIC_SETTINGS,
 ): Promise<AddressInfo> {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Server as TlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Logger } from '../log.ts'
 
@@ -20,7 +21,7 @@ const DESCRIPTIONS: Readonly<Record<number, string>> = {
  * Answers what never becomes a request: broken HTTP, headers over the limit, a client that is too
  * slow. The error holds the bytes that were sent, credentials and all: only its code is logged.
  */
-export function answerMalformedRequests(server: Server, log: Logger): void {
+export function answerMalformedRequests(server: Server | TlsServer, log: Logger): void {
   const underWay = new WeakMap<Socket, ServerResponse>()
   server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
     underWay.set(socket, response)

@@ -10,6 +10,8 @@ export interface Origin {
   readonly address: string
   /** Scheme, host and port as the browser has them; `undefined` where the request does not say. */
   readonly url: string | undefined
+  /** Whether a proxy that is trusted has sent it. */
+  readonly isFromProxy: boolean
 }
 
 /** Peers whose `X-Forwarded-*` headers are believed. Throws `misconfigured` for what is no range. */
@@ -44,11 +46,15 @@ export function readOrigin(req: IncomingMessage, isTrusted: (address: string) =>
   const encrypted = 'encrypted' in req.socket && req.socket.encrypted === true
   const ownScheme = encrypted ? 'https' : 'http'
   if (!isTrusted(peer)) {
-    return { address: peer, url: toOrigin(ownScheme, hostOf(req)) }
+    return { address: peer, url: toOrigin(ownScheme, hostOf(req)), isFromProxy: false }
   }
   const scheme = lastOf(req.headers['x-forwarded-proto']) ?? ownScheme
   const host = lastOf(req.headers['x-forwarded-host']) ?? hostOf(req)
-  return { address: clientAddress(req, peer, isTrusted), url: toOrigin(scheme, host) }
+  return {
+    address: clientAddress(req, peer, isTrusted),
+    url: toOrigin(scheme, host),
+    isFromProxy: true,
+  }
 }
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2.2 RFC 9112 §3.2.2} */
@@ -92,20 +98,20 @@ function toOrigin(scheme: string, host: string | undefined): string | undefined 
 }
 
 /**
- * Refuses requests that were not sent to the issuer's own URL, because every link, cookie and token
- * that they would lead to is for that URL. What a proxy wrote is replaced by what was found out, so
+ * Refuses requests that were sent neither to the issuer's own URL nor to the one for certificates, because
+ * every link, cookie and token that they would lead to is for these. What a proxy wrote is replaced by what was found out, so
  * that the engine cannot be told anything else.
  */
-export function requireIssuerOrigin(
-  issuer: string,
+export function requireOwnOrigin(
+  { issuer, mtls }: { readonly issuer: string; readonly mtls: string | undefined },
   isTrusted: (address: string) => boolean,
   refuse: Refuse,
 ): Middleware {
-  const { host, protocol } = new URL(issuer)
   return async (ctx, next) => {
-    const { address, url } = readOrigin(ctx.req, isTrusted)
+    const { address, url, isFromProxy } = readOrigin(ctx.req, isTrusted)
     ctx.state['address'] = address
-    if (url !== issuer) {
+    ctx.state['isFromProxy'] = isFromProxy
+    if (url === undefined || (url !== issuer && url !== mtls)) {
       refuse(ctx, {
         status: 421,
         error: 'misdirected_request',
@@ -113,6 +119,8 @@ export function requireIssuerOrigin(
       })
       return
     }
+    const { host, protocol } = new URL(url)
+    ctx.state['origin'] = url
     ctx.req.headers.host = host
     ctx.req.headers['x-forwarded-host'] = host
     ctx.req.headers['x-forwarded-proto'] = protocol.slice(0, -1)

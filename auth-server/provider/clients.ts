@@ -21,6 +21,18 @@ export function toMetadata(
   } = client
   return {
     ...toClientMetadata(client),
+    client_id: client.id,
+    client_name: client.name,
+    application_type: client.applicationType,
+    grant_types: client.grants.map((grant) => GRANT_TYPES[grant]),
+    response_types: signsPeopleIn ? ['code'] : [],
+    redirect_uris: [...client.redirectUris],
+    post_logout_redirect_uris: [...client.postLogoutRedirectUris],
+    token_endpoint_auth_method: client.authMethod,
+    dpop_bound_access_tokens: client.dpop === 'required',
+    ...describeCertificate(client),
+    require_pushed_authorization_requests: client.par === 'required',
+    require_signed_request_object: client.signedRequests === 'required',
     // The engine takes no client with a type that there is no longer.
     authorization_details_types: client.authorizationDetails?.filter((type) => details.has(type)),
     ...(client.signedResponses === 'required' && { response_modes: SIGNED_RESPONSE_MODES }),
@@ -30,6 +42,19 @@ export function toMetadata(
     ...describeSubjects(client),
     ...(client.secretHash === undefined ? {} : { client_secret: client.secretHash }),
     [RECORD]: record,
+  }
+}
+
+/** The engine knows these only where certificates reach it. */
+function describeCertificate({ certificate, certificateBound }: Client): Partial<AdapterPayload> {
+  const { subjectDn, sanDns, sanUri, sanIp, sanEmail } = certificate ?? {}
+  return {
+    ...(certificateBound === true && { tls_client_certificate_bound_access_tokens: true }),
+    ...(subjectDn !== undefined && { tls_client_auth_subject_dn: subjectDn }),
+    ...(sanDns !== undefined && { tls_client_auth_san_dns: sanDns }),
+    ...(sanUri !== undefined && { tls_client_auth_san_uri: sanUri }),
+    ...(sanIp !== undefined && { tls_client_auth_san_ip: sanIp }),
+    ...(sanEmail !== undefined && { tls_client_auth_san_email: sanEmail }),
   }
 }
 

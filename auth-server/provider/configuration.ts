@@ -15,6 +15,7 @@ import {
   CLIENT_SIGNING_ALGORITHMS,
   REQUEST_ALGORITHMS,
 } from '../config/built-in.ts'
+import { CLIENT_SIGNING_ALGORITHMS } from '../config/built-in.ts'
 import type { Config } from '../config/schema.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Events } from '../events.ts'
@@ -47,6 +48,12 @@ import type { EnginePages } from './interaction.ts'
 import { readFormSecret } from './internals.ts'
 import { mayIntrospect } from './introspection.ts'
 import { createRequestObjectCheck, createRequestObjectReplayCheck } from './request-objects.ts'
+import { createMtls, listAuthMethods, listMtlsAliases, type MtlsSettings } from './mtls.ts'
+import {
+  createRequestObjectCheck,
+  createRequestObjectReplayCheck,
+  REQUEST_OBJECT_ALGORITHMS,
+} from './request-objects.ts'
 import type { ResourcePolicy } from './resources.ts'
 import { mayRevoke } from './revocation.ts'
 import { INTROSPECTION_ALGORITHM } from './signed-introspection.ts'
@@ -80,6 +87,8 @@ export interface EngineSettings {
   readonly subjectOf: SubjectOf
   /** Where clients register themselves, if they may. */
   readonly registrationEndpoint: string | undefined
+  /** How certificates of clients reach this server, if they do. */
+  readonly mtls: MtlsSettings | undefined
   readonly clock: Clock
 }
 
@@ -104,6 +113,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       ...(settings.registrationEndpoint && {
         registration_endpoint: settings.registrationEndpoint,
       }),
+      ...(settings.mtls && { mtls_endpoint_aliases: listMtlsAliases(settings.mtls.origin) }),
       frontchannel_logout_supported: true,
       frontchannel_logout_session_supported: true,
       introspection_signing_alg_values_supported: [INTROSPECTION_ALGORITHM],
@@ -118,6 +128,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     sectorIdentifierUriValidate: () => false,
     acrValues: [...ACR_VALUES],
     clientAuthMethods: [...CLIENT_AUTH_METHODS],
+    clientAuthMethods: listAuthMethods(settings.mtls),
     assertJwtClientAuthClaimsAndHeader: createAssertionCheck(settings.clock),
     fetch: createEngineFetch(settings.fetchOutbound),
     fetchResponseBodyLimits: { jwks_uri: MOST_JWKS_BYTES },
@@ -150,6 +161,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
         // Who has a key for a moment can make proofs for later, but no nonces (RFC 9449 §11.2).
         requireNonce: (ctx) => clientOf(ctx)?.dpop === 'required',
       },
+      mTLS: createMtls(settings.mtls, settings.clock),
       pushedAuthorizationRequests: { enabled: true },
       richAuthorizationRequests: createDetails(settings.catalogue),
       jwtResponseModes: { enabled: true },

@@ -1,5 +1,6 @@
 /** Undocumented, and so without types of its own: see `internals.ts`. */
 declare module 'oidc-provider/lib/helpers/grants.js' {
+  import type { X509Certificate } from 'node:crypto'
   import type { KoaContextWithOIDC, Provider } from 'oidc-provider'
 
   export interface DpopProof {
@@ -19,6 +20,11 @@ declare module 'oidc-provider/lib/helpers/grants.js' {
     proof: DpopProof,
     clientId: string,
   ): Promise<void>
+  /** Of a client whose tokens are bound to a certificate; throws where the request shows none. */
+  export function checkMtlsCert(
+    provider: Provider,
+    ctx: KoaContextWithOIDC,
+  ): X509Certificate | undefined
   export function checkDpopRequired(
     provider: Provider,
     ctx: KoaContextWithOIDC,

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { errors } from 'oidc-provider'
@@ -5,6 +6,7 @@ import type Provider from 'oidc-provider'
 import {
   checkDpopReplay,
   checkDpopRequired,
+  checkMtlsCert,
   validateDpop,
 } from 'oidc-provider/lib/helpers/grants.js'
 import type {
@@ -13,9 +15,10 @@ import type {
   ClientCredentials,
   KoaContextWithOIDC,
 } from 'oidc-provider'
+import { readPresented } from '../certificates/presented.ts'
 import { PortreeveError } from '../errors.ts'
 import type { FormPost } from './interaction.ts'
-import { looksLikeJwt } from './issued-token.ts'
+import { looksLikeJwt, type Binding } from './issued-token.ts'
 import type { UserinfoToken } from './userinfo.ts'
 import type { ClientSession } from './model-store.ts'
 
@@ -276,8 +279,9 @@ export function readReplacedSession(ctx: KoaContextWithOIDC | undefined): string
 }
 
 /**
- * Binds a token of a custom grant to the key that this request proves (RFC 9449 §5), as the engine does
- * for its own grants, and refuses a request without a proof of a client that has to send one.
+ * Binds a token of a custom grant to the key that this request proves (RFC 9449 §5), or to the certificate
+ * that it shows (RFC 8705 §3), as the engine does for its own grants, and refuses a request without one of
+ * a client that has to have it.
  */
 export async function bindToProof(
   ctx: KoaContextWithOIDC,
@@ -285,13 +289,21 @@ export async function bindToProof(
 ): Promise<void> {
   const { provider, client } = ctx.oidc
   const proof = await validateDpop(provider, ctx)
+  const certificate = checkMtlsCert(provider, ctx)
+  if (certificate) token.setThumbprint('x5t', certificate)
   checkDpopRequired(provider, ctx, proof)
   if (!proof || !client) return
   await checkDpopReplay(provider, ctx, proof, client.clientId)
   token.setThumbprint('jkt', proof.thumbprint)
 }
 
-/** The thumbprint of the key that this request proves, if it proves one. */
-export async function readProvenKey(ctx: KoaContextWithOIDC): Promise<string | undefined> {
-  return (await validateDpop(ctx.oidc.provider, ctx))?.thumbprint
+/** What this request proves that it has: the key of a DPoP proof, the one of a certificate, or both. */
+export async function readProven(ctx: KoaContextWithOIDC): Promise<readonly Binding[]> {
+  const proof = await validateDpop(ctx.oidc.provider, ctx)
+  const certificate = readPresented(ctx.req)?.certificate
+  const thumbprint = certificate && hash('sha256', certificate.raw, 'base64url')
+  return [
+    ...(proof ? [{ kind: 'jkt', thumbprint: proof.thumbprint } as const] : []),
+    ...(thumbprint === undefined ? [] : [{ kind: 'x5t#S256', thumbprint } as const]),
+  ]
 }

@@ -120,11 +120,23 @@ export function isAccountId(subject: string): boolean {
   return subject.startsWith(ACCOUNT_ID_PREFIX)
 }
 
-/** The thumbprint that a token is bound to; `false` for a binding that nobody here can check. */
-export function readBoundKey(cnf: IssuedClaims['cnf']): string | undefined | false {
+/** What a token is bound to (RFC 7800): a key (RFC 9449 §6) or a certificate (RFC 8705 §3.1). */
+export interface Binding {
+  readonly kind: 'jkt' | 'x5t#S256'
+  readonly thumbprint: string
+}
+
+/** The binding of a token; `false` for one that nobody here can check. */
+export function readBinding(cnf: IssuedClaims['cnf']): Binding | undefined | false {
   if (cnf === undefined) return undefined
-  const { jkt, ...others } = cnf
-  return typeof jkt === 'string' && Object.keys(others).length === 0 && jkt
+  const [[kind, thumbprint] = [], ...others] = Object.entries(cnf)
+  if (kind !== 'jkt' && kind !== 'x5t#S256') return false
+  return typeof thumbprint === 'string' && others.length === 0 && { kind, thumbprint }
+}
+
+/** One text for each binding, to be compared. */
+export function nameBinding({ kind, thumbprint }: Binding): string {
+  return `${kind}:${thumbprint}`
 }
 
 async function verifySignature(

@@ -24,6 +24,7 @@ import { readEndedSession, readFormPost, readLeftClient } from './internals.ts'
 import { createIntrospection } from './introspection.ts'
 import type { IssuedTokens } from './issued-token.ts'
 import type { ModelWrite } from './model-store.ts'
+import type { MtlsSettings } from './mtls.ts'
 import {
   forgetInteraction,
   forgetInteractions,
@@ -87,6 +88,7 @@ export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators
   readonly clock: Clock
   readonly publishedKeys: readonly PublicJwk[]
   readonly signingKeys: readonly PrivateJwk[]
+  readonly mtls: MtlsSettings | undefined
   readonly clients: Pick<ClientStore, 'findById'>
   readonly registrations: Pick<RegistrationStore, 'recordUse'>
 }
@@ -108,6 +110,7 @@ export function createEngineMiddleware(
     createInteractionMemory(collaborators),
     cachePublicDocuments,
     createKeySetAnswer(collaborators),
+    createMetadataAnswer(collaborators),
     denyUserCodes,
     refuseDeepRequest,
     takeEmptyBasicPassword,
@@ -346,6 +349,18 @@ function createKeySetAnswer({ publishedKeys }: EngineMiddlewareCollaborators): E
   return async (ctx, next) => {
     await next()
     if (ctx.oidc?.route === 'jwks' && ctx.status === 200) ctx.body = { keys: publishedKeys }
+  }
+}
+
+/** The engine would say that tokens are bound to certificates, whether or not any reach it. */
+function createMetadataAnswer({ mtls }: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    if (mtls || ctx.oidc?.route !== 'discovery' || ctx.status !== 200) return
+    const { tls_client_certificate_bound_access_tokens: _on, ...metadata } = ctx.body as object & {
+      tls_client_certificate_bound_access_tokens?: boolean
+    }
+    ctx.body = metadata
   }
 }
 

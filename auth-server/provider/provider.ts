@@ -49,6 +49,7 @@ import {
 } from './internals.ts'
 import { createEngineMiddleware } from './middleware.ts'
 import type { ModelStore } from './model-store.ts'
+import type { MtlsSettings } from './mtls.ts'
 import { sealNotice } from './notify.ts'
 import { toDeepRequest } from './request-objects.ts'
 import { createResourcePolicy } from './resources.ts'
@@ -86,6 +87,7 @@ export interface EngineOptions {
   readonly tokens: Config['tokens']
   readonly trustedIssuers: Config['trustedIssuers']
   readonly registrationEndpoint: string | undefined
+  readonly mtls: MtlsSettings | undefined
   readonly keys: KeyRing
   readonly cookieKey: string
   readonly dpopNonceKey: Buffer
@@ -145,6 +147,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     takeOnce,
     subjectOf: collaborators.subjectOf,
     registrationEndpoint: options.registrationEndpoint,
+    mtls: options.mtls,
     clock,
   })
   const issued = createIssuedTokens(collaborators, {
@@ -172,6 +175,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     issued,
     publishedKeys: options.keys.published,
     signingKeys: options.keys.signing,
+    mtls: options.mtls,
   }
   for (const middleware of createEngineMiddleware(around)) provider.use(middleware as never)
   const { verifyApiKey } = collaborators

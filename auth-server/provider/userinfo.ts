@@ -1,6 +1,6 @@
 import { isOidcScope } from '../scopes/catalogue.ts'
 import { reattach } from './identifiers.ts'
-import { readBoundKey, type IssuedClaims, type IssuedTokens } from './issued-token.ts'
+import { readBinding, type IssuedClaims, type IssuedTokens } from './issued-token.ts'
 
 /**
  * The claim of a token that serves userinfo which has the names of what was asked for there one by one:
@@ -22,12 +22,14 @@ export interface UserinfoToken {
   readonly exp: number
   /** The thumbprint of the key that has to be proven beside it (RFC 9449 §7). */
   readonly jkt?: string
+  /** The certificate that has to be shown beside it (RFC 8705 §3). */
+  readonly 'x5t#S256'?: string
 }
 
 /**
  * Reads an access token of this issuer that lists userinfo in its audience, or answers `undefined`.
  *
- * Does not check that its grant still lives, nor the proof of the key that it is bound to: the engine
+ * Does not check that its grant still lives, nor the proof of the key, or the certificate, that it is bound to: the engine
  * does, for these tokens as for its own. One that is bound to anything else is refused.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc9068.html#section-4 RFC 9068 §4}
@@ -46,8 +48,8 @@ export function createUserinfoTokenReader(
 
 function toToken(claims: IssuedClaims): UserinfoToken | undefined {
   const { jti, sub, client_id: clientId, grant_id: grantId, scope, iat, exp, cnf } = claims
-  const jkt = readBoundKey(cnf)
-  if (grantId === undefined || jkt === false) return undefined
+  const binding = readBinding(cnf)
+  if (grantId === undefined || binding === false) return undefined
   return {
     jti,
     accountId: sub,
@@ -57,7 +59,7 @@ function toToken(claims: IssuedClaims): UserinfoToken | undefined {
     scope: scope.split(' ').filter(isOidcScope).join(' '),
     iat,
     exp,
-    ...(jkt === undefined ? {} : { jkt }),
+    ...(binding && { [binding.kind]: binding.thumbprint }),
   }
 }
 

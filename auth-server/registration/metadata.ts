@@ -262,7 +262,7 @@ function judge(
   { policy, resources, takenNames }: MetadataRules,
 ): Result<RequestedClient, MetadataFault> {
   const { name, authMethod, applicationType, scopes } = client
-  if (!policy.authMethods.includes(authMethod)) {
+  if (!policy.authMethods.some((method) => method === authMethod)) {
     return refuse(['token_endpoint_auth_method'], `expected ${policy.authMethods.join(' or ')}`)
   }
   if (!policy.applicationTypes.includes(applicationType)) {

@@ -38,7 +38,7 @@ const good: ExchangeQuestion = {
   listAllowed: () => new Set(['notes:read', 'notes:write', 'notes:delete']),
   subject,
   actor: undefined,
-  provenKey: undefined,
+  proven: [],
 }
 
 function ask(change: Partial<ExchangeQuestion>) {
@@ -121,14 +121,16 @@ describe('a token', () => {
   })
 
   test('that is bound needs its key', () => {
-    expect(askAbout({ boundTo: 'key' }, { provenKey: 'key' })).toMatchObject({ resource: NOTES })
-    for (const provenKey of [undefined, 'other']) {
-      expect(askAbout({ boundTo: 'key' }, { provenKey })).toEqual({
+    expect(askAbout({ boundTo: 'key' }, { proven: ['other', 'key'] })).toMatchObject({
+      resource: NOTES,
+    })
+    for (const proven of [[], ['other']]) {
+      expect(askAbout({ boundTo: 'key' }, { proven })).toEqual({
         kind: 'proof',
         role: 'subject',
       })
       const bound = { ...actor, boundTo: 'key' }
-      expect(ask({ actor: bound, provenKey })).toEqual({ kind: 'proof', role: 'actor' })
+      expect(ask({ actor: bound, proven })).toEqual({ kind: 'proof', role: 'actor' })
     }
     expect(askAbout({ boundTo: false })).toEqual({ kind: 'proof', role: 'subject' })
   })

@@ -26,7 +26,7 @@ export interface ShownToken {
   readonly scopes: readonly string[]
   /** Seconds since the epoch. */
   readonly expiresAt: number
-  /** The key that it is bound to; `false` for a binding that cannot be checked. */
+  /** The key or certificate that it is bound to; `false` for a binding that cannot be checked. */
   readonly boundTo: string | undefined | false
   /** The claims `act` and `may_act` as they stand. */
   readonly act: unknown
@@ -48,8 +48,8 @@ export interface ExchangeQuestion {
   readonly listAllowed: (resource: string) => ReadonlySet<string>
   readonly subject: ShownToken
   readonly actor: ShownToken | undefined
-  /** The key that this request proves (RFC 9449). */
-  readonly provenKey: string | undefined
+  /** The keys and certificates that this request proves (RFC 9449, RFC 8705). */
+  readonly proven: readonly string[]
 }
 
 type Role = 'subject' | 'actor'
@@ -143,7 +143,8 @@ function judgeShown(
 ): ExchangeRefusal | undefined {
   const isHolder = clientId === question.clientId || question.introspects.includes(resource)
   if (!isHolder) return { kind: 'holder', role }
-  if (boundTo === undefined || boundTo === question.provenKey) return undefined
+  if (boundTo === undefined) return undefined
+  if (boundTo !== false && question.proven.includes(boundTo)) return undefined
   return { kind: 'proof', role }
 }
 

@@ -8,8 +8,14 @@ import type { Catalogue } from '../../scopes/catalogue.ts'
 import { decideExchange, type ExchangeRefusal, type ShownToken } from '../../scopes/exchange.ts'
 import { decideScopes } from '../../scopes/policy.ts'
 import { clientOf } from '../clients.ts'
-import { readProvenKey } from '../internals.ts'
-import { isAccountId, readBoundKey, type IssuedToken, type IssuedTokens } from '../issued-token.ts'
+import { readProven } from '../internals.ts'
+import {
+  isAccountId,
+  nameBinding,
+  readBinding,
+  type IssuedToken,
+  type IssuedTokens,
+} from '../issued-token.ts'
 import { toSubject } from '../resources.ts'
 import type { CustomGrant } from './grants.ts'
 import { issueToken, type IssueCollaborators } from './issue-token.ts'
@@ -172,7 +178,7 @@ async function decide(
     },
     subject: describe(subject),
     actor: actor && describe(actor),
-    provenKey: await readProvenKey(ctx),
+    proven: (await readProven(ctx)).map(nameBinding),
   })
   if (!decided.ok) throw toWire(decided.reason)
   return decided.value
@@ -195,6 +201,7 @@ function listTexts(value: unknown): readonly string[] {
 }
 
 function describe({ claims, resource }: IssuedToken): ShownToken {
+  const binding = readBinding(claims.cnf)
   return {
     kind: isAccountId(claims.sub) ? 'person' : 'service',
     subject: claims.sub,
@@ -202,7 +209,7 @@ function describe({ claims, resource }: IssuedToken): ShownToken {
     resource: resource.identifier,
     scopes: claims.scope.split(' '),
     expiresAt: claims.exp,
-    boundTo: readBoundKey(claims.cnf),
+    boundTo: binding && nameBinding(binding),
     act: claims['act'],
     mayAct: claims['may_act'],
   }
@@ -239,7 +246,7 @@ function toWire(reason: ExchangeRefusal): Error {
       )
     case 'proof':
       return new errors.InvalidRequest(
-        `the ${reason.role} token is bound to a key: prove it by DPoP on this request`,
+        `the ${reason.role} token is bound to a key or a certificate: prove it by DPoP, or show it, on this request`,
       )
     case 'policy':
       return new errors.InvalidRequest(
