@@ -43,12 +43,12 @@ export function checkMtls(mtls: NonNullable<Mtls>, known: MtlsSurroundings): Fin
   if (listener && taken !== undefined) {
     report('PR117', ['listener', 'port'], `${listener.port} is taken by ${taken}`)
   }
+  const certificateHeader = proxy?.certificateHeader.toLowerCase()
   for (const member of ['certificateHeader', 'verifiedHeader'] as const) {
     const name = proxy?.[member]?.toLowerCase()
-    const isOwn = name === undefined || !COMMON_HEADERS.test(name)
-    if (isOwn && !(member === 'verifiedHeader' && name === proxy?.certificateHeader.toLowerCase()))
-      continue
-    report('PR118', ['proxy', member], `${echo(name ?? '')} says something else already`)
+    const isTaken = member === 'verifiedHeader' && name === certificateHeader
+    if (name === undefined || !(isTaken || COMMON_HEADERS.test(name))) continue
+    report('PR118', ['proxy', member], `${echo(name)} says something else already`)
   }
   return findings
 }

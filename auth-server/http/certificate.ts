@@ -17,7 +17,7 @@ export interface MtlsPlace {
 }
 
 /** In characters: a certificate of 8 KB, with every byte of its base64 escaped where it can be. */
-const LONGEST_HEADER = 16_384
+const LONGEST_HEADER = 12_288
 const MISDIRECTED =
   'Only endpoints that take client certificates are served here: see mtls_endpoint_aliases in the metadata.'
 

@@ -1,11 +1,17 @@
-import { execFile } from 'node:child_process'
-import { createHash, X509Certificate } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import path from 'node:path'
-import { promisify } from 'node:util'
-import { makeFolder } from './folder.ts'
+import 'reflect-metadata'
+import { createHash, KeyObject, webcrypto } from 'node:crypto'
+import {
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  SubjectAlternativeNameExtension,
+  X509CertificateGenerator,
+  type JsonGeneralNames,
+} from '@peculiar/x509'
 
-/** A certificate that nobody but its owner has signed, good from now on for two days. */
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+const DAY_MS = 86_400_000
+
 export interface Certificate {
   readonly pem: string
   readonly der: Buffer
@@ -15,23 +21,83 @@ export interface Certificate {
   readonly thumbprint: string
 }
 
-/**
- * For a client, or for a server on `localhost` and 127.0.0.1. By the `openssl` of the machine: the types
- * of @peculiar/x509 need those of a browser.
- */
-export async function createCertificate(name: string): Promise<Certificate> {
-  using folder = makeFolder()
-  const [out, keyOut] = [path.join(folder.path, 'tls.pem'), path.join(folder.path, 'tls.key')]
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  const names = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
-  const files = ['-keyout', keyOut, '-out', out]
-  await promisify(execFile)('openssl', ['req', '-x509', ...curve, '-days', '2', ...names, ...files])
-  const pem = await readFile(out, 'utf8')
-  const der = new X509Certificate(pem).raw
+export interface CertificateOptions {
+  /** As RFC 4514 writes it. */
+  readonly name?: string
+  /** `localhost` and 127.0.0.1 by default. */
+  readonly names?: JsonGeneralNames
+  /** What it is for: clients and servers by default. */
+  readonly usages?: readonly ('client' | 'server')[]
+  /** Milliseconds since the epoch; from a minute ago to tomorrow by default. */
+  readonly notBefore?: number
+  readonly notAfter?: number
+  readonly isAuthority?: boolean
+  /** Who signs it; itself by default. */
+  readonly signer?: Authority
+}
+
+/** Signs the certificates of others. */
+export interface Authority extends Certificate {
+  readonly name: string
+  readonly privateKey: webcrypto.CryptoKey
+}
+
+const LOCAL: JsonGeneralNames = [
+  { type: 'dns', value: 'localhost' },
+  { type: 'ip', value: '127.0.0.1' },
+]
+const USAGES = { client: ExtendedKeyUsage.clientAuth, server: ExtendedKeyUsage.serverAuth }
+
+let serial = 0
+
+/** A certificate with a key of its own, P-256. */
+export async function createCertificate(
+  options: CertificateOptions | string = {},
+): Promise<Authority> {
+  const given = typeof options === 'string' ? { name: `CN=${options}` } : options
+  const { name = 'CN=client', names = LOCAL, usages = ['client', 'server'] } = given
+  const { notBefore = Date.now() - 60_000, notAfter = Date.now() + DAY_MS, signer } = given
+  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
+  serial += 1
+  const certificate = await X509CertificateGenerator.create({
+    serialNumber: serial.toString(16).padStart(2, '0'),
+    subject: encodeName(name),
+    issuer: encodeName(signer?.name ?? name),
+    notBefore: new Date(notBefore),
+    notAfter: new Date(notAfter),
+    publicKey: keys.publicKey,
+    signingKey: signer?.privateKey ?? keys.privateKey,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new BasicConstraintsExtension(given.isAuthority === true, undefined, true),
+      ...(given.isAuthority === true
+        ? []
+        : [
+            new ExtendedKeyUsageExtension(usages.map((usage) => USAGES[usage])),
+            new SubjectAlternativeNameExtension(names),
+          ]),
+    ],
+  })
+  const der = Buffer.from(certificate.rawData)
   return {
-    pem,
+    name,
+    pem: `${certificate.toString('pem')}\n`,
     der,
-    key: await readFile(keyOut, 'utf8'),
+    key: KeyObject.from(keys.privateKey).export({ type: 'pkcs8', format: 'pem' }).toString(),
+    privateKey: keys.privateKey,
     thumbprint: createHash('sha256').update(der).digest('base64url'),
   }
+}
+
+/** RFC 4514 §2.1 begins with the last part of a name; the library with what it is given first. */
+function encodeName(name: string): string {
+  return name
+    .split(/(?<!\\),/)
+    .toReversed()
+    .join(',')
+}
+
+/** One that signs for others. */
+export function createAuthority(name = 'CN=Test Authority'): Promise<Authority> {
+  return createCertificate({ name, isAuthority: true })
 }

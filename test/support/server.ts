@@ -107,6 +107,8 @@ export interface TestServer extends AsyncDisposable {
   /** Where tokens are given without OAuth. Empty where the configuration does not want that. */
   readonly directUrl: string
   readonly unauthenticatedUrl: string
+  /** Where clients show certificates. Empty where the configuration wants none. */
+  readonly mtlsUrl: string
   /** Empty where the configuration wants no metrics. */
   readonly metricsUrl: string
   readonly folder: string
@@ -150,6 +152,7 @@ export async function startServer(
   return {
     issuer: server.issuer,
     url: server.url,
+    mtlsUrl: server.mtlsUrl ?? '',
     metricsUrl: server.metricsUrl ?? '',
     directUrl: server.directUrls.secrets ?? '',
     unauthenticatedUrl: server.directUrls.unauthenticated ?? '',
@@ -165,10 +168,10 @@ export async function startServer(
  * One server for all tests of a file that leave its configuration and its people alone. Call it at the
  * top of the file; the function it answers is for use inside of tests.
  */
-export function shareServer(): () => TestServer {
+export function shareServer(...how: Parameters<typeof startServer>): () => TestServer {
   let shared: TestServer | undefined
   beforeAll(async () => {
-    shared = await startServer()
+    shared = await startServer(...how)
   })
   afterAll(async () => {
     await shared?.[Symbol.asyncDispose]()
