@@ -1,4 +1,3 @@
-import { createPublicKey } from 'node:crypto'
 import { connect } from 'node:tls'
 import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -8,6 +7,7 @@ import { openStores } from '../../auth-server/storage/stores.ts'
 import {
   createAuthority,
   createCertificate,
+  describeCertificateKey,
   type Authority,
   type Certificate,
 } from '../support/certificates.ts'
@@ -48,11 +48,6 @@ const NAMES: readonly (readonly [id: string, expected: Client['certificate'], na
   ['by-email', { sanEmail: 'robot@example.com' }, [{ type: 'email', value: 'robot@example.com' }]],
 ]
 
-function asJwk({ pem, der }: Certificate) {
-  const jwk = createPublicKey(pem).export({ format: 'jwk' })
-  return { ...jwk, kid: 'own', x5c: [der.toString('base64')] }
-}
-
 const machine: Partial<Client> = { grants: ['client_credentials'], scopes: ['notes:read'] }
 const chained: Partial<Client> = { ...machine, authMethod: 'tls_client_auth' }
 
@@ -64,7 +59,7 @@ function describeClients(mtls: ConfigInput['mtls']) {
       {
         id: 'app',
         authMethod: 'self_signed_tls_client_auth',
-        jwks: { keys: [asJwk(own)] },
+        jwks: { keys: [describeCertificateKey(own)] },
         certificateBound: true,
         grants: [
           'authorization_code',

@@ -12,6 +12,12 @@ import { systemClock } from '../../auth-server/clock.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { createBrowser } from '../support/browser.ts'
+import {
+  createAuthority,
+  createCertificate,
+  describeCertificateKey,
+  type Certificate,
+} from '../support/certificates.ts'
 import { ask, CIBA_GRANT, openRequests } from '../support/ciba.ts'
 import { approve, askForCode } from '../support/device.ts'
 import { introspect, post, withClients } from '../support/endpoints.ts'
@@ -26,7 +32,9 @@ import {
   signIn,
   type AuthorizationRequest,
 } from '../support/flow.ts'
+import { makeFolder } from '../support/folder.ts'
 import { startLogoutReceiver } from '../support/logout-receiver.ts'
+import { askOverTls, writeMtls } from '../support/mtls.ts'
 import {
   BILLING,
   NOTES,
@@ -75,6 +83,11 @@ export async function walkMetadata({
   const jwks = { keys: [...keys.values()].map(({ jwk }) => jwk) }
   const ownKey = keyFor('ES256')
   const logouts = await startLogoutReceiver()
+  const folder = makeFolder()
+  const authority = await createAuthority()
+  const tls = await createCertificate({ name: 'CN=localhost', usages: ['server'] })
+  const chained = await createCertificate({ name: 'CN=robot', signer: authority })
+  const selfSigned = await createCertificate({ name: 'CN=app' })
 
   const app = { secret: { env: 'WEB_SECRET' }, redirectUris: [REDIRECT], scopes: ['openid'] }
   const SIGNED = ['RS256', 'ES256'] as const
@@ -110,6 +123,21 @@ export async function walkMetadata({
       { id: 'asker', ...app, jwks },
       { id: 'pairwise', ...app, subjectType: 'pairwise' },
       {
+        id: 'robot',
+        authMethod: 'tls_client_auth',
+        certificate: { subjectDn: 'CN=robot' },
+        certificateBound: true,
+        grants: ['client_credentials'],
+        scopes: ['notes:read'],
+      },
+      {
+        id: 'self-signed',
+        authMethod: 'self_signed_tls_client_auth',
+        jwks: { keys: [describeCertificateKey(selfSigned)] },
+        grants: ['client_credentials'],
+        scopes: ['notes:read'],
+      },
+      {
         id: 'desk',
         secret: { env: 'SERVICE_SECRET' },
         grants: ['ciba'],
@@ -129,11 +157,13 @@ export async function walkMetadata({
         algorithms: { idToken: alg, userinfo: alg, response: alg },
       })),
     )(change(config)),
+    mtls: writeMtls(folder.path, { server: tls, authority }),
     trustedIssuers: [{ issuer: IDP, jwks: { keys: [ownKey.jwk] }, scopes: ['notes:read'] }],
   }))
   afterAll(async () => {
     await server[Symbol.asyncDispose]()
     await logouts[Symbol.asyncDispose]()
+    folder[Symbol.dispose]()
   })
 
   const { issuer } = server
@@ -312,6 +342,8 @@ export async function walkMetadata({
     client_secret_basic: () => expectAuthenticated({}, basic('asker', WEB_SECRET)),
     client_secret_post: () => expectAuthenticated({ client_id: 'post', client_secret: WEB_SECRET }),
     private_key_jwt: () => authenticateBy('ES256'),
+    tls_client_auth: async () => void (await requestOverTls('robot', chained)),
+    self_signed_tls_client_auth: async () => void (await requestOverTls('self-signed', selfSigned)),
     none: async () => {
       const { code, verifier } = await authorize(issuer, {
         client_id: 'spa',
@@ -320,6 +352,18 @@ export async function walkMetadata({
       const form = { grant_type: 'authorization_code', code, code_verifier: verifier }
       await expectToken({ ...form, client_id: 'spa', redirect_uri: 'https://spa.example/' }, {})
     },
+  }
+
+  async function requestOverTls(clientId: string, certificate: Certificate) {
+    const url = `${server.mtlsUrl}/token`
+    const headers = { host: new URL(url).host }
+    const form = { grant_type: 'client_credentials', client_id: clientId, scope: 'notes:read' }
+    const answer = await askOverTls(url, { server: tls, certificate, headers, form })
+    expect([answer.status, answer.body]).toEqual([
+      200,
+      expect.objectContaining({ access_token: expect.any(String) as unknown }),
+    ])
+    return String(answer.body['access_token'])
   }
 
   /** Asking about a token needs nothing but to prove who asks. */
@@ -536,11 +580,32 @@ export async function walkMetadata({
       await expect.poll(() => logouts.received.length, { timeout: 5000 }).toBeGreaterThan(before)
       expect(decodeJwt(logouts.received.at(-1)?.token ?? '').claims).toHaveProperty('sid')
     },
+    async tls_client_certificate_bound_access_tokens(flag) {
+      expect(flag).toBe(true)
+      const token = await requestOverTls('robot', chained)
+      const cnf = { 'x5t#S256': chained.thumbprint }
+      expect(decodeJwt(token).claims['cnf']).toEqual(cnf)
+    },
     async frontchannel_logout_supported(flag) {
       expect((await signOut()).includes('https://app.example/bye')).toBe(flag)
     },
     async frontchannel_logout_session_supported(flag) {
       expect(/https:\/\/app\.example\/bye\?iss=[^"]+sid=/.test(await signOut())).toBe(flag)
+    },
+  }
+
+  /** How each member that is an object is used. */
+  const OBJECTS: Readonly<
+    Record<string, (value: Readonly<Record<string, string>>) => Promise<void>>
+  > = {
+    async mtls_endpoint_aliases(aliases) {
+      for (const [name, url] of Object.entries(aliases)) {
+        expect(metadata).toHaveProperty(name)
+        const method = name === 'userinfo_endpoint' ? 'GET' : 'POST'
+        const headers = { host: new URL(url).host }
+        const { status } = await askOverTls(url, { server: tls, method, headers })
+        expect([400, 401]).toContain(status)
+      }
     },
   }
 
@@ -553,7 +618,9 @@ export async function walkMetadata({
     const way = VALUES[member]
     if (typeof value === 'boolean' && flag) await flag(value)
     else if (typeof value === 'string' && way) await way(value)
-    else throw new Error(`${member} is advertised, and nothing here uses it`)
+    else if (typeof value === 'object' && OBJECTS[member]) {
+      await OBJECTS[member](value as Record<string, string>)
+    } else throw new Error(`${member} is advertised, and nothing here uses it`)
   }
 
   const advertised = Object.entries(metadata ?? {}).flatMap(([member, value]) =>

@@ -1,5 +1,5 @@
 import 'reflect-metadata'
-import { createHash, KeyObject, webcrypto } from 'node:crypto'
+import { createHash, createPublicKey, KeyObject, webcrypto } from 'node:crypto'
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsage,
@@ -100,4 +100,10 @@ function encodeName(name: string): string {
 /** One that signs for others. */
 export function createAuthority(name = 'CN=Test Authority'): Promise<Authority> {
   return createCertificate({ name, isAuthority: true })
+}
+
+/** Its key as a JWK that carries the certificate (RFC 7517 §4.7). */
+export function describeCertificateKey({ pem, der }: Certificate): Record<string, unknown> {
+  const jwk = createPublicKey(pem).export({ format: 'jwk' })
+  return { ...jwk, kid: 'certificate', x5c: [der.toString('base64')] }
 }
