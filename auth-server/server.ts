@@ -358,12 +358,11 @@ async function openMtls(
 ): Promise<Mtls> {
   if (!listener) {
     const judgesChains = proxy?.verifiedHeader !== undefined
-    const dispose = async () => {}
     return {
       origin: origin ?? issuer,
       judgesChains,
       server: undefined,
-      [Symbol.asyncDispose]: dispose,
+      async [Symbol.asyncDispose]() {},
     }
   }
   const server = createTlsServer(await readTlsFiles(listener, readSecret), log)

@@ -182,6 +182,8 @@ const SELF_SIGNED: Partial<Client> = {
   jwksUri: 'https://app.example/jwks',
 }
 
+const BOUND: Partial<Client> = { dpop: 'allowed', certificateBound: true }
+
 function withRegistration(registration: ConfigInput['registration']): ConfigInput {
   return { ...withResources({}), registration }
 }
@@ -961,6 +963,7 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       withFapi({ signedRequests: 'required', signedResponses: 'required' }),
       withFapi({ algorithms: { idToken: 'ES256', response: 'ES256', userinfo: 'ES256' } }),
       withFapi({ applicationType: 'native', redirectUris: ['http://127.0.0.1/cb'] }),
+      { ...withFapi({ ...SELF_SIGNED, ...BOUND, jwks: undefined }), ...withMtls({}) },
     ],
     refused: [
       ['clients.0.authMethod', withFapi({ authMethod: 'none' })],

@@ -54,17 +54,6 @@ function requireCertificates(
   { certificate, key, authorities }: TlsFiles,
   listener: Listener,
 ): void {
-  const refuse = (setting: string, expected: string) => {
-    const message = `mtls.listener.${setting}: expected ${expected}.`
-    return new PortreeveError('misconfigured', message)
-  }
-  const isCertificate = (pem: string) => {
-    try {
-      return new X509Certificate(pem).raw.length > 0
-    } catch {
-      return false
-    }
-  }
   if (!isCertificate(certificate)) throw refuse('certificate', 'certificates as PEM')
   const wantsAuthorities = listener.authorities !== undefined
   if (wantsAuthorities && !(authorities.length > 0 && authorities.every(isCertificate))) {
@@ -102,4 +91,16 @@ export function createTlsServer({ certificate, key, authorities }: TlsFiles, log
     log.info({ event: 'tls_handshake_failed', reason: error.code, address })
   })
   return server
+}
+
+function refuse(setting: string, expected: string): PortreeveError {
+  return new PortreeveError('misconfigured', `mtls.listener.${setting}: expected ${expected}.`)
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0
+  } catch {
+    return false
+  }
 }

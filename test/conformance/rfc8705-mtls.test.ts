@@ -14,7 +14,8 @@ import {
 import { answerRequest, CIBA_GRANT } from '../support/ciba.ts'
 import { approve } from '../support/device.ts'
 import { introspect, post, withClients } from '../support/endpoints.ts'
-import { authorize, basic, decodeJwt, requestToken } from '../support/flow.ts'
+import { authorize, basic, decodeJwt, makePkce, requestToken, signIn } from '../support/flow.ts'
+import { createBrowser } from '../support/browser.ts'
 import { makeFolder } from '../support/folder.ts'
 import { askOverTls, writeMtls, type TlsAsking } from '../support/mtls.ts'
 import { createProofClient, makeProof } from '../support/proof.ts'
@@ -84,6 +85,16 @@ function describeClients(mtls: ConfigInput['mtls']) {
         id: 'public',
         authMethod: 'none',
         certificateBound: true,
+        redirectUris: [REDIRECT],
+        scopes: ['openid', 'notes:read'],
+      },
+      {
+        id: 'bank',
+        profile: 'fapi2',
+        authMethod: 'tls_client_auth',
+        certificate: { subjectDn: ROBOT_DN },
+        certificateBound: true,
+        par: 'required',
         redirectUris: [REDIRECT],
         scopes: ['openid', 'notes:read'],
       },
@@ -361,6 +372,47 @@ describe('§3 tokens are bound to the certificate', () => {
   })
 })
 
+describe('a client of FAPI 2.0', () => {
+  const push = (certificate: Certificate | undefined) => {
+    const { verifier, challenge } = makePkce()
+    const form = {
+      client_id: 'bank',
+      response_type: 'code',
+      redirect_uri: REDIRECT,
+      scope: 'openid notes:read',
+      code_challenge: challenge,
+      code_challenge_method: 'S256',
+    }
+    const answered = asked('/request', { form, certificate })
+    return { verifier, answered }
+  }
+
+  test('proves who it is, and binds its tokens, by its certificate', async () => {
+    const { verifier, answered } = push(robot)
+    const { status, body } = await answered
+    expect(status).toBe(201)
+    const browser = createBrowser(server.issuer)
+    const query = new URLSearchParams({
+      client_id: 'bank',
+      request_uri: String(body['request_uri']),
+    })
+    const start = await browser.get(`${server.issuer}/auth?${query.toString()}`)
+    const page = await browser.submit(await signIn(browser, start), '/consent')
+    const code = new URL(page.location ?? '').searchParams.get('code') ?? ''
+    const form = { grant_type: 'authorization_code', client_id: 'bank', code }
+    const rest = { code_verifier: verifier, redirect_uri: REDIRECT }
+    expect(await askToken({ ...form, ...rest }, own)).toMatchObject(INVALID_CLIENT)
+    const tokens = await askToken({ ...form, ...rest }, robot)
+    expect(tokens.status).toBe(200)
+    expect(readCnf(tokens.body['access_token'])).toEqual(boundTo(robot))
+  })
+
+  test('pushes nothing without it', async () => {
+    expect(await push(undefined).answered).toMatchObject(INVALID_CLIENT)
+    expect(await push(own).answered).toMatchObject(INVALID_CLIENT)
+  })
+})
+
 describe('§5 the metadata', () => {
   test('name the place for certificates', async () => {
     const answer = await fetch(`${server.issuer}/.well-known/oauth-authorization-server`)
@@ -446,7 +498,7 @@ describe('the place for certificates', () => {
       maxVersion: 'TLSv1.1',
       minVersion: 'TLSv1',
     })
-    await expect(once(old, 'secureConnect')).rejects.toThrow()
+    await expect(once(old, 'secureConnect')).rejects.toThrow(/SSL|TLS|protocol|unsupported/i)
     const sessions: Buffer[] = []
     const first = connect({ ...options, servername: 'localhost', maxVersion: 'TLSv1.2' })
     first.on('session', (session: Buffer) => sessions.push(session))

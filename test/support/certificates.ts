@@ -8,6 +8,7 @@ import {
   X509CertificateGenerator,
   type JsonGeneralNames,
 } from '@peculiar/x509'
+import { systemClock } from '../../auth-server/clock.ts'
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
 const DAY_MS = 86_400_000
@@ -56,15 +57,16 @@ export async function createCertificate(
 ): Promise<Authority> {
   const given = typeof options === 'string' ? { name: `CN=${options}` } : options
   const { name = 'CN=client', names = LOCAL, usages = ['client', 'server'] } = given
-  const { notBefore = Date.now() - 60_000, notAfter = Date.now() + DAY_MS, signer } = given
+  const now = systemClock.now()
+  const { notBefore = now - 60_000, notAfter = now + DAY_MS, signer } = given
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
   serial += 1
   const certificate = await X509CertificateGenerator.create({
     serialNumber: serial.toString(16).padStart(2, '0'),
     subject: encodeName(name),
     issuer: encodeName(signer?.name ?? name),
-    notBefore: new Date(notBefore),
-    notAfter: new Date(notAfter),
+    notBefore: toDate(notBefore),
+    notAfter: toDate(notAfter),
     publicKey: keys.publicKey,
     signingKey: signer?.privateKey ?? keys.privateKey,
     signingAlgorithm: ALGORITHM,
@@ -88,6 +90,9 @@ export async function createCertificate(
     thumbprint: createHash('sha256').update(der).digest('base64url'),
   }
 }
+
+// oxlint-disable-next-line no-restricted-globals -- The library takes nothing else.
+const toDate = (milliseconds: number) => new Date(milliseconds)
 
 /** RFC 4514 §2.1 begins with the last part of a name; the library with what it is given first. */
 function encodeName(name: string): string {
