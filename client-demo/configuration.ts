@@ -8,6 +8,7 @@ import {
   describeSmallUsers,
   SMALL_ROLES,
 } from './small-systems.ts'
+import { CERTIFICATE_NAME, type TlsPaths } from './tls-places.ts'
 
 /** The people, roles, APIs and applications of the demonstration, for `run` and `start` alike. */
 
@@ -37,6 +38,7 @@ export const ARCHIVE_CLIENT = 'notes-archive'
 export const POCKET_CLIENT = 'notes-pocket'
 export const SCREEN_CLIENT = 'notes-screen'
 export const DESK_CLIENT = 'help-desk'
+export const VAULT_CLIENT = 'notes-vault'
 /** An API that calls the notes API for the people who call it. */
 export const ASSISTANT = 'https://assistant.example/'
 export const ASSISTANT_CLIENT = 'notes-assistant'
@@ -87,6 +89,8 @@ export interface Place {
   readonly callbackUrl?: string
   /** What the publisher of apps signs with; `undefined` where there is none. */
   readonly publisherKey?: JWK
+  /** Where it finds what it needs to speak TLS; `undefined` where no flow shows certificates. */
+  readonly tls?: TlsPaths | undefined
 }
 
 const PERSONAL_SCOPES = ['openid', 'profile', 'email', 'offline_access']
@@ -99,6 +103,7 @@ export function describeDemo({
   webUrl,
   callbackUrl,
   publisherKey,
+  tls,
 }: Place): Readonly<Record<string, unknown>> {
   return {
     issuer,
@@ -120,7 +125,9 @@ export function describeDemo({
       describeRobot(),
       ...(webUrl ? [describeWeb(webUrl)] : []),
       ...(callbackUrl ? [...describeFlowClients(callbackUrl), ...describeSmallClients()] : []),
+      ...(tls ? [describeVault()] : []),
     ],
+    ...(tls ? describeMtls(tls) : {}),
     users: [...describeUsers(), ...(callbackUrl ? describeSmallUsers() : [])],
     ...(callbackUrl
       ? { ...describeDirectAccess(), registration: describeRegistration(publisherKey) }
@@ -255,6 +262,24 @@ function describeDesk(): unknown {
     scopes: ['openid', 'profile', 'notes:read'],
     defaultResource: NOTES,
   }
+}
+
+/** It proves who it is by a certificate, and so do its tokens. */
+function describeVault(): unknown {
+  return {
+    id: VAULT_CLIENT,
+    name: 'The vault',
+    grants: ['client_credentials'],
+    authMethod: 'tls_client_auth',
+    certificate: { subjectDn: CERTIFICATE_NAME },
+    certificateBound: true,
+    scopes: ['notes:read'],
+    defaultResource: NOTES,
+  }
+}
+
+function describeMtls({ certificate, key, authorities }: TlsPaths): object {
+  return { mtls: { listener: { port: 0, certificate, key: { file: key }, authorities } } }
 }
 
 /** Apps may register themselves that an operator has invited. */

@@ -10,6 +10,7 @@ import {
   type Place,
   type Secrets,
 } from './configuration.ts'
+import type { TlsPaths } from './tls-places.ts'
 import {
   API_V3,
   GATEWAY,
@@ -59,6 +60,7 @@ export async function startAuthServer(
 /** The APIs that flows call. */
 export type ApiName =
   | 'notes'
+  | 'notesOverTls'
   | 'hello'
   | 'orders'
   | 'billing'
@@ -68,6 +70,7 @@ export type ApiName =
 
 const API_NAMES: Readonly<Record<ApiName, string>> = {
   notes: 'notes API',
+  notesOverTls: 'notes API over TLS',
   hello: 'hello API',
   orders: 'orders service',
   billing: 'billing service',
@@ -86,6 +89,8 @@ export interface ApiSurroundings {
   readonly secrets: SmallSecrets
   /** Where the service answers that tells back what it was shown. */
   readonly echo: string
+  /** The certificate of APIs that speak TLS. */
+  readonly tls: TlsPaths | undefined
   /** Where another API answers; starts it if need be. */
   readonly locate: (api: ApiName) => Promise<string>
 }
@@ -93,7 +98,7 @@ export interface ApiSurroundings {
 /** Starts an API for a flow: on a free port, in memory, and exact about times. */
 export async function startApi(
   api: ApiName,
-  { issuer, secrets, echo, locate }: ApiSurroundings,
+  { issuer, secrets, echo, tls, locate }: ApiSurroundings,
   stopped: AbortSignal,
 ): Promise<Child> {
   const { SESSION_SECRET, API_V3_SECRET, SECRET_KEY, GATEWAY_SECRET } = secrets
@@ -117,6 +122,8 @@ export async function startApi(
         { issuer, port: 0, clockToleranceSeconds: 0, signInMaxAgeSeconds: FRESH_SECONDS },
         stopped,
       )
+    case 'notesOverTls':
+      return startNotesApi({ issuer, port: 0, clockToleranceSeconds: 0, tls }, stopped)
     case 'hello': {
       const audiences = [
         ['--session-audience', HEALTHCHECK],
@@ -158,16 +165,17 @@ export interface NotesApiOptions {
   readonly signInMaxAgeSeconds?: number
   /** Default: in memory. */
   readonly database?: string
+  /** Default: plain HTTP. */
+  readonly tls?: TlsPaths | undefined
   readonly logFile?: string
 }
 
 /** It accepts tokens for its own audience and for the brief one, and for no other. */
-export function startNotesApi(
-  { issuer, port, clockToleranceSeconds, signInMaxAgeSeconds, database, logFile }: NotesApiOptions,
-  stopped: AbortSignal,
-): Promise<Child> {
+export function startNotesApi(options: NotesApiOptions, stopped: AbortSignal): Promise<Child> {
+  const { issuer, port, clockToleranceSeconds, signInMaxAgeSeconds, database, tls, logFile } =
+    options
   const program = {
-    name: nameApi('notes'),
+    name: nameApi(tls ? 'notesOverTls' : 'notes'),
     file: 'resource-server/demo/notes.ts',
     args: [
       ['--issuer', issuer],
@@ -177,6 +185,7 @@ export function startNotesApi(
       ['--clock-tolerance', String(clockToleranceSeconds)],
       signInMaxAgeSeconds === undefined ? [] : ['--sign-in-max-age', String(signInMaxAgeSeconds)],
       database === undefined ? [] : ['--database', database],
+      tls ? ['--tls-certificate', tls.certificate, '--tls-key', tls.key] : [],
       ['--json'],
     ].flat(),
     environment: {},

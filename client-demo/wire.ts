@@ -1,6 +1,7 @@
 import { describeExchange } from './exchange.ts'
 import { readBounded } from './read-bounded.ts'
 import type { Exchange } from './report.ts'
+import { fetchOverTls, type ClientTls } from './tls-fetch.ts'
 
 /** Sends requests, in bounded time, and remembers what was said. */
 export interface Wire {
@@ -19,6 +20,8 @@ export interface WireRequest {
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: unknown
   readonly signal?: AbortSignal | undefined
+  /** Over TLS, and with which certificate. */
+  readonly tls?: ClientTls | undefined
 }
 
 const TIMEOUT_MS = 20_000
@@ -31,15 +34,8 @@ export function createWire(): Wire {
   return {
     async fetch(url, init = {}) {
       const limit = AbortSignal.timeout(TIMEOUT_MS)
-      const response = await fetch(url, {
-        method: init.method ?? 'GET',
-        headers: { ...init.headers },
-        redirect: 'manual',
-        signal: init.signal ? AbortSignal.any([init.signal, limit]) : limit,
-        ...(init.body === undefined || init.body === null
-          ? {}
-          : { body: init.body as NonNullable<RequestInit['body']> }),
-      })
+      const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit
+      const response = await send(url, init, signal)
       const text = await readBounded(response.clone(), MAX_ANSWER_BYTES)
       const { origin } = new URL(url)
       exchanges.push(describeExchange(names.get(origin) ?? origin, url, init, response, text))
@@ -58,4 +54,27 @@ export function createWire(): Wire {
     },
     listSecrets: () => secrets,
   }
+}
+
+async function send(url: string, init: WireRequest, signal: AbortSignal): Promise<Response> {
+  const { method = 'GET', headers = {}, body, tls } = init
+  if (tls) {
+    return fetchOverTls(url, tls, { method, headers, body: writeBody(body), signal })
+  }
+  return fetch(url, {
+    method,
+    headers: { ...headers },
+    redirect: 'manual',
+    signal,
+    ...(body === undefined || body === null
+      ? {}
+      : { body: body as NonNullable<RequestInit['body']> }),
+  })
+}
+
+function writeBody(body: unknown): string | undefined {
+  if (body === undefined || body === null) return undefined
+  if (body instanceof URLSearchParams) return body.toString()
+  if (typeof body === 'string') return body
+  throw new TypeError('only a text or a form can be sent over TLS')
 }

@@ -18,6 +18,7 @@ import { listenForEcho, type Echo } from './echo.ts'
 import { createPublisher, type Publisher } from './publisher.ts'
 import type { ProcessReport } from './report.ts'
 import { makeSmallSecrets, type SmallSecrets } from './small-systems.ts'
+import { makeCertificates, type Certificates } from './tls-places.ts'
 import { createWire, type Wire } from './wire.ts'
 
 /** Servers of our own, on free ports and a fresh database; all of it goes with its scope. */
@@ -30,6 +31,8 @@ export interface World extends AsyncDisposable {
   locate(api: ApiName): string
   /** Where the authorization server gives tokens without OAuth. */
   locateDirectAccess(): NonNullable<Ready['direct']>
+  /** Of a flow that needs an API over TLS. Throws for others. */
+  readonly certificates: () => Certificates
   readonly callback: Callback
   readonly wire: Wire
   /** Behind the gateway. */
@@ -64,6 +67,7 @@ export async function buildWorld(
   const owned = guard.use(new AsyncDisposableStack())
   const folder = await mkdtemp(path.join(tmpdir(), 'portreeve-demo-'))
   owned.defer(() => rm(folder, { recursive: true, force: true }))
+  const tls = apis.includes('notesOverTls') ? await makeCertificates(folder) : undefined
   const callback = owned.use(await listenForCallback())
   const echo = owned.use(await listenForEcho())
   const secrets = { ...makeSecrets(), ...makeSmallSecrets() }
@@ -93,6 +97,7 @@ export async function buildWorld(
   const startServer = (place: AuthServerOptions['place']) => {
     const publisherKey = publisher.jwk
     const withFlows = { ...place, callbackUrl: callback.redirectUri, publisherKey }
+    const withFlows = { ...place, callbackUrl: callback.redirectUri, tls: tls?.paths }
     return startAuthServer({ folder, place: withFlows, secrets, redisUrl }, stopped)
   }
 
@@ -105,7 +110,7 @@ export async function buildWorld(
     return child
   }
   const locate = async (name: ApiName) => urlOf(await startOnce(name))
-  const surroundings = { issuer, secrets, echo: echo.origin, locate }
+  const surroundings = { issuer, secrets, echo: echo.origin, tls: tls?.paths, locate }
   for (const name of apis) void startOnce(name)
   const started = await Promise.allSettled(starting.values())
   // Whatever has started is ours to end, also where another has not.
@@ -126,6 +131,10 @@ export async function buildWorld(
       const { direct } = authServer.ready
       if (!direct) throw new TypeError(`the ${AUTH_SERVER} gives no tokens without OAuth`)
       return direct
+    },
+    certificates() {
+      if (!tls) throw new TypeError('the flow does not say that it needs an API over TLS')
+      return tls.certificates
     },
     callback,
     wire,

@@ -12,6 +12,7 @@ import { dpopFlow } from './dpop.ts'
 import { exchangeFlow } from './exchange.ts'
 import { logoutFlow } from './logout.ts'
 import { microservicesFlow } from './microservices.ts'
+import { mtlsFlow } from './mtls.ts'
 import { parFlow } from './par.ts'
 import { passwordFlow } from './password.ts'
 import { serviceFlow } from './service.ts'
@@ -42,6 +43,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(apiKeyFlow),
   enter(parFlow),
   enter(dpopFlow),
+  enter(mtlsFlow),
   enter(stepUpFlow),
   enter(deviceFlow),
   enter(cibaFlow),

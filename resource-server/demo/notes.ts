@@ -1,26 +1,29 @@
+import { readFileSync } from 'node:fs'
 import { systemClock } from '../clock.ts'
 import { createNotesApi } from './notes-api.ts'
 import { openNoteStore, type NoteStore } from './notes-store.ts'
 import {
   createApiServer,
+  createTlsApiServer,
   log,
   Misconfigured,
   readUrl,
   runProgram,
   serveUntilStopped,
 } from './serve.ts'
-import { readSettings, USAGE, type Settings } from './settings.ts'
+import { readSettings, USAGE, type Settings, type TlsFiles } from './settings.ts'
 
 async function serve({
   verifier,
   database,
   signInMaxAgeSeconds,
+  tls,
   ...settings
 }: Settings): Promise<void> {
   await using cleanUp = new AsyncDisposableStack()
   cleanUp.use(verifier)
   const store = cleanUp.use(openStore(database))
-  const server = createApiServer()
+  const server = tls ? createTlsApiServer(readTls(tls)) : createApiServer()
   // It takes what proofs of a key name (RFC 9449) from where it listens, so not before.
   server.once('listening', () => {
     const api = createNotesApi(verifier, store, log, {
@@ -34,6 +37,15 @@ async function serve({
     settings,
     (url) => `The notes API is at ${url}/notes. Ctrl+C stops it.`,
   )
+}
+
+function readTls({ certificate, key }: TlsFiles): { cert: Buffer; key: Buffer } {
+  try {
+    return { cert: readFileSync(certificate), key: readFileSync(key) }
+  } catch (cause) {
+    const { message } = cause as Error
+    throw new Misconfigured(`The certificate or its key cannot be read: ${message}.`, { cause })
+  }
 }
 
 function openStore(path: string): NoteStore {

@@ -1,4 +1,5 @@
 import { createServer, type Server, type ServerOptions } from 'node:http'
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { formatTime, systemClock } from '../clock.ts'
@@ -78,20 +79,37 @@ export function createApiServer(): Server {
   return server
 }
 
+/** The same over TLS 1.2 or later. It asks each client for a certificate, and lets in who has none. */
+export function createTlsApiServer(certificate: { cert: Buffer; key: Buffer }): TlsServer {
+  const server = createTlsServer({
+    ...describeBounds(0),
+    ...certificate,
+    minVersion: 'TLSv1.2',
+    requestCert: true,
+    // Who has signed it is the issuer's business, which has bound the token to it (RFC 8705 §6.2).
+    rejectUnauthorized: false,
+  })
+  server.timeout = HEADERS_TIMEOUT_MS
+  return server
+}
+
 /** A server whose headers arrive within 15 seconds, and bodies within so many milliseconds more. */
 export function createBoundedServer(bodyTimeoutMs: number, options: ServerOptions = {}): Server {
-  return createServer({
+  return createServer({ ...describeBounds(bodyTimeoutMs), ...options })
+}
+
+function describeBounds(bodyTimeoutMs: number) {
+  return {
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: HEADERS_TIMEOUT_MS + bodyTimeoutMs,
     // How late a time-out may be noticed; Node looks twice a minute if not told otherwise.
     connectionsCheckingInterval: 1000,
-    ...options,
-  })
+  }
 }
 
 /** Listens on loopback, says so, and resolves when it has been stopped and its answers are given. */
 export async function serveUntilStopped(
-  server: Server,
+  server: Server | TlsServer,
   { port, json }: ServeSettings,
   announce: (url: string) => string,
 ): Promise<void> {
@@ -111,11 +129,12 @@ function untilStopped(): Promise<void> {
 }
 
 /** Where a server that listens is reached. */
-export function readUrl(server: Server): string {
-  return `http://${HOST}:${(server.address() as AddressInfo).port}`
+export function readUrl(server: Server | TlsServer): string {
+  const scheme = server instanceof TlsServer ? 'https' : 'http'
+  return `${scheme}://${HOST}:${(server.address() as AddressInfo).port}`
 }
 
-async function listen(server: Server, port: number): Promise<void> {
+async function listen(server: Server | TlsServer, port: number): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, HOST, resolve)
@@ -137,7 +156,7 @@ function describeListenError(cause: NodeJS.ErrnoException, port: number): Error 
 }
 
 /** Takes no new connection, lets answers under way end, then closes what is left. */
-async function drain(server: Server): Promise<void> {
+async function drain(server: Server | TlsServer): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   const bound = new AbortController()
   const late = wait(DRAIN_TIMEOUT_MS, undefined, { signal: bound.signal })

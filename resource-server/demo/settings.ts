@@ -10,6 +10,8 @@ export const USAGE: string = `Usage: node notes.ts --issuer URL --audience URI [
   --clock-tolerance SECONDS  how far the issuer's clock may differ (default 5)
   --sign-in-max-age SECONDS  how long ago people may have signed in who delete all
                              their notes at once (default 300)
+  --tls-certificate PATH     speak TLS, with this certificate (PEM), and ask clients for theirs
+  --tls-key PATH             the private key of the certificate (PEM)
   --json                     answer with one line of JSON when ready
   --help                     show this
 `
@@ -20,6 +22,8 @@ const OPTIONS = {
   database: { type: 'string', default: ':memory:' },
   'clock-tolerance': { type: 'string' },
   'sign-in-max-age': { type: 'string' },
+  'tls-certificate': { type: 'string' },
+  'tls-key': { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const
@@ -30,7 +34,14 @@ export interface Settings {
   readonly database: string
   /** `undefined` where it was not said. */
   readonly signInMaxAgeSeconds: number | undefined
+  /** `undefined` where it speaks plain HTTP. */
+  readonly tls: TlsFiles | undefined
   readonly json: boolean
+}
+
+export interface TlsFiles {
+  readonly certificate: string
+  readonly key: string
 }
 
 /** Answers `undefined` where help was asked for. Throws a `TypeError` for wrong usage. */
@@ -47,7 +58,12 @@ export function readSettings(argv: readonly string[]): Settings | undefined {
   const options = tolerance === undefined ? {} : { clockToleranceSeconds: tolerance }
   const signInMaxAgeSeconds = readSeconds('--sign-in-max-age', values['sign-in-max-age'])
   const verifier = createVerifier({ issuer, audience, ...options })
-  return { verifier, port: Number(port), database, signInMaxAgeSeconds, json }
+  const { 'tls-certificate': certificate, 'tls-key': key } = values
+  if ((certificate === undefined) !== (key === undefined)) {
+    throw new TypeError('--tls-certificate and --tls-key belong together')
+  }
+  const tls = certificate === undefined || key === undefined ? undefined : { certificate, key }
+  return { verifier, port: Number(port), database, signInMaxAgeSeconds, tls, json }
 }
 
 function readSeconds(option: string, text: string | undefined): number | undefined {

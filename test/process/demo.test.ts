@@ -18,6 +18,7 @@ const NAMES = [
   'api-key',
   'par',
   'dpop',
+  'mtls',
   'step-up',
   'device',
   'ciba',
