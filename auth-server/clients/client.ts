@@ -7,7 +7,6 @@ import type {
   RequestAlgorithm,
 } from '../config/built-in.ts'
 import type { CertificateSubject } from '../certificates/subject.ts'
-import type { ClientAuthMethod, ClientSigningAlgorithm, GrantType } from '../config/built-in.ts'
 import type { ClientOwner } from '../config/schema.ts'
 
 /** An application that asks for tokens. */

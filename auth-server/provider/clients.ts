@@ -21,18 +21,7 @@ export function toMetadata(
   } = client
   return {
     ...toClientMetadata(client),
-    client_id: client.id,
-    client_name: client.name,
-    application_type: client.applicationType,
-    grant_types: client.grants.map((grant) => GRANT_TYPES[grant]),
-    response_types: signsPeopleIn ? ['code'] : [],
-    redirect_uris: [...client.redirectUris],
-    post_logout_redirect_uris: [...client.postLogoutRedirectUris],
-    token_endpoint_auth_method: client.authMethod,
-    dpop_bound_access_tokens: client.dpop === 'required',
     ...describeCertificate(client),
-    require_pushed_authorization_requests: client.par === 'required',
-    require_signed_request_object: client.signedRequests === 'required',
     // The engine takes no client with a type that there is no longer.
     authorization_details_types: client.authorizationDetails?.filter((type) => details.has(type)),
     ...(client.signedResponses === 'required' && { response_modes: SIGNED_RESPONSE_MODES }),

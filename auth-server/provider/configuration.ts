@@ -11,11 +11,9 @@ import type { Clock } from '../clock.ts'
 import {
   ACR_VALUES,
   ASSERTION_ALGORITHMS,
-  CLIENT_AUTH_METHODS,
   CLIENT_SIGNING_ALGORITHMS,
   REQUEST_ALGORITHMS,
 } from '../config/built-in.ts'
-import { CLIENT_SIGNING_ALGORITHMS } from '../config/built-in.ts'
 import type { Config } from '../config/schema.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Events } from '../events.ts'
@@ -49,11 +47,6 @@ import { readFormSecret } from './internals.ts'
 import { mayIntrospect } from './introspection.ts'
 import { createRequestObjectCheck, createRequestObjectReplayCheck } from './request-objects.ts'
 import { createMtls, listAuthMethods, listMtlsAliases, type MtlsSettings } from './mtls.ts'
-import {
-  createRequestObjectCheck,
-  createRequestObjectReplayCheck,
-  REQUEST_OBJECT_ALGORITHMS,
-} from './request-objects.ts'
 import type { ResourcePolicy } from './resources.ts'
 import { mayRevoke } from './revocation.ts'
 import { INTROSPECTION_ALGORITHM } from './signed-introspection.ts'
@@ -127,7 +120,6 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       settings.subjectOf(recordOf(client), accountId),
     sectorIdentifierUriValidate: () => false,
     acrValues: [...ACR_VALUES],
-    clientAuthMethods: [...CLIENT_AUTH_METHODS],
     clientAuthMethods: listAuthMethods(settings.mtls),
     assertJwtClientAuthClaimsAndHeader: createAssertionCheck(settings.clock),
     fetch: createEngineFetch(settings.fetchOutbound),
