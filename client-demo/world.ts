@@ -96,8 +96,8 @@ export async function buildWorld(
   }
   const startServer = (place: AuthServerOptions['place']) => {
     const publisherKey = publisher.jwk
-    const withFlows = { ...place, callbackUrl: callback.redirectUri, publisherKey }
-    const withFlows = { ...place, callbackUrl: callback.redirectUri, tls: tls?.paths }
+    const callbackUrl = callback.redirectUri
+    const withFlows = { ...place, callbackUrl, publisherKey, tls: tls?.paths }
     return startAuthServer({ folder, place: withFlows, secrets, redisUrl }, stopped)
   }
 
