@@ -22,6 +22,10 @@ export type SecretName =
   | 'ARCHIVE_SECRET'
   | 'DESK_SECRET'
   | 'ASSISTANT_SECRET'
+  | 'PRINTER_SECRET'
+
+/** The clients that sign with keys of their own. */
+export type KeyName = 'ledger' | 'bank'
 
 export const NOTES = 'https://notes.example/'
 /** Also accepted by the notes API; its tokens live for two seconds. */
@@ -39,6 +43,11 @@ export const POCKET_CLIENT = 'notes-pocket'
 export const SCREEN_CLIENT = 'notes-screen'
 export const DESK_CLIENT = 'help-desk'
 export const VAULT_CLIENT = 'notes-vault'
+export const LEDGER_CLIENT = 'notes-ledger'
+export const BANK_CLIENT = 'notes-bank'
+export const PRINTER_CLIENT = 'print-shop'
+/** What people agree to in detail before notes go anywhere. */
+export const EXPORT_TYPE = 'notes_export'
 /** An API that calls the notes API for the people who call it. */
 export const ASSISTANT = 'https://assistant.example/'
 export const ASSISTANT_CLIENT = 'notes-assistant'
@@ -66,6 +75,7 @@ export function makeSecrets(): Secrets {
     ARCHIVE_SECRET: makeSecret(),
     DESK_SECRET: makeSecret(),
     ASSISTANT_SECRET: makeSecret(),
+    PRINTER_SECRET: makeSecret(),
   }
 }
 
@@ -89,6 +99,8 @@ export interface Place {
   readonly callbackUrl?: string
   /** What the publisher of apps signs with; `undefined` where there is none. */
   readonly publisherKey?: JWK
+  /** The public keys of clients that sign; `undefined` where no flow runs. */
+  readonly keys?: Readonly<Record<KeyName, JWK>> | undefined
   /** Where it finds what it needs to speak TLS; `undefined` where no flow shows certificates. */
   readonly tls?: TlsPaths | undefined
 }
@@ -103,6 +115,7 @@ export function describeDemo({
   webUrl,
   callbackUrl,
   publisherKey,
+  keys,
   tls,
 }: Place): Readonly<Record<string, unknown>> {
   return {
@@ -125,6 +138,7 @@ export function describeDemo({
       describeRobot(),
       ...(webUrl ? [describeWeb(webUrl)] : []),
       ...(callbackUrl ? [...describeFlowClients(callbackUrl), ...describeSmallClients()] : []),
+      ...(keys ? [describeLedger(keys.ledger), describeBank(keys.bank)] : []),
       ...(tls ? [describeVault()] : []),
     ],
     ...(tls ? describeMtls(tls) : {}),
@@ -146,6 +160,16 @@ function describeResources(): unknown[] {
         'notes:read': read,
         'notes:write': { description: 'Write, change and delete your notes' },
         'notes:read:all': { description: 'Read everyone’s notes' },
+      },
+      authorizationDetails: {
+        [EXPORT_TYPE]: {
+          description: 'Send some of your notes elsewhere',
+          scope: 'notes:read',
+          members: {
+            to: { name: 'To', type: 'text' },
+            notes: { name: 'Notes at most', type: 'number' },
+          },
+        },
       },
     },
     {
@@ -208,6 +232,7 @@ function describeFlowClients(callbackUrl: string): unknown[] {
     describeScreen(),
     describeDesk(),
     describeAssistant(),
+    describePrinter(callbackUrl),
   ]
 }
 
@@ -260,6 +285,47 @@ function describeDesk(): unknown {
     secret: { env: 'DESK_SECRET' },
     grants: ['ciba', 'refresh_token'],
     scopes: ['openid', 'profile', 'notes:read'],
+    defaultResource: NOTES,
+  }
+}
+
+/** It signs what it asks, and wants what it is answered signed. */
+function describeLedger(key: JWK): unknown {
+  return {
+    id: LEDGER_CLIENT,
+    name: 'The ledger',
+    applicationType: 'native',
+    authMethod: 'private_key_jwt',
+    jwks: { keys: [key] },
+    signedRequests: 'required',
+    signedResponses: 'required',
+    redirectUris: ['http://127.0.0.1/callback'],
+    scopes: [...PERSONAL_SCOPES, ...NOTE_SCOPES],
+    defaultResource: NOTES,
+  }
+}
+
+/** Held to FAPI 2.0, with Message Signing. */
+function describeBank(key: JWK): unknown {
+  return {
+    ...(describeLedger(key) as object),
+    id: BANK_CLIENT,
+    name: 'The bank of notes',
+    profile: 'fapi2',
+    par: 'required',
+    dpop: 'required',
+  }
+}
+
+/** It is allowed to send notes elsewhere where somebody has agreed to that in detail. */
+function describePrinter(callbackUrl: string): unknown {
+  return {
+    id: PRINTER_CLIENT,
+    name: 'The print shop',
+    secret: { env: 'PRINTER_SECRET' },
+    redirectUris: [callbackUrl],
+    scopes: ['openid', ...NOTE_SCOPES],
+    authorizationDetails: [EXPORT_TYPE],
     defaultResource: NOTES,
   }
 }

@@ -4,7 +4,8 @@ import path from 'node:path'
 import { listenForCallback, type Callback } from './callback.ts'
 import type { Child, Ready } from './child.ts'
 import { runPortreeve } from './command.ts'
-import { makeSecrets, type Secrets } from './configuration.ts'
+import { makeClientKey, type ClientKey } from './client-keys.ts'
+import { makeSecrets, type KeyName, type Secrets } from './configuration.ts'
 import {
   AUTH_SERVER,
   nameApi,
@@ -31,6 +32,8 @@ export interface World extends AsyncDisposable {
   locate(api: ApiName): string
   /** Where the authorization server gives tokens without OAuth. */
   locateDirectAccess(): NonNullable<Ready['direct']>
+  /** What clients sign with. */
+  readonly keys: Readonly<Record<KeyName, ClientKey>>
   /** Of a flow that needs an API over TLS. Throws for others. */
   readonly certificates: () => Certificates
   readonly callback: Callback
@@ -68,6 +71,7 @@ export async function buildWorld(
   const folder = await mkdtemp(path.join(tmpdir(), 'portreeve-demo-'))
   owned.defer(() => rm(folder, { recursive: true, force: true }))
   const tls = apis.includes('notesOverTls') ? await makeCertificates(folder) : undefined
+  const keys = { ledger: await makeClientKey(), bank: await makeClientKey() }
   const callback = owned.use(await listenForCallback())
   const echo = owned.use(await listenForEcho())
   const secrets = { ...makeSecrets(), ...makeSmallSecrets() }
@@ -95,9 +99,13 @@ export async function buildWorld(
     return child
   }
   const startServer = (place: AuthServerOptions['place']) => {
-    const publisherKey = publisher.jwk
-    const callbackUrl = callback.redirectUri
-    const withFlows = { ...place, callbackUrl, publisherKey, tls: tls?.paths }
+    const published = {
+      callbackUrl: callback.redirectUri,
+      publisherKey: publisher.jwk,
+      keys: { ledger: keys.ledger.jwk, bank: keys.bank.jwk },
+      tls: tls?.paths,
+    }
+    const withFlows = { ...place, ...published }
     return startAuthServer({ folder, place: withFlows, secrets, redisUrl }, stopped)
   }
 
@@ -132,6 +140,7 @@ export async function buildWorld(
       if (!direct) throw new TypeError(`the ${AUTH_SERVER} gives no tokens without OAuth`)
       return direct
     },
+    keys,
     certificates() {
       if (!tls) throw new TypeError('the flow does not say that it needs an API over TLS')
       return tls.certificates

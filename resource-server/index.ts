@@ -49,6 +49,8 @@ export type { AuthState, Protect, ProtectOptions, RouterLike } from './koa.ts'
 export { createCounters } from './counters.ts'
 export type { Counters } from './counters.ts'
 export type { AccessTokenClaims, Auth } from './claims.ts'
+export { listDetails } from './details.ts'
+export type { AuthorizationDetail } from './details.ts'
 export type { Clock } from './clock.ts'
 export { IssuerError } from './errors.ts'
 export type {

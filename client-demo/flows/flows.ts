@@ -10,11 +10,14 @@ import { dcrFlow } from './dcr.ts'
 import { deviceFlow } from './device.ts'
 import { dpopFlow } from './dpop.ts'
 import { exchangeFlow } from './exchange.ts'
+import { fapi2Flow } from './fapi2.ts'
+import { jarFlow } from './jar.ts'
 import { logoutFlow } from './logout.ts'
 import { microservicesFlow } from './microservices.ts'
 import { mtlsFlow } from './mtls.ts'
 import { parFlow } from './par.ts'
 import { passwordFlow } from './password.ts'
+import { rarFlow } from './rar.ts'
 import { serviceFlow } from './service.ts'
 import { sessionsFlow } from './sessions.ts'
 import { stepUpFlow } from './step-up.ts'
@@ -42,8 +45,11 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(microservicesFlow),
   enter(apiKeyFlow),
   enter(parFlow),
+  enter(jarFlow),
+  enter(rarFlow),
   enter(dpopFlow),
   enter(mtlsFlow),
+  enter(fapi2Flow),
   enter(stepUpFlow),
   enter(deviceFlow),
   enter(cibaFlow),

@@ -4,6 +4,7 @@ import {
   createDpopNonces,
   createDpopVerifier,
   createProtect,
+  listDetails,
   type Auth,
   type Verifier,
 } from '../index.ts'
@@ -34,6 +35,8 @@ export interface NotesApiOptions {
 /** How Portreeve names a sign-in by password (RFC 9470 §4). */
 const ACR_PASSWORD = 'urn:portreeve:acr:password'
 const SIGN_IN_MAX_AGE_SECONDS = 300
+/** What people agree to in detail before notes go anywhere (RFC 9396): `to`, and how many at most. */
+const EXPORT_TYPE = 'notes_export'
 
 /** Notes that belong to people: what one writes, no other one sees, but an admin. */
 export function createNotesApi(
@@ -101,6 +104,21 @@ function createRoutes(
     ctx.set('Location', `/notes/${note.id}`)
     ctx.body = note
   })
+  router.post('/exports', ...read, requirePerson, ...parseBody, (ctx) => {
+    const to = readPlace(ctx)
+    if (to === undefined) return
+    const { length } = store.list({ owner: ctx.state.auth.subject })
+    const isAgreed = listDetails(ctx.state.auth, EXPORT_TYPE).some(
+      (agreed) =>
+        agreed['to'] === to && typeof agreed['notes'] === 'number' && length <= agreed['notes'],
+    )
+    if (!isAgreed) {
+      answer(ctx, 403, 'not_agreed', `Nobody has agreed to ${length} notes for that place.`)
+      return
+    }
+    ctx.status = 201
+    ctx.body = { to, notes: length }
+  })
   router.put('/notes/:id', ...write, ...parseBody, (ctx) => {
     const text = readText(ctx)
     if (text === undefined) return
@@ -129,6 +147,17 @@ function whatMayWrite(auth: Auth): Whose {
 const requirePerson: Middleware<ApiState> = (ctx, next) => {
   if (ctx.state.auth.kind === 'person') return next()
   answer(ctx, 403, 'access_denied', 'Notes belong to people: a service writes none.')
+  return undefined
+}
+
+/** Where notes are to go, or `undefined` once the request has been answered with what is wrong. */
+function readPlace(ctx: Context): string | undefined {
+  const body = readObject(ctx)
+  if (body === undefined) return undefined
+  const { to, ...others } = body
+  const isRight = typeof to === 'string' && to.length <= 200 && Object.keys(others).length === 0
+  if (isRight) return to
+  answer(ctx, 400, 'invalid_request', 'expected to, a place of at most 200 characters.')
   return undefined
 }
 
