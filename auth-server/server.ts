@@ -166,9 +166,6 @@ export async function createAuthServer(
   const purged = [stores.models, stores.revocations, stores.apiKeys, ...listUnused(services)]
   const everyMilliseconds = overrides.purgeEveryMilliseconds
   cleanUp.use(startPurge(purged, clock, log, { everyMilliseconds }))
-  server.off('request', refuseWhileStarting)
-  server.on('request', app)
-  cleanUp.use(startPurge(purged, clock, log))
   for (const each of mtls?.server ? [server, mtls.server] : [server]) {
     each.off('request', refuseWhileStarting)
     each.on('request', app)
