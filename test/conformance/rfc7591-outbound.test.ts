@@ -6,7 +6,7 @@ import { systemClock } from '../../auth-server/clock.ts'
 import { createBrowser } from '../support/browser.ts'
 import { withClients } from '../support/endpoints.ts'
 import { authorize } from '../support/flow.ts'
-import { startKeyPlace } from '../support/key-place.ts'
+import { startKeyPlace, type KeyPlace } from '../support/key-place.ts'
 import { startLogoutReceiver } from '../support/logout-receiver.ts'
 import { sendRaw } from '../support/raw.ts'
 import { invite, METADATA, register, withRegistration } from '../support/registration.ts'
@@ -27,9 +27,16 @@ const REGISTRATION = {
 let inside: TestServer
 let outside: TestServer
 let receiver: Awaited<ReturnType<typeof startLogoutReceiver>>
+let publisher: KeyPlace
 beforeAll(async () => {
   receiver = await startLogoutReceiver()
-  const change = withRegistration({ ...REGISTRATION, grants: [...REGISTRATION.grants] })
+  publisher = await startKeyPlace(jwk)
+  const issuers = [{ issuer: 'https://publisher.example', jwksUri: publisher.url }]
+  const change = withRegistration({
+    ...REGISTRATION,
+    grants: [...REGISTRATION.grants],
+    softwareStatements: { issuers },
+  })
   inside = await startServer(change)
   outside = await startServer((config) =>
     change({
@@ -43,6 +50,7 @@ afterAll(async () => {
   await inside[Symbol.asyncDispose]()
   await outside[Symbol.asyncDispose]()
   await receiver[Symbol.asyncDispose]()
+  await publisher[Symbol.asyncDispose]()
 })
 
 /** As its proxy does it. */
@@ -62,10 +70,14 @@ async function post(server: TestServer, path: string, type: string, body: string
   )
 }
 
-async function registerAt(server: TestServer, metadata: object): Promise<string> {
+async function tryAt(server: TestServer, metadata: object) {
   const { token } = await invite(server)
   const body = JSON.stringify({ ...METADATA, ...metadata })
-  const answer = await post(server, '/register', 'application/json', body, token)
+  return post(server, '/register', 'application/json', body, token)
+}
+
+async function registerAt(server: TestServer, metadata: object): Promise<string> {
+  const answer = await tryAt(server, metadata)
   expect(answer.status).toBe(201)
   return String((JSON.parse(answer.body) as Record<string, unknown>)['client_id'])
 }
@@ -106,6 +118,18 @@ test('and from nowhere else', async () => {
   for (const uri of ['https://169.254.169.254/latest', 'https://[::1]/', 'https://10.0.0.1/']) {
     expect(await askForToken(outside, uri)).toBe(401)
   }
+})
+
+test('the same holds for the keys of who signs software statements', async () => {
+  const statement = await new SignJWT({ iss: 'https://publisher.example', software_id: 'x' })
+    .setProtectedHeader({ alg: 'ES256', kid: 'own' })
+    .sign(privateKey)
+  const stated = { software_statement: statement }
+  expect((await tryAt(outside, stated)).status).toBe(500)
+  expect(publisher.place.asked).toBe(0)
+  expect((await tryAt(inside, stated)).status).toBe(201)
+  expect((await tryAt(inside, stated)).status).toBe(201)
+  expect(publisher.place.asked).toBe(1)
 })
 
 test('a client is told of a session that ended', async () => {
