@@ -61,6 +61,7 @@ export const CLIENT_MEMBERS = [
   'signedResponses',
   'authorizationDetails',
   'algorithms',
+  'encryption',
   'introspects',
   'exchange',
   'assertionIssuers',

@@ -1,9 +1,10 @@
 /** What came of one attempt. */
 export type Attempt =
   | { readonly kind: 'answered'; readonly status: number }
-  | { readonly kind: 'unreachable'; readonly reason: 'timeout' | 'network' }
+  | { readonly kind: 'unreachable'; readonly reason: 'timeout' | 'network' | 'keys' }
 
-export type FailureReason = 'refused' | 'status' | 'timeout' | 'network'
+/** `keys`: it is encrypted for, and has no key for that. */
+export type FailureReason = 'refused' | 'status' | 'timeout' | 'network' | 'keys'
 
 /** What becomes of an entry of the queue. */
 export type Verdict =

@@ -8,6 +8,7 @@ import type { PrivateJwk } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
 import type { OutboundFetch } from '../outbound.ts'
 import { judgeAttempt } from './attempt.ts'
+import { encryptLogoutToken } from './encrypt.ts'
 import type { LogoutDelivery, LogoutQueue } from './logout-queue.ts'
 import { signLogoutToken } from './logout-token.ts'
 import { sendLogoutToken } from './send.ts'
@@ -32,7 +33,7 @@ export interface DeliveryCollaborators {
   readonly signingKeys: () => readonly PrivateJwk[]
   /** What clients know people by. */
   readonly subjectOf: SubjectOf
-  /** Calls the clients that have registered themselves. */
+  /** Calls the clients that have registered themselves, and gets the keys of all. */
   readonly fetchOutbound: OutboundFetch
   readonly events: Pick<Events, 'logoutDelivered' | 'logoutPostponed' | 'logoutGivenUp'>
   readonly clock: Clock
@@ -140,9 +141,13 @@ async function deliver(
   if (!claimed) return true
   const algorithm = chooseIdTokenAlgorithm(client)
   const sub = subjectOf(client, claimed.accountId)
-  const token = await signLogoutToken(claimed, sub, signingKeys(), algorithm, issuer, clock.now())
+  const signed = await signLogoutToken(claimed, sub, signingKeys(), algorithm, issuer, clock.now())
+  const token = await encryptLogoutToken(signed, client, { issuer, fetchOutbound, stop: cutOff })
   const guard = client.owner === 'dynamic' ? fetchOutbound : undefined
-  const attempt = await sendLogoutToken(client.backchannelLogoutUri, token, cutOff, guard)
+  const attempt =
+    token === undefined
+      ? ({ kind: 'unreachable', reason: 'keys' } as const)
+      : await sendLogoutToken(client.backchannelLogoutUri, token, cutOff, guard)
   if (cutOff.aborted && attempt.kind === 'unreachable') return false
   const verdict = judgeAttempt(attempt, claimed, clock.now(), randomInt(1000) / 1000)
   if (verdict.kind === 'retry') await logouts.postpone(claimed, verdict.dueAt)

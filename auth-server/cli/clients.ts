@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { ClientView, ClientWithSecret, NewClient } from '../admin/clients.ts'
+import { ENCRYPTED_KINDS, type EncryptedKind } from '../config/built-in.ts'
 import { clientSchema } from '../config/schema.ts'
 import {
   collect,
@@ -271,6 +272,7 @@ function formatClient(client: ClientView, style: Style): string {
     ['default resource', client.defaultResource === undefined ? [] : [client.defaultResource]],
     ['origins', client.origins],
     ['API behind', client.introspects],
+    ['encrypted', listEncrypted(client)],
     ['exchanges for', client.exchange.map(({ resource }) => resource)],
     ['special', special],
   ]
@@ -291,6 +293,20 @@ function formatClient(client: ClientView, style: Style): string {
     ],
     style,
   )
+}
+
+const ENCRYPTED_NAMES: Readonly<Record<EncryptedKind, string>> = {
+  idToken: 'ID tokens',
+  userinfo: 'userinfo',
+  response: 'authorization responses',
+  introspection: 'introspection',
+}
+
+function listEncrypted({ encryption = {} }: ClientView): string[] {
+  return ENCRYPTED_KINDS.flatMap((kind) => {
+    const { algorithm, content } = encryption[kind] ?? {}
+    return algorithm === undefined ? [] : [`${ENCRYPTED_NAMES[kind]}: ${algorithm}, ${content}`]
+  })
 }
 
 /**

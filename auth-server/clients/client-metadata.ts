@@ -1,12 +1,21 @@
-import { GRANT_TYPES } from '../config/built-in.ts'
+import { ENCRYPTED_KINDS, GRANT_TYPES } from '../config/built-in.ts'
 import { chooseIdTokenAlgorithm, type Client } from './client.ts'
+
+/** How each kind is called that may be encrypted: `_alg` and `_enc` come after it. */
+export const ENCRYPTED_RESPONSES = {
+  idToken: 'id_token_encrypted_response',
+  userinfo: 'userinfo_encrypted_response',
+  response: 'authorization_encrypted_response',
+  introspection: 'introspection_encrypted_response',
+} as const
 
 /**
  * A client by the names of RFC 7591 §2 and OpenID Connect Registration §2, as the engine is told of it and
  * as it reads of itself: without its secret, and without what only one of the two is to know.
  */
 export function toClientMetadata(client: Client) {
-  const { algorithms = {}, profile } = client
+  const { algorithms = {}, encryption = {}, profile } = client
+  const idToken = chooseIdTokenAlgorithm(client)
   return {
     client_id: client.id,
     client_name: client.name,
@@ -23,11 +32,26 @@ export function toClientMetadata(client: Client) {
     require_pushed_authorization_requests: client.par === 'required',
     require_signed_request_object: client.signedRequests === 'required',
     request_object_signing_alg: algorithms.request,
-    id_token_signed_response_alg: chooseIdTokenAlgorithm(client),
-    userinfo_signed_response_alg: algorithms.userinfo,
+    id_token_signed_response_alg: idToken,
+    // Nothing is encrypted that is not signed.
+    userinfo_signed_response_alg: algorithms.userinfo ?? (encryption.userinfo && idToken),
     authorization_signed_response_alg: algorithms.response ?? (profile && 'ES256'),
+    introspection_signed_response_alg: algorithms.introspection,
+    ...describeEncryption(encryption),
     default_max_age: client.defaultMaxAgeSeconds,
     default_acr_values: client.defaultAcrValues && [...client.defaultAcrValues],
     require_auth_time: client.authTimeInIdToken === true,
   }
+}
+
+function describeEncryption(encryption: NonNullable<Client['encryption']>) {
+  const members = ENCRYPTED_KINDS.flatMap((kind) => {
+    const { algorithm, content } = encryption[kind] ?? {}
+    const name = ENCRYPTED_RESPONSES[kind]
+    return [
+      [`${name}_alg`, algorithm],
+      [`${name}_enc`, content],
+    ] as const
+  })
+  return Object.fromEntries(members)
 }

@@ -2,12 +2,21 @@ import type {
   AcrValue,
   AssertionAlgorithm,
   ClientAuthMethod,
+  ClientEncryptionAlgorithm,
   ClientSigningAlgorithm,
+  ContentEncryption,
+  EncryptedKind,
   GrantType,
   RequestAlgorithm,
 } from '../config/built-in.ts'
 import type { CertificateSubject } from '../certificates/subject.ts'
 import type { ClientOwner } from '../config/schema.ts'
+
+/** How something is encrypted for a client. */
+export interface Encryption {
+  readonly algorithm: ClientEncryptionAlgorithm
+  readonly content: ContentEncryption
+}
 
 /** An application that asks for tokens. */
 export interface Client {
@@ -75,6 +84,7 @@ export interface Client {
         readonly idToken?: ClientSigningAlgorithm | undefined
         readonly userinfo?: ClientSigningAlgorithm | undefined
         readonly response?: ClientSigningAlgorithm | undefined
+        readonly introspection?: ClientSigningAlgorithm | undefined
       }
     | undefined
   /** How old a sign-in may be where a request does not say (`max_age`). */
@@ -83,6 +93,8 @@ export interface Client {
   readonly defaultAcrValues?: readonly AcrValue[] | undefined
   /** Its ID tokens always say when the person signed in. */
   readonly authTimeInIdToken?: boolean | undefined
+  /** What is encrypted for it, and how. Whatever is not in it goes to it by TLS alone. */
+  readonly encryption?: { readonly [Kind in EncryptedKind]?: Encryption | undefined } | undefined
   /** The resources that it is the API behind: it may introspect tokens for them. */
   readonly introspects: readonly string[]
   /** What it may exchange tokens for (RFC 8693). */
@@ -134,10 +146,18 @@ export interface ClientStore {
   remove(id: string): Promise<boolean>
 }
 
+type Signed = Pick<Client, 'algorithms' | 'profile'>
+
 /** What its ID tokens and logout tokens are signed with. */
-export function chooseIdTokenAlgorithm({
-  algorithms,
-  profile,
-}: Pick<Client, 'algorithms' | 'profile'>): ClientSigningAlgorithm {
-  return algorithms?.idToken ?? (profile === 'fapi2' ? 'ES256' : 'RS256')
+export function chooseIdTokenAlgorithm({ algorithms, profile }: Signed): ClientSigningAlgorithm {
+  return algorithms?.idToken ?? chooseDefault(profile)
+}
+
+/** What it is told about tokens is signed with, where it asks for that signed (RFC 9701 §6). */
+export function chooseIntrospectionAlgorithm(client: Signed): ClientSigningAlgorithm {
+  return client.algorithms?.introspection ?? chooseDefault(client.profile)
+}
+
+function chooseDefault(profile: Client['profile']): ClientSigningAlgorithm {
+  return profile === 'fapi2' ? 'ES256' : 'RS256'
 }

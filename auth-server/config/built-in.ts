@@ -55,12 +55,41 @@ export type RequestAlgorithm = (typeof REQUEST_ALGORITHMS)[number]
 export const ACR_VALUES = ['urn:portreeve:acr:password'] as const
 export type AcrValue = (typeof ACR_VALUES)[number]
 
+/**
+ * How the key of what is encrypted for a client gets to it (RFC 7518 §4.1): by its public key alone. No
+ * RSA1_5, whose padding leaks what is in it, no SHA-1 (RSA-OAEP), and nothing that a shared secret would
+ * be needed for, because secrets are kept as hashes.
+ */
+export const CLIENT_ENCRYPTION_ALGORITHMS = [
+  'RSA-OAEP-256',
+  'RSA-OAEP-384',
+  'RSA-OAEP-512',
+  'ECDH-ES',
+  'ECDH-ES+A128KW',
+  'ECDH-ES+A256KW',
+] as const
+export type ClientEncryptionAlgorithm = (typeof CLIENT_ENCRYPTION_ALGORITHMS)[number]
+
+/** What it is encrypted with then (RFC 7518 §5.1). The first is the default of OpenID Connect. */
+export const CONTENT_ENCRYPTIONS = ['A128CBC-HS256', 'A256CBC-HS512', 'A128GCM', 'A256GCM'] as const
+export type ContentEncryption = (typeof CONTENT_ENCRYPTIONS)[number]
+
+/** What is made for a client to read, and may be encrypted for it. */
+export const ENCRYPTED_KINDS = ['idToken', 'userinfo', 'response', 'introspection'] as const
+export type EncryptedKind = (typeof ENCRYPTED_KINDS)[number]
+
 /** What JWTs are signed with by and for clients of FAPI 2.0 (Security Profile §5.4.1, 1). */
 export const FAPI2_ALGORITHMS: ReadonlySet<unknown> = new Set([
   'PS256',
   'ES256',
   'EdDSA',
   'Ed25519',
+])
+
+/** What keys of such clients may be for: those, and being encrypted to. */
+export const FAPI2_KEY_ALGORITHMS: ReadonlySet<unknown> = new Set([
+  ...FAPI2_ALGORITHMS,
+  ...CLIENT_ENCRYPTION_ALGORITHMS,
 ])
 
 /** Whether the client and this server share a secret. */

@@ -1,6 +1,7 @@
 import {
   ACCOUNT_ID_PREFIX,
   FAPI2_ALGORITHMS,
+  FAPI2_KEY_ALGORITHMS,
   OIDC_SCOPE_NAMES,
   OWN_CLIENT_ID,
   usesSecret,
@@ -8,6 +9,7 @@ import {
 import { checkSubjects } from './check-subjects.ts'
 import { checkCertificate } from './check-mtls.ts'
 import { echo } from './echo.ts'
+import { checkEncryption } from './check-encryption.ts'
 import { checkPublicKeys } from './public-jwk.ts'
 import type { Finding, Path, RuleId } from './rules.ts'
 import type { ClientConfig, ResourceConfig } from './schema.ts'
@@ -41,7 +43,7 @@ export function checkClient(
   client: CheckedClient,
   resources: readonly ResourceConfig[] | undefined,
 ): Finding[] {
-  const findings: Finding[] = []
+  const findings = [...checkPublicKeys(client), ...checkEncryption(client)]
   const report: Report = (rule, path, message) => findings.push({ rule, path, message })
   checkIdentity(client, resources, report)
   checkAuthentication(client, report)
@@ -124,9 +126,6 @@ function checkKeys(
   if (algorithms?.assertion !== undefined && authMethod !== 'private_key_jwt') {
     const message = `authMethod ${echo(authMethod)} signs nothing: expected none, or "private_key_jwt"`
     report('PR511', ['algorithms', 'assertion'], message)
-  }
-  for (const { rule, path, message } of checkPublicKeys({ jwks, jwksUri })) {
-    report(rule, path, message)
   }
 }
 
@@ -286,7 +285,7 @@ function checkFapi(
     expect(isStrong, ['algorithms', name], '"ES256"')
   }
   for (const [index, { alg }] of (jwks?.keys ?? []).entries()) {
-    const isStrong = alg === undefined || FAPI2_ALGORITHMS.has(alg)
+    const isStrong = alg === undefined || FAPI2_KEY_ALGORITHMS.has(alg)
     expect(isStrong, ['jwks', 'keys', index], 'alg PS256, ES256 or EdDSA')
   }
   for (const [index, scope] of client.scopes.entries()) {

@@ -74,6 +74,9 @@ function withPing(notificationUri: string): ConfigInput {
   return withCiba({ ciba: { mode: 'ping', notificationUri } })
 }
 
+const ECDH = { algorithm: 'ECDH-ES' } as const
+const OAEP = { algorithm: 'RSA-OAEP-256' } as const
+
 function withFapi(client: Partial<Client>): ConfigInput {
   return withClients({
     secret: undefined,
@@ -686,7 +689,10 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     ]),
   },
   PR339: {
-    accepted: [withClients({ jwks: { keys: [KEY, { ...KEY, kid: 'b', use: 'sig' }] } })],
+    accepted: [
+      withClients({ jwks: { keys: [KEY, { ...KEY, kid: 'b', use: 'sig' }] } }),
+      withClients({ jwks: { keys: [{ ...KEY, use: 'enc' }] } }),
+    ],
     refused: [
       { ...KEY, d: 'AAAA' },
       { kty: 'oct', k: 'AAAA' },
@@ -810,6 +816,53 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     refused: ['http://app.example/told', 'https://u:p@app.example/told', 'file:///etc/passwd'].map(
       (uri) => ['clients.0.ciba.notificationUri', withPing(uri)],
     ),
+  },
+  PR353: {
+    accepted: [
+      withClients({ encryption: { idToken: ECDH }, jwks: { keys: [KEY] } }),
+      withClients({ encryption: { userinfo: OAEP }, jwksUri: 'https://app.example/jwks' }),
+      withClients({ encryption: {} }),
+    ],
+    refused: (['idToken', 'userinfo', 'response', 'introspection'] as const).map((kind) => [
+      `clients.0.encryption.${kind}`,
+      withClients({ encryption: { [kind]: ECDH } }),
+    ]),
+  },
+  PR354: {
+    accepted: [
+      { ...KEY, use: 'enc', alg: 'ECDH-ES' },
+      { kty: 'OKP', crv: 'X25519', x: '3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08' },
+    ].map((key) => withClients({ encryption: { idToken: ECDH }, jwks: { keys: [key] } })),
+    refused: [
+      [ECDH, { ...KEY, use: 'sig' }],
+      [ECDH, { ...KEY, alg: 'ES256' }],
+      [ECDH, { ...KEY, alg: 'ECDH-ES+A256KW' }],
+      [ECDH, { ...KEY, key_ops: ['verify'] }],
+      [ECDH, { kty: 'OKP', crv: 'Ed25519', x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo' }],
+      [OAEP, KEY],
+    ].map(([idToken, key]) => [
+      'clients.0.encryption.idToken',
+      withClients({ encryption: { idToken } as never, jwks: { keys: [key] } as never }),
+    ]),
+  },
+  PR355: {
+    accepted: [
+      withClients({ encryption: { response: ECDH, introspection: ECDH }, jwks: { keys: [KEY] } }),
+    ],
+    refused: [
+      [
+        'clients.0.encryption.response',
+        withClients({
+          grants: ['device_code'],
+          encryption: { response: ECDH },
+          jwks: { keys: [KEY] },
+        }),
+      ],
+      [
+        'clients.0.encryption.introspection',
+        publicClient({ encryption: { introspection: ECDH }, jwks: { keys: [KEY] } }),
+      ],
+    ],
   },
   PR340: {
     accepted: [
@@ -964,6 +1017,8 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       withFapi({ algorithms: { idToken: 'ES256', response: 'ES256', userinfo: 'ES256' } }),
       withFapi({ applicationType: 'native', redirectUris: ['http://127.0.0.1/cb'] }),
       { ...withFapi({ ...SELF_SIGNED, ...BOUND, jwks: undefined }), ...withMtls({}) },
+      withFapi({ algorithms: { introspection: 'ES256' } }),
+      withFapi({ jwks: { keys: [KEY, { ...KEY, use: 'enc', alg: 'ECDH-ES' }] } }),
     ],
     refused: [
       ['clients.0.authMethod', withFapi({ authMethod: 'none' })],
@@ -984,6 +1039,8 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       ['clients.0.algorithms.idToken', withFapi({ algorithms: { idToken: 'RS256' } })],
       ['clients.0.algorithms.userinfo', withFapi({ algorithms: { userinfo: 'RS256' } })],
       ['clients.0.algorithms.response', withFapi({ algorithms: { response: 'RS256' } })],
+      ['clients.0.algorithms.introspection', withFapi({ algorithms: { introspection: 'RS256' } })],
+      ['clients.0.jwks.keys.0', withFapi({ jwks: { keys: [{ ...KEY, alg: 'RSA1_5' }] } })],
       ['clients.0.jwks.keys.0', withFapi({ jwks: { keys: [{ ...KEY, alg: 'RS256' }] } })],
     ],
   },

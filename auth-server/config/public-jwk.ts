@@ -2,7 +2,7 @@ import { createPublicKey } from 'node:crypto'
 import type { Finding } from './rules.ts'
 import { judgeCallUri } from './uri-rules.ts'
 
-const CURVES: ReadonlySet<unknown> = new Set(['P-256', 'P-384', 'P-521', 'Ed25519'])
+const CURVES: ReadonlySet<unknown> = new Set(['P-256', 'P-384', 'P-521', 'Ed25519', 'X25519'])
 const SHORTEST_RSA_BITS = 2048
 const LONGEST_RSA_BITS = 8192
 
@@ -24,19 +24,19 @@ export function checkPublicKeys({ jwks, jwksUri }: PublicKeys): Finding[] {
 }
 
 /**
- * What is wrong with a key that somebody signs to this server with, or `undefined`. Says nothing of the
- * key itself: a private one may be in it.
+ * What is wrong with a key that somebody signs to this server with or is encrypted to, or `undefined`.
+ * Says nothing of the key itself: a private one may be in it.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc7517.html#section-4 RFC 7517 §4}
  */
-function judgePublicJwk(jwk: Readonly<Record<string, unknown>>): string | undefined {
+export function judgePublicJwk(jwk: Readonly<Record<string, unknown>>): string | undefined {
   const { kty, crv } = jwk
   if (kty === 'oct') return 'expected a public key, got a secret (kty oct)'
   if (['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv'].some((name) => name in jwk)) {
     return 'expected a public key, got a private one: take it out of use, it has been shown'
   }
   if (kty !== 'RSA' && !CURVES.has(crv)) {
-    return 'expected kty RSA, or crv P-256, P-384, P-521 or Ed25519'
+    return 'expected kty RSA, or crv P-256, P-384, P-521, Ed25519 or X25519'
   }
   try {
     const key = createPublicKey({ key: jwk, format: 'jwk' })

@@ -79,8 +79,11 @@ export const RULES = {
   PR337: refused('A client that signs has its keys in one place: jwks or jwksUri.'),
   PR338: refused('A place that keys are fetched from is https, or http on loopback.'),
   PR339: refused(
-    'Keys of a client are public, and of RSA with 2048 bits, P-256, P-384, P-521 or Ed25519.',
+    'Keys of a client are public, and of RSA with 2048 bits, P-256, P-384, P-521, Ed25519 or X25519.',
   ),
+  PR353: refused('A client that is encrypted for has keys: jwks or jwksUri.'),
+  PR354: refused('One of the keys of a client that is encrypted for fits.'),
+  PR355: refused('What is encrypted for a client is something that it gets.'),
   PR360: refused("What may be registered are scopes of OpenID Connect's or some resource's."),
   PR361: refused('A redirect host is a host name, or *. and one.'),
   PR362: refused('Whoever registers uninvited gets no tokens without a person.'),

@@ -3,7 +3,9 @@ import {
   ACR_VALUES,
   ASSERTION_ALGORITHMS,
   CLIENT_AUTH_METHODS,
+  CLIENT_ENCRYPTION_ALGORITHMS,
   CLIENT_SIGNING_ALGORITHMS,
+  CONTENT_ENCRYPTIONS,
   GRANT_TYPES,
   REQUEST_ALGORITHMS,
   REGISTRABLE_AUTH_METHODS,
@@ -204,6 +206,19 @@ const jwkSet = z.strictObject({
 
 const clientSigning = z.enum(CLIENT_SIGNING_ALGORITHMS).optional()
 
+function encrypted(what: string) {
+  return z
+    .strictObject({
+      algorithm: z.enum(CLIENT_ENCRYPTION_ALGORITHMS).describe(`Of ${what}`),
+      content: z
+        .enum(CONTENT_ENCRYPTIONS)
+        .default('A128CBC-HS256')
+        .describe('What they are encrypted with.'),
+    })
+    .optional()
+    .describe(`Of ${what}`)
+}
+
 const cibaSettings = z.strictObject({
   mode: z
     .enum(['poll', 'ping'])
@@ -373,9 +388,29 @@ export const clientSchema = z.strictObject({
         .enum(ASSERTION_ALGORITHMS)
         .optional()
         .describe('Of what it proves itself with, with `private_key_jwt`. Where absent, the same.'),
+      introspection: clientSigning.describe(
+        'Of what it is told about tokens, where it asks for that signed (RFC 9701). Where absent, `RS256`, or `ES256` with the profile `fapi2`.',
+      ),
     })
     .optional()
     .describe('What is signed with, for it and by it.'),
+  encryption: z
+    .strictObject({
+      idToken: encrypted('its ID tokens and logout tokens.'),
+      userinfo: encrypted(
+        'what userinfo answers, after it was signed as `algorithms` say, or else as its ID tokens.',
+      ),
+      response: encrypted(
+        'authorization responses (JARM). It is given no others, as by `signedResponses`.',
+      ),
+      introspection: encrypted(
+        'what it is told about tokens. It has to ask for that signed (RFC 9701), and is told nothing otherwise.',
+      ),
+    })
+    .optional()
+    .describe(
+      'What is encrypted for it, to a key in `jwks` or at `jwksUri` that fits, after it was signed. Where no key fits, or none can be fetched, it is given nothing.',
+    ),
   introspects: z
     .array(absoluteUri)
     .default([])

@@ -24,7 +24,7 @@ export function toMetadata(
     ...describeCertificate(client),
     // The engine takes no client with a type that there is no longer.
     authorization_details_types: client.authorizationDetails?.filter((type) => details.has(type)),
-    ...(client.signedResponses === 'required' && { response_modes: SIGNED_RESPONSE_MODES }),
+    ...(isSignedOnly(client) && { response_modes: SIGNED_RESPONSE_MODES }),
     // A missing scope would allow every one of OpenID Connect's: `openid` is what signing in means.
     scope: [...new Set(['openid', ...client.scopes.filter(isOidcScope)])].join(' '),
     ...describeCiba(client),
@@ -48,6 +48,11 @@ function describeCertificate({ certificate, certificateBound }: Client): Partial
 }
 
 const SIGNED_RESPONSE_MODES = ['jwt', 'query.jwt', 'fragment.jwt', 'form_post.jwt']
+
+/** What is to be encrypted is so in these alone. */
+function isSignedOnly({ signedResponses, encryption }: Client): boolean {
+  return signedResponses === 'required' || encryption?.response !== undefined
+}
 
 /** The sector is for us to find (`clients/subject.ts`): the engine would fetch the whole list each time. */
 function describeSubjects(client: Client): AdapterPayload {

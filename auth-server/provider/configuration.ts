@@ -11,7 +11,9 @@ import type { Clock } from '../clock.ts'
 import {
   ACR_VALUES,
   ASSERTION_ALGORITHMS,
+  CLIENT_ENCRYPTION_ALGORITHMS,
   CLIENT_SIGNING_ALGORITHMS,
+  CONTENT_ENCRYPTIONS,
   REQUEST_ALGORITHMS,
 } from '../config/built-in.ts'
 import type { Config } from '../config/schema.ts'
@@ -49,7 +51,6 @@ import { createRequestObjectCheck, createRequestObjectReplayCheck } from './requ
 import { createMtls, listAuthMethods, listMtlsAliases, type MtlsSettings } from './mtls.ts'
 import type { ResourcePolicy } from './resources.ts'
 import { mayRevoke } from './revocation.ts'
-import { INTROSPECTION_ALGORITHM } from './signed-introspection.ts'
 import { createAcrCheck } from './step-up.ts'
 import { listEngineKeys } from './verification-key.ts'
 
@@ -109,7 +110,9 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       ...(settings.mtls && { mtls_endpoint_aliases: listMtlsAliases(settings.mtls.origin) }),
       frontchannel_logout_supported: true,
       frontchannel_logout_session_supported: true,
-      introspection_signing_alg_values_supported: [INTROSPECTION_ALGORITHM],
+      introspection_signing_alg_values_supported: [...CLIENT_SIGNING_ALGORITHMS],
+      introspection_encryption_alg_values_supported: [...CLIENT_ENCRYPTION_ALGORITHMS],
+      introspection_encryption_enc_values_supported: [...CONTENT_ENCRYPTIONS],
     },
     scopes: Object.keys(OIDC_SCOPES),
     claims: Object.fromEntries(
@@ -132,6 +135,15 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       authorizationSigningAlgValues: [...CLIENT_SIGNING_ALGORITHMS],
       requestObjectSigningAlgValues: [...REQUEST_ALGORITHMS],
       clientAuthSigningAlgValues: [...ASSERTION_ALGORITHMS],
+      idTokenEncryptionAlgValues: [...CLIENT_ENCRYPTION_ALGORITHMS],
+      idTokenEncryptionEncValues: [...CONTENT_ENCRYPTIONS],
+      userinfoEncryptionAlgValues: [...CLIENT_ENCRYPTION_ALGORITHMS],
+      userinfoEncryptionEncValues: [...CONTENT_ENCRYPTIONS],
+      authorizationEncryptionAlgValues: [...CLIENT_ENCRYPTION_ALGORITHMS],
+      authorizationEncryptionEncValues: [...CONTENT_ENCRYPTIONS],
+      // What a request says its browser knows, or it was pushed: there is nothing to hide in it.
+      requestObjectEncryptionAlgValues: [],
+      requestObjectEncryptionEncValues: [],
     },
     conformIdTokenClaims: false,
     clockTolerance: CLOCK_TOLERANCE_SECONDS,
@@ -158,6 +170,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       richAuthorizationRequests: createDetails(settings.catalogue),
       jwtResponseModes: { enabled: true },
       jwtUserinfo: { enabled: true },
+      encryption: { enabled: true },
       requestObjects: {
         enabled: true,
         assertJwtClaimsAndHeader: createRequestObjectCheck(settings.clock),

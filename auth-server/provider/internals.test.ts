@@ -12,7 +12,9 @@ import {
   includeSessionIds,
   leavePingsToUs,
   readFormPost,
+  readClientKeys,
   readReplacedSession,
+  replaceKeyChoice,
   replaceReplayCheck,
   replaceSecretComparison,
 } from './internals.ts'
@@ -146,6 +148,33 @@ describe('the undocumented seams of the engine', () => {
     expect([...(await read())]).toHaveLength(1)
     keys.freshUntil = 1
     expect([...(await read())]).toEqual([])
+  })
+
+  test('ask one method of a client’s keys which of them to encrypt to, and have all of them', async () => {
+    const keys = [{ kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA', kid: 'one' }]
+    const engine = new Provider('http://127.0.0.1', {
+      clients: [
+        {
+          client_id: 'app',
+          client_secret: 'what is kept',
+          redirect_uris: ['https://app.example/'],
+          jwks: { keys },
+          id_token_encrypted_response_alg: 'ECDH-ES',
+        },
+      ],
+      features: { encryption: { enabled: true }, devInteractions: { enabled: false } },
+    })
+    const asked: unknown[] = []
+    replaceKeyChoice(engine, (given, algorithm) => {
+      asked.push([given, algorithm])
+      throw new TypeError('none of them')
+    })
+    const client = await engine.Client.find('app')
+    if (!client) throw new Error('the engine lost its client')
+    expect(await readClientKeys(client)).toEqual(keys)
+    const token = new engine.IdToken({ sub: 'x' }, { client, ctx: undefined as never })
+    await expect(token.issue({ use: 'logout' })).rejects.toThrow('none of them')
+    expect(asked).toEqual([[keys, 'ECDH-ES']])
   })
 
   test('call no client by themselves when a person has decided', async () => {

@@ -16,6 +16,7 @@ import type {
   KoaContextWithOIDC,
 } from 'oidc-provider'
 import { readPresented } from '../certificates/presented.ts'
+import type { ClientEncryptionAlgorithm } from '../config/built-in.ts'
 import { PortreeveError } from '../errors.ts'
 import type { FormPost } from './interaction.ts'
 import { looksLikeJwt, type Binding } from './issued-token.ts'
@@ -80,9 +81,31 @@ export function replaceReplayCheck(
   })
 }
 
-interface FetchedKeys {
+type Jwk = Readonly<Record<string, unknown>>
+
+interface ClientKeys extends Iterable<Jwk> {
   stale(): boolean
   clear(): void
+  refresh(): Promise<void>
+  selectForEncrypt(wanted: { readonly alg: string }): Jwk[]
+}
+
+function keysOf(client: EngineClient): ClientKeys {
+  return (client as unknown as { asymmetricKeyStore: ClientKeys }).asymmetricKeyStore
+}
+
+/** Has something done to every client that the engine finds. */
+function prepareClients(provider: Provider, prepare: (client: EngineClient) => void): void {
+  const { Client } = provider
+  const find = Client.find.bind(Client)
+  Object.defineProperty(Client, 'find', {
+    configurable: true,
+    async value(id: string) {
+      const client = await find(id)
+      if (client) prepare(client)
+      return client
+    },
+  })
 }
 
 /**
@@ -90,18 +113,33 @@ interface FetchedKeys {
  * those it has fits, so that a key which was withdrawn would be good for as long as nobody uses another.
  */
 export function forgetStaleKeys(provider: Provider): void {
-  const { Client } = provider
-  const find = Client.find.bind(Client)
-  Object.defineProperty(Client, 'find', {
-    configurable: true,
-    async value(id: string) {
-      const client = await find(id)
-      if (client?.jwksUri === undefined) return client
-      const keys = (client as unknown as { asymmetricKeyStore: FetchedKeys }).asymmetricKeyStore
-      if (keys.stale()) keys.clear()
-      return client
-    },
+  prepareClients(provider, (client) => {
+    if (client.jwksUri === undefined) return
+    const keys = keysOf(client)
+    if (keys.stale()) keys.clear()
   })
+}
+
+/**
+ * Decides which key of a client something is encrypted to. The engine takes any key of the family, an
+ * Ed25519 key for ECDH among them, and fails where it is of no use or too short. `choose` throws where
+ * none fits.
+ */
+export function replaceKeyChoice(
+  provider: Provider,
+  choose: (keys: readonly Jwk[], algorithm: ClientEncryptionAlgorithm) => Jwk,
+): void {
+  prepareClients(provider, (client) => {
+    const keys = keysOf(client)
+    keys.selectForEncrypt = ({ alg }) => [choose([...keys], alg as ClientEncryptionAlgorithm)]
+  })
+}
+
+/** The keys that a client declares, or publishes now. Refuses the client where they cannot be had. */
+export async function readClientKeys(client: EngineClient): Promise<readonly Jwk[]> {
+  const keys = keysOf(client)
+  await keys.refresh()
+  return [...keys]
 }
 
 /**

@@ -109,6 +109,7 @@ export function createEngineMiddleware(
     createResumeEnd(collaborators),
     createInteractionMemory(collaborators),
     cachePublicDocuments,
+    leaveEmptyListsOut,
     createKeySetAnswer(collaborators),
     createMetadataAnswer(collaborators),
     denyUserCodes,
@@ -342,6 +343,16 @@ async function cachePublicDocuments(ctx: KoaContextWithOIDC, next: Next): Promis
     ctx.status = 304
     ctx.body = null
   }
+}
+
+/** RFC 8414 §3.2: members without elements are left out. The engine has those of encrypted requests. */
+async function leaveEmptyListsOut(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
+  await next()
+  if (ctx.oidc?.route !== 'discovery' || ctx.status !== 200) return
+  const members = Object.entries(ctx.body as Record<string, unknown>)
+  ctx.body = Object.fromEntries(
+    members.filter(([, value]) => !Array.isArray(value) || value.length > 0),
+  )
 }
 
 /** The engine would publish every key that it has, those too that only check an old ID token. */

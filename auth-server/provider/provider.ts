@@ -27,6 +27,7 @@ import type { CibaPaces } from './ciba.ts'
 import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
 import { createUserCodeGuard } from './device.ts'
+import { requireEncryptionKey } from './encryption.ts'
 import { speakToEngine, toEngineError } from './errors.ts'
 import { createIdentifiers, type IdentifierKeys } from './identifiers.ts'
 import { createApiKeyGrant } from './grants/api-key.ts'
@@ -44,6 +45,7 @@ import {
   includeSessionIds,
   leavePingsToUs,
   readReplacedSession,
+  replaceKeyChoice,
   replaceReplayCheck,
   replaceSecretComparison,
 } from './internals.ts'
@@ -161,6 +163,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   replaceSecretComparison(provider, createSecretComparison(collaborators))
   replaceReplayCheck(provider, currentContext, takeOnce)
   forgetStaleKeys(provider)
+  replaceKeyChoice(provider, requireEncryptionKey)
   leavePingsToUs(provider)
   includeSessionIds(provider)
   deriveSuccessors(provider, currentContext, identifiers.successor)

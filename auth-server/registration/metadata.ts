@@ -1,9 +1,13 @@
 import { z } from 'zod'
 import type { Client } from '../clients/client.ts'
+import { ENCRYPTED_RESPONSES } from '../clients/client-metadata.ts'
 import {
   ACR_VALUES,
   ASSERTION_ALGORITHMS,
+  CLIENT_ENCRYPTION_ALGORITHMS,
   CLIENT_SIGNING_ALGORITHMS,
+  CONTENT_ENCRYPTIONS,
+  ENCRYPTED_KINDS,
   GRANT_TYPES,
   OIDC_SCOPE_NAMES,
   REQUEST_ALGORITHMS,
@@ -56,6 +60,8 @@ const list = z.array(z.string().max(2048)).max(20)
 const flag = z.boolean().default(false)
 const text = z.string().max(2048)
 const algorithm = z.enum(CLIENT_SIGNING_ALGORITHMS).optional()
+const keyEncryption = z.enum(CLIENT_ENCRYPTION_ALGORITHMS).optional()
+const content = z.enum(CONTENT_ENCRYPTIONS).optional()
 
 /** Those members that mean something here. All others are ignored, as RFC 7591 §2 has it. */
 const wireSchema = z.object({
@@ -83,6 +89,15 @@ const wireSchema = z.object({
   default_max_age: z.number().optional(),
   default_acr_values: list.optional(),
   require_auth_time: flag,
+  introspection_signed_response_alg: algorithm,
+  id_token_encrypted_response_alg: keyEncryption,
+  id_token_encrypted_response_enc: content,
+  userinfo_encrypted_response_alg: keyEncryption,
+  userinfo_encrypted_response_enc: content,
+  authorization_encrypted_response_alg: keyEncryption,
+  authorization_encrypted_response_enc: content,
+  introspection_encrypted_response_alg: keyEncryption,
+  introspection_encrypted_response_enc: content,
 })
 
 type Wire = z.output<typeof wireSchema>
@@ -190,6 +205,7 @@ function toSettings(
     defaultMaxAgeSeconds: wire.default_max_age,
     defaultAcrValues: chooseAcrs(wire),
     authTimeInIdToken: wire.require_auth_time || undefined,
+    encryption: readEncryption(wire),
     origins: listOrigins(wire, applicationType),
     subjectType: wire.subject_type,
     sectorIdentifierUri: wire.sector_identifier_uri,
@@ -211,6 +227,7 @@ function describeAlgorithms(wire: Wire): Client['algorithms'] {
     idToken: wire.id_token_signed_response_alg,
     userinfo: wire.userinfo_signed_response_alg,
     response: wire.authorization_signed_response_alg,
+    introspection: wire.introspection_signed_response_alg,
     request: wire.request_object_signing_alg,
     // Of other methods it says nothing (OpenID Connect Registration §2).
     assertion:
@@ -226,6 +243,18 @@ function chooseAcrs({ default_acr_values: wanted }: Wire): readonly string[] | u
   if (wanted === undefined || wanted.length === 0) return undefined
   const known = ACR_VALUES.filter((acr) => wanted.includes(acr))
   return known.length === 0 ? wanted : known
+}
+
+function readEncryption(wire: Wire): Record<string, unknown> | undefined {
+  const given = ENCRYPTED_KINDS.flatMap((kind) => {
+    const value = {
+      algorithm: wire[`${ENCRYPTED_RESPONSES[kind]}_alg`],
+      content: wire[`${ENCRYPTED_RESPONSES[kind]}_enc`],
+    }
+    const isGiven = value.algorithm !== undefined || value.content !== undefined
+    return isGiven ? [[kind, value] as const] : []
+  })
+  return given.length === 0 ? undefined : Object.fromEntries(given)
 }
 
 /** An app on a person's machine often does not say so: its addresses do. */
@@ -307,8 +336,13 @@ function refuse(
   [member = '', ...rest]: Path,
   message: string,
 ): { readonly ok: false; readonly reason: MetadataFault } {
-  const name = WIRE_NAMES[member] ?? String(member)
-  const place = [name, ...rest.map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`))]
+  const kind = member === 'encryption' ? ENCRYPTED_KINDS.find((one) => one === rest[0]) : undefined
+  const name = kind ? `${ENCRYPTED_RESPONSES[kind]}_alg` : (WIRE_NAMES[member] ?? String(member))
+  const within = kind ? [] : rest
+  const place = [
+    name,
+    ...within.map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`)),
+  ]
   const error = name === 'redirect_uris' ? 'invalid_redirect_uri' : 'invalid_client_metadata'
   return { ok: false, reason: { error, description: `${place.join('')}: ${message}` } }
 }

@@ -271,6 +271,16 @@ describe('Message Signing §5.3, §5.4', () => {
     expect(outcome(await push(form, { client: 'signed' }))).toEqual([400, 'invalid_request'])
   })
 
+  test('§5.5 what is said of a token is signed with what the profile allows', async () => {
+    const { tokens } = await obtain()
+    const form = { token: String(tokens.body['access_token']), ...(await assert()) }
+    const accept = 'application/token-introspection+jwt'
+    const { text } = await post(server.issuer, '/introspect', form, { accept })
+    const keys = createRemoteJWKSet(new URL(`${server.issuer}/jwks`))
+    const { payload } = await jwtVerify(text, keys, { audience: 'bank', algorithms: ['ES256'] })
+    expect(payload['token_introspection']).toMatchObject({ active: true, client_id: 'bank' })
+  })
+
   test('a request for an answer that is not signed is refused', async () => {
     const { pushed } = await pushSigned({ response_mode: undefined })
     expect(outcome(pushed)).toEqual([400, 'invalid_request'])

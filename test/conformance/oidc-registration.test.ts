@@ -311,7 +311,6 @@ test('backchannel_logout_session_required is always so', async () => {
 /** Given and passed over: the answer says that nothing came of it. */
 test.each<[string, unknown]>([
   ['request_uris', ['https://app.example/request.jwt']],
-  ['introspection_signed_response_alg', 'RS256'],
   ['frontchannel_logout_uri', 'https://app.example/frame'],
   ['frontchannel_logout_session_required', true],
   ['backchannel_token_delivery_mode', 'push'],
@@ -320,8 +319,8 @@ test.each<[string, unknown]>([
   ['backchannel_user_code_parameter', true],
   ['authorization_details_types', ['payment']],
   ['response_modes', ['query']],
-  ['id_token_encrypted_response_alg', 'RSA-OAEP-256'],
-  ['userinfo_encrypted_response_enc', 'A256GCM'],
+  ['request_object_encryption_alg', 'RSA-OAEP-256'],
+  ['request_object_encryption_enc', 'A256GCM'],
   ['tls_client_certificate_bound_access_tokens', true],
 ])('%s is passed over', async (member, value) => {
   const { body } = await register(server.issuer, { [member]: value })

@@ -10,16 +10,20 @@ const TYPE = 'application/token-introspection+jwt'
 const asService = { authorization: basic('service', SERVICE_SECRET) }
 const asApi = { authorization: basic('notes-api', SERVICE_SECRET), accept: TYPE }
 
+const api = {
+  grants: ['client_credentials' as const],
+  secret: { env: 'SERVICE_SECRET' },
+  scopes: ['notes:read'],
+  introspects: [NOTES],
+}
+
 let server: TestServer
 beforeAll(async () => {
   server = await startServer(
-    withClients({
-      id: 'notes-api',
-      grants: ['client_credentials'],
-      secret: { env: 'SERVICE_SECRET' },
-      scopes: ['notes:read'],
-      introspects: [NOTES],
-    }),
+    withClients(
+      { id: 'notes-api', ...api },
+      { id: 'es-api', ...api, algorithms: { introspection: 'ES256' } },
+    ),
   )
 })
 afterAll(() => server[Symbol.asyncDispose]())
@@ -30,20 +34,20 @@ async function makeToken(): Promise<string> {
 }
 
 /** As §5 has an API do it. */
-function verify(text: string, audience = 'notes-api') {
+function verify(text: string, audience = 'notes-api', algorithm = 'RS256') {
   return jwtVerify(text, createRemoteJWKSet(new URL(`${server.issuer}/jwks`)), {
     issuer: server.issuer,
     audience,
     typ: 'token-introspection+jwt',
-    algorithms: ['RS256'],
+    algorithms: [algorithm],
     requiredClaims: ['iat', 'token_introspection'],
   })
 }
 
-test('§7 the metadata names the algorithm', async () => {
+test('§7 the metadata name the algorithms', async () => {
   const response = await fetch(`${server.issuer}/.well-known/oauth-authorization-server`)
   expect(await response.json()).toMatchObject({
-    introspection_signing_alg_values_supported: ['RS256'],
+    introspection_signing_alg_values_supported: ['RS256', 'ES256'],
   })
 })
 
@@ -64,6 +68,20 @@ describe('§5 an API that accepts a signed answer', () => {
     expect(Object.keys(payload).toSorted()).toEqual(['aud', 'iat', 'iss', 'token_introspection'])
     expect(decodeProtectedHeader(text).typ).toBe('token-introspection+jwt')
     await expect(verify(text, NOTES)).rejects.toThrow('aud')
+  })
+
+  test('§6 gets it signed with what it has declared, and RS256 otherwise', async () => {
+    const token = await makeToken()
+    const asEs = { ...asApi, authorization: basic('es-api', SERVICE_SECRET) }
+    const { payload } = await verify(
+      (await introspect(server.issuer, token, asEs)).text,
+      'es-api',
+      'ES256',
+    )
+    expect(payload['token_introspection']).toMatchObject({ active: true })
+    const { text } = await introspect(server.issuer, token, asApi)
+    await expect(verify(text, 'notes-api', 'ES256')).rejects.toThrow('alg')
+    await verify(text)
   })
 
   test('gets the same of an opaque token', async () => {

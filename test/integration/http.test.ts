@@ -248,6 +248,17 @@ describe('the public documents', () => {
     expect((await ask(target, 'If-None-Match: "another"')).status).toBe(200)
   })
 
+  function describeEncryption(): Record<string, unknown> {
+    const algorithms = expect.not.arrayContaining(['RSA1_5', 'RSA-OAEP', 'dir', 'A128KW'])
+    const contents = ['A128CBC-HS256', 'A256CBC-HS512', 'A128GCM', 'A256GCM']
+    return Object.fromEntries(
+      ['authorization', 'id_token', 'introspection', 'userinfo'].flatMap((kind) => [
+        [`${kind}_encryption_alg_values_supported`, algorithms],
+        [`${kind}_encryption_enc_values_supported`, contents],
+      ]),
+    )
+  }
+
   test.each(paths)('%s advertises what is there and nothing else', async (target) => {
     const { body } = await ask(target)
     const { issuer } = server
@@ -290,7 +301,8 @@ describe('the public documents', () => {
       backchannel_logout_supported: true,
       frontchannel_logout_session_supported: true,
       frontchannel_logout_supported: true,
-      introspection_signing_alg_values_supported: ['RS256'],
+      introspection_signing_alg_values_supported: ['RS256', 'ES256'],
+      ...describeEncryption(),
       request_object_signing_alg_values_supported: expect.not.arrayContaining(['none', 'HS256']),
       request_parameter_supported: true,
       token_endpoint_auth_signing_alg_values_supported: expect.not.arrayContaining(['HS256']),

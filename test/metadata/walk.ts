@@ -9,6 +9,11 @@ import {
 import { afterAll, describe, expect, test } from 'vitest'
 import { createApiKeyId, generateApiKey, hashApiKey } from '../../auth-server/api-keys/api-key.ts'
 import { systemClock } from '../../auth-server/clock.ts'
+import {
+  CLIENT_ENCRYPTION_ALGORITHMS,
+  CONTENT_ENCRYPTIONS,
+  ENCRYPTED_KINDS,
+} from '../../auth-server/config/built-in.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { createBrowser } from '../support/browser.ts'
@@ -20,6 +25,7 @@ import {
 } from '../support/certificates.ts'
 import { ask, CIBA_GRANT, openRequests } from '../support/ciba.ts'
 import { approve, askForCode } from '../support/device.ts'
+import { decrypt, makeDecryptionKey, type DecryptionKey } from '../support/encryption.ts'
 import { introspect, post, withClients } from '../support/endpoints.ts'
 import {
   authorizationUrl,
@@ -82,6 +88,10 @@ export async function walkMetadata({
   )
   const jwks = { keys: [...keys.values()].map(({ jwk }) => jwk) }
   const ownKey = keyFor('ES256')
+  const decryptionKeys = {
+    RSA: await makeDecryptionKey('rsa', 'RSA-OAEP-256'),
+    ECDH: await makeDecryptionKey('ec', 'ECDH-ES'),
+  }
   const logouts = await startLogoutReceiver()
   const folder = makeFolder()
   const authority = await createAuthority()
@@ -91,6 +101,15 @@ export async function walkMetadata({
 
   const app = { secret: { env: 'WEB_SECRET' }, redirectUris: [REDIRECT], scopes: ['openid'] }
   const SIGNED = ['RS256', 'ES256'] as const
+  // All of them with each other are in test/conformance/encryption.test.ts.
+  const ENCRYPTED = [
+    ...CLIENT_ENCRYPTION_ALGORITHMS.map(
+      (algorithm) => ({ algorithm, content: 'A128GCM' }) as const,
+    ),
+    ...CONTENT_ENCRYPTIONS.filter((content) => content !== 'A128GCM').map(
+      (content) => ({ algorithm: 'ECDH-ES', content }) as const,
+    ),
+  ]
   const server = await startServer((config) => ({
     ...withClients(
       {
@@ -154,7 +173,15 @@ export async function walkMetadata({
       ...SIGNED.map((alg) => ({
         id: `in-${alg}`,
         ...app,
-        algorithms: { idToken: alg, userinfo: alg, response: alg },
+        algorithms: { idToken: alg, userinfo: alg, response: alg, introspection: alg },
+      })),
+      ...ENCRYPTED.map(({ algorithm, content }) => ({
+        id: nameReader(algorithm, content),
+        ...app,
+        jwks: { keys: Object.values(decryptionKeys).map(({ jwk }) => jwk) },
+        encryption: Object.fromEntries(
+          ENCRYPTED_KINDS.map((kind) => [kind, { algorithm, content }]),
+        ),
       })),
     )(change(config)),
     mtls: writeMtls(folder.path, { server: tls, authority }),
@@ -173,6 +200,62 @@ export async function walkMetadata({
       const response = await fetch(`${issuer}/.well-known/${name}`)
       return (await response.json()) as Record<string, unknown>
     }),
+  )
+
+  /** What a client gets that everything is encrypted for, each once for all values. */
+  const readers = new Map<string, Promise<DecryptedHeaders>>()
+
+  function readEncrypted(algorithm: string, content: string) {
+    const id = nameReader(algorithm, content)
+    const known = readers.get(id) ?? obtainEncrypted(id, algorithm)
+    readers.set(id, known)
+    return known
+  }
+
+  async function obtainEncrypted(id: string, algorithm: string): Promise<DecryptedHeaders> {
+    const key = algorithm.startsWith('RSA') ? decryptionKeys.RSA : decryptionKeys.ECDH
+    const { verifier, challenge } = makePkce()
+    const request = { client_id: id, scope: 'openid', response_mode: 'jwt' }
+    const browser = createBrowser(issuer)
+    const first = await browser.get(authorizationUrl(issuer, challenge, request))
+    const { location = '' } = await browser.submit(await signIn(browser, first), '/consent')
+    const response = new URL(location).searchParams.get('response') ?? ''
+    const authorization = await open(response, key, id)
+    const form = { grant_type: 'authorization_code', code_verifier: verifier }
+    const as = { authorization: basic(id, WEB_SECRET) }
+    const code = String(authorization.payload['code'])
+    const { body } = await requestToken(issuer, { ...form, code, redirect_uri: REDIRECT }, as)
+    const headers = { authorization: `Bearer ${body.access_token}` }
+    const userinfo = await (await fetch(`${issuer}/userinfo`, { headers })).text()
+    const accept = 'application/token-introspection+jwt'
+    const { text } = await introspect(issuer, body.access_token, { ...as, accept })
+    return {
+      authorization: authorization.header,
+      id_token: (await open(body.id_token, key, id)).header,
+      userinfo: (await open(userinfo, key, id)).header,
+      introspection: (await open(text, key, id)).header,
+    }
+  }
+
+  async function open(text: string, key: DecryptionKey, audience: string) {
+    const { header, token } = await decrypt(text, key)
+    const { payload } = await jwtVerify(token, published, { issuer, audience })
+    return { header, payload }
+  }
+
+  const ENCRYPTION: Readonly<Record<string, Use>> = Object.fromEntries(
+    ['authorization', 'id_token', 'userinfo', 'introspection'].flatMap((kind) => [
+      [
+        `${kind}_encryption_alg_values_supported`,
+        async (alg: string) =>
+          expect((await readEncrypted(alg, 'A128GCM'))[kind]).toMatchObject({ alg }),
+      ],
+      [
+        `${kind}_encryption_enc_values_supported`,
+        async (enc: string) =>
+          expect((await readEncrypted('ECDH-ES', enc))[kind]).toMatchObject({ enc }),
+      ],
+    ]),
   )
 
   function keyFor(alg: string) {
@@ -513,13 +596,15 @@ export async function walkMetadata({
       const verified = await jwtVerify(response, published, { issuer, audience: client_id })
       expect(verified.protectedHeader.alg).toBe(alg)
     },
+    ...ENCRYPTION,
     request_object_signing_alg_values_supported: askByRequestObject,
     dpop_signing_alg_values_supported: bindBy,
     introspection_signing_alg_values_supported: async (alg) => {
       const accept = 'application/token-introspection+jwt'
-      const { text } = await introspect(issuer, 'x.y.z', { ...asApi, accept })
+      const authorization = basic(`in-${alg}`, WEB_SECRET)
+      const { text } = await introspect(issuer, 'x.y.z', { authorization, accept })
       expect(decodeProtectedHeader(text).alg).toBe(alg)
-      await jwtVerify(text, published, { issuer, audience: 'api' })
+      await jwtVerify(text, published, { issuer, audience: `in-${alg}` })
     },
     backchannel_authentication_endpoint: (url) => expectEndpoint(url, 'POST', [400, 401]),
     backchannel_token_delivery_modes_supported: (mode) => use(DELIVERY_MODES, mode),
@@ -642,6 +727,13 @@ export async function walkMetadata({
       }
     })
   })
+}
+
+type DecryptedHeaders = Readonly<Record<string, Awaited<ReturnType<typeof decrypt>>['header']>>
+
+/** The id of a client: no id has a plus. */
+function nameReader(algorithm: string, content: string): string {
+  return `${algorithm.replace('+', '.')}-${content}`
 }
 
 /** An endpoint is there where it says something of the protocol about a request that has nothing. */

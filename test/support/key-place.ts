@@ -1,20 +1,19 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { JWK } from 'jose'
 
 export interface KeyPlace extends AsyncDisposable {
   readonly url: string
-  /** How often it was asked, and whether it fails from now on. */
-  readonly place: { asked: number; isAway: boolean }
+  /** How often it was asked, whether it fails from now on, and what it has otherwise. */
+  readonly place: { asked: number; isAway: boolean; keys: readonly object[] }
 }
 
 /** Where somebody publishes these keys. */
-export async function startKeyPlace(...keys: readonly JWK[]): Promise<KeyPlace> {
-  const place = { asked: 0, isAway: false }
+export async function startKeyPlace(...keys: readonly object[]): Promise<KeyPlace> {
+  const place: KeyPlace['place'] = { asked: 0, isAway: false, keys }
   const http = createServer((_request, response) => {
     place.asked += 1
     if (place.isAway) response.writeHead(500).end()
-    else response.end(JSON.stringify({ keys }))
+    else response.end(JSON.stringify({ keys: place.keys }))
   })
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
   return {
