@@ -12,16 +12,18 @@ export type JsonAnswer =
 /** Gets JSON from the issuer. Throws an `IssuerError` where no usable answer comes. */
 export type FetchJson = (url: string) => Promise<JsonAnswer>
 
-/** What the issuer answered to a form: the bytes, or the status that came in their place. */
+/** What the issuer answered to a form: the bytes and their media type, or the status in their place. */
 export type FormAnswer =
-  | { readonly status: 200; readonly bytes: Buffer }
-  | { readonly status: number; readonly bytes?: undefined }
+  | { readonly status: 200; readonly bytes: Buffer; readonly type: string }
+  | { readonly status: number; readonly bytes?: undefined; readonly type?: undefined }
 
 /** Sends a form to the issuer. Throws an `IssuerError`, which holds nothing of it, as `FetchJson` does. */
 export type PostForm = (
   url: string,
   authorization: string,
   form: URLSearchParams,
+  /** The media type that is asked for. */
+  accept: string,
 ) => Promise<FormAnswer>
 
 /**
@@ -47,7 +49,8 @@ export async function withDeadline<T>(
   try {
     return await work(
       (url) => ask(url, fetchJson(url, signal)),
-      (url, authorization, form) => ask(url, postForm(url, { authorization, form, signal })),
+      (url, authorization, form, accept) =>
+        ask(url, postForm(url, { authorization, form, accept, signal })),
       signal,
     )
   } finally {
@@ -90,13 +93,18 @@ async function postForm(
   {
     authorization,
     form,
+    accept,
     signal,
-  }: { authorization: string; form: URLSearchParams; signal: AbortSignal },
+  }: { authorization: string; form: URLSearchParams; accept: string; signal: AbortSignal },
 ): Promise<FormAnswer> {
-  const headers = { accept: 'application/json', authorization }
+  const headers = { accept, authorization }
   const request = { method: 'POST', headers, body: form, signal, redirect: 'manual' } as const
   const response = await fetch(url, request)
-  if (response.status === 200) return { status: 200, bytes: await readBounded(url, response) }
+  if (response.status === 200) {
+    const [type = ''] = (response.headers.get('content-type') ?? '').split(';')
+    const bytes = await readBounded(url, response)
+    return { status: 200, bytes, type: type.trim().toLowerCase() }
+  }
   await response.body?.cancel()
   return { status: response.status }
 }

@@ -3,6 +3,7 @@ import type { Clock } from './clock.ts'
 import { IssuerError, type IntrospectionUnavailable, type Result } from './errors.ts'
 import { withDeadline, type FetchJson, type PostForm } from './fetch-json.ts'
 import { parseJsonObject, weighJson, type JsonObject } from './json.ts'
+import { SIGNED_ANSWER, type SignedAnswers } from './introspection-signed.ts'
 import { discoverUrl } from './metadata.ts'
 
 /** Questions that are on their way at the same time: more would be a load for the issuer. */
@@ -24,6 +25,8 @@ export interface EndpointSettings {
   readonly url: string | undefined
   /** The header `Authorization` with which this API asks. */
   readonly authorize: () => string | PromiseLike<string>
+  /** Where answers have to be signed. It ends with the endpoint. */
+  readonly signed: SignedAnswers | undefined
 }
 
 /** What an issuer said about one token. */
@@ -111,6 +114,7 @@ class RemoteEndpoint implements IntrospectionEndpoint {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
+    await this.#settings.signed?.[Symbol.asyncDispose]()
     await Promise.allSettled(this.#asking)
   }
 
@@ -174,7 +178,9 @@ class RemoteEndpoint implements IntrospectionEndpoint {
     const url = await this.#findUrl(fetchJson)
     const authorization = await this.#authorize(signal)
     const form = new URLSearchParams({ token, token_type_hint: 'access_token' })
-    const ask = () => postForm(url, authorization, form)
+    const { signed } = this.#settings
+    const accept = signed ? SIGNED_ANSWER : 'application/json'
+    const ask = () => postForm(url, authorization, form, accept)
     const answer = await ask().catch((error: unknown) => {
       // A connection that was kept open may be closed just then; to ask again changes nothing.
       if (signal.aborted || (error as IssuerError).code !== 'unreachable') throw error
@@ -185,13 +191,26 @@ class RemoteEndpoint implements IntrospectionEndpoint {
       const cause = { expected: 200, actual: answer.status }
       throw new IssuerError(code, `${url} answered ${answer.status}`, { cause })
     }
-    const parsed = parseJsonObject(answer.bytes)
-    if (!parsed.ok) throw new IssuerError('bad_answer', `${url} answered JSON: ${parsed.reason}`)
-    const { active } = parsed.value
-    if (typeof active !== 'boolean') {
+    const members = await this.#readMembers(url, answer)
+    if (typeof members['active'] !== 'boolean') {
       throw new IssuerError('bad_answer', `${url} answered no active that is true or false`)
     }
-    return { members: parsed.value, size: weighJson(answer.bytes) }
+    return { members, size: weighJson(answer.bytes) }
+  }
+
+  async #readMembers(
+    url: string,
+    { bytes, type }: { readonly bytes: Buffer; readonly type: string },
+  ): Promise<JsonObject> {
+    const { signed } = this.#settings
+    if (signed) {
+      if (type === SIGNED_ANSWER) return signed.read(bytes.toString('latin1'))
+      const cause = { expected: SIGNED_ANSWER, actual: type }
+      throw new IssuerError('bad_answer', `${url} answered what is not signed`, { cause })
+    }
+    const parsed = parseJsonObject(bytes)
+    if (parsed.ok) return parsed.value
+    throw new IssuerError('bad_answer', `${url} answered JSON: ${parsed.reason}`)
   }
 
   async #authorize(signal: AbortSignal): Promise<string> {

@@ -1,10 +1,12 @@
 import { hash } from 'node:crypto'
 import { checkTimes, describeAuth, type Auth } from './claims.ts'
+import type { Clock } from './clock.ts'
 import type { Check, Source, Trace } from './decision.ts'
 import type { Result, TokenRefusal } from './errors.ts'
 import { createGrantPool } from './grants.ts'
 import { readAnswer, type LackingMember } from './introspection-answer.ts'
 import { createIntrospectionEndpoint, type EndpointSettings } from './introspection-endpoint.ts'
+import { createSignedAnswers, type SignedAnswers } from './introspection-signed.ts'
 import { isTrustworthy } from './metadata.ts'
 import { readNames, refuseUnknownOptions } from './options.ts'
 import {
@@ -49,6 +51,11 @@ export interface IntrospectionOptions extends Omit<CommonVerifierOptions, 'cache
    */
   readonly authorization?: () => string | PromiseLike<string>
   /**
+   * Takes answers only where the issuer has signed them for `clientId` (RFC 9701), so that whoever stands
+   * between can say nothing of a token, and what was said can be proven later. Default: `false`.
+   */
+  readonly signedAnswers?: boolean
+  /**
    * What this issuer is known to leave out of its answers. A token without it is refused otherwise.
    *
    * - `sub`: a token without it is a service's own, and its client is the subject. **Warning:** not for
@@ -76,6 +83,7 @@ const OPTIONS = [
   'authorization',
   'mayLack',
   'revocations',
+  'signedAnswers',
 ]
 const DEFAULT_MAX_AGE_SECONDS = 60
 const MAY_LACK: readonly unknown[] = ['sub', 'token_type']
@@ -114,7 +122,7 @@ interface Inquiry {
  * `exp`, `client_id`, `sub` and `token_type`; `claims` are typed as those of a JWT, but of the others
  * only those are there that it named.
  *
- * Does not take signed answers (RFC 9701). Does not limit who may cause questions, of which 50 are under
+ * Does not decrypt answers. Does not limit who may cause questions, of which 50 are under
  * way at most: a limit for each sender belongs in front.
  *
  * Throws a `TypeError` that names the option, and never quotes the secret.
@@ -129,9 +137,10 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
   requireRevocations(revocations)
   const { clock, clockToleranceSeconds, maxTokens, maxKeptMs } = common
   const { issuer, ...settings } = readEndpoint(options)
+  const signed = readSigned(options, clockToleranceSeconds, clock)
   const expected = { issuer, clockToleranceSeconds, mayLack: readMayLack(options.mayLack) }
   const audiences = readNames('audience', options.audience)
-  const endpoint = createIntrospectionEndpoint({ issuer, ...settings }, clock)
+  const endpoint = createIntrospectionEndpoint({ issuer, ...settings, signed }, clock)
   const known = createKnownTokens(maxTokens)
   const asking = new Map<string, Promise<Inquiry>>()
   const resting = new Map<string, { readonly until: number; readonly inquiry: Inquiry }>()
@@ -282,7 +291,7 @@ function createKnownTokens(maxTokens: number): KnownTokens {
   }
 }
 
-function readEndpoint(options: IntrospectionOptions): EndpointSettings {
+function readEndpoint(options: IntrospectionOptions): Omit<EndpointSettings, 'signed'> {
   const { issuer, endpoint: url } = options
   requireIssuer(issuer)
   const isUrl = typeof url === 'string' && URL.canParse(url) && !/[\s#]/.test(url)
@@ -329,6 +338,21 @@ function writeBasic(clientId: string, clientSecret: string): string {
     new URLSearchParams({ '': text }).toString().slice(1),
   )
   return `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`
+}
+
+function readSigned(
+  { issuer, clientId, signedAnswers = false }: IntrospectionOptions,
+  clockToleranceSeconds: number,
+  clock: Clock,
+): SignedAnswers | undefined {
+  if (typeof signedAnswers !== 'boolean') {
+    throw new TypeError('signedAnswers: expected true or false')
+  }
+  if (!signedAnswers) return undefined
+  if (clientId === undefined) {
+    throw new TypeError('signedAnswers: expected clientId beside it, whom answers are signed for')
+  }
+  return createSignedAnswers({ issuer, clientId, clockToleranceSeconds }, clock)
 }
 
 function readMayLack(members: IntrospectionOptions['mayLack'] = []): readonly LackingMember[] {

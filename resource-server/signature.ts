@@ -28,7 +28,7 @@ export interface UnverifiedToken {
 /** Takes tokens apart. */
 export interface TokenParser {
   /**
-   * Takes a JWS in compact form apart (RFC 7515 §7.1): three parts in canonical base64url, a header of
+   * Takes a JWS in compact form apart (RFC 7515 §7.1): at most `maxLength` characters, three parts in canonical base64url, a header of
    * at most 1024 characters, one of the algorithms, no critical extensions (none are understood).
    * Does not check the signature, nor read the payload. What the header says about keys (`jwk`, `jku`,
    * `x5c`, `x5u`) is never looked at.
@@ -45,12 +45,15 @@ function hasScheme(token: string): boolean {
   return /^(bearer|dpop) /i.test(token)
 }
 
-export function createTokenParser(algorithms: readonly string[]): TokenParser {
+export function createTokenParser(
+  algorithms: readonly string[],
+  maxLength = MAX_TOKEN_LENGTH,
+): TokenParser {
   const known = new Map<string, TokenHeader>()
   return {
     parse(token) {
-      if (token.length > MAX_TOKEN_LENGTH) {
-        return malformed('token', `more than ${MAX_TOKEN_LENGTH} characters`)
+      if (token.length > maxLength) {
+        return malformed('token', `more than ${maxLength} characters`)
       }
       if (token === '') return malformed('token', 'it is empty')
       const parts = token.split('.')

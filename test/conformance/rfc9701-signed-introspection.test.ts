@@ -1,7 +1,9 @@
 import { createRemoteJWKSet, decodeProtectedHeader, jwtVerify } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createIntrospectionVerifier } from '../../resource-server/index.ts'
 import { introspect, post, withClients } from '../support/endpoints.ts'
 import { basic, obtainTokens, requestToken } from '../support/flow.ts'
+import { judge } from '../support/introspection.ts'
 import { NOTES, SERVICE_SECRET, startServer, type TestServer } from '../support/server.ts'
 
 /* The table of the requirements is in docs/conformance/rfc9701-signed-introspection.md. */
@@ -109,6 +111,21 @@ describe('§5 an API that accepts a signed answer', () => {
     expect(headers.get('content-type')).toContain(type)
   })
 })
+
+test.each(['notes-api', 'es-api'])(
+  'the toolkit takes the signed answers that %s gets, and refuses a token that is not active',
+  async (clientId) => {
+    await using verifier = createIntrospectionVerifier({
+      issuer: server.issuer,
+      audience: NOTES,
+      clientId,
+      clientSecret: SERVICE_SECRET,
+      signedAnswers: true,
+    })
+    expect(await judge(verifier, await makeToken())).toBe('allowed')
+    expect(await judge(verifier, 'x.y.z')).toBe('inactive')
+  },
+)
 
 describe('what is refused', () => {
   test('is not signed', async () => {
