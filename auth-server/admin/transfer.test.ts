@@ -27,6 +27,7 @@ const CONFIG: ConfigInput = {
 const FILE = '/etc/portreeve/portreeve.config.ts'
 const ENVIRONMENT = { PASSWORD: 'a declared password' }
 const WEB = { id: 'web', redirectUris: ['https://app.example/cb'], scopes: ['notes:read'] }
+const X25519 = '3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08'
 const DRY = { isDryRun: true }
 const WET = { isDryRun: false }
 
@@ -117,6 +118,23 @@ describe('an export', () => {
     const isChosen = verifyClientSecret('a secret that somebody chose', chosenHash, two.hasher)
     expect(await isChosen).toBe(true)
     expect({ ...(await two.export()), exportedAt: document.exportedAt }).toEqual(document)
+  })
+
+  test('carries what is encrypted for a client, with the keys; another with keys that do not fit is refused', async () => {
+    const jwks = { keys: [{ kty: 'OKP', crv: 'X25519', use: 'enc', x: X25519 }] }
+    const encryption = { idToken: { algorithm: 'ECDH-ES' as const } }
+    await using one = await start()
+    await one.clients.add({ ...WEB, authMethod: 'none', jwks, encryption }, undefined)
+    const document = await one.export()
+    await using two = await start()
+    await two.import(document)
+    const { encryption: brought } = await two.clients.show('web')
+    expect(brought).toEqual({ idToken: { algorithm: 'ECDH-ES', content: 'A128CBC-HS256' } })
+    expect((await two.import(document)).clients.updated).toEqual([])
+    const [web] = document.clients
+    const changed = { idToken: { algorithm: 'RSA-OAEP-256' } }
+    const clients = [{ ...web, encryption: changed }]
+    await expect(two.import({ ...document, clients })).rejects.toThrow('RSA with 2048 bits')
   })
 
   test('holds what operators have made alone, and no secret and no key', async () => {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeFolder } from '../support/folder.ts'
@@ -196,6 +196,22 @@ describe.concurrent('portreeve clients', PATIENCE, () => {
     expect(shown.stdout).toContain('client_secret_basic (secret set)')
     expect(added.stdout + shown.stdout + readAll(cli.folder)).not.toContain(chosen)
     expect(readAll(cli.folder)).toContain('$argon2id$')
+  })
+
+  test('shows what is encrypted for a client, and refuses keys that do not fit', async () => {
+    using cli = makeCli()
+    const key = { kty: 'OKP', crv: 'X25519', x: '3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08' }
+    const declare = (algorithm: string) => {
+      const settings = { jwks: { keys: [key] }, encryption: { idToken: { algorithm } } }
+      writeFileSync(path.join(cli.folder, 'sealed.json'), JSON.stringify(settings))
+      const uri = '--redirect-uri https://my.example/ --scope openid'
+      return cli.run(`clients add sealed ${uri} --settings ${cli.folder}/sealed.json`)
+    }
+    const refused = await declare('RSA-OAEP-256')
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('RSA with 2048')])
+    expect((await declare('ECDH-ES')).code).toBe(0)
+    const { stdout } = await cli.run('clients show sealed')
+    expect(stdout).toMatch(/encrypted +ID tokens: ECDH-ES, A128CBC-HS256/)
   })
 
   test('shows a new secret to a person with what to do with it', async () => {
