@@ -2,10 +2,17 @@ import { exportJWK, generateKeyPair } from 'jose'
 import * as oidc from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser, type Browser } from '../support/browser.ts'
+import {
+  createCertificate,
+  describeCertificateKey,
+  type Certificate,
+} from '../support/certificates.ts'
 import { answerRequest } from '../support/ciba.ts'
 import { approve } from '../support/device.ts'
 import { withClients } from '../support/endpoints.ts'
 import { signIn } from '../support/flow.ts'
+import { makeFolder } from '../support/folder.ts'
+import { askOverTls, writeMtls, type TlsAnswer } from '../support/mtls.ts'
 import { invite, METADATA, withRegistration } from '../support/registration.ts'
 import {
   NOTES,
@@ -18,6 +25,9 @@ import {
 
 /* The table of the options is in docs/conformance/openid-client.md. */
 
+const serverCertificate = await createCertificate({ name: 'CN=localhost', usages: ['server'] })
+const own = await createCertificate({ name: 'CN=app' })
+const others = await createCertificate({ name: 'CN=app' })
 const signing = await generateKeyPair('ES256', { extractable: true })
 const decryption = await generateKeyPair('ECDH-ES', { crv: 'P-256', extractable: true })
 const foreign = await generateKeyPair('ECDH-ES', { crv: 'P-256', extractable: true })
@@ -39,6 +49,7 @@ const app = {
 }
 const encrypted = { algorithm: 'ECDH-ES', content: 'A256GCM' } as const
 
+let folder: ReturnType<typeof makeFolder>
 let server: TestServer
 beforeAll(async () => {
   const declare = withClients(
@@ -81,15 +92,28 @@ beforeAll(async () => {
       exchange: [{ resource: NOTES, subjects: ['person'], from: [NOTES], mode: ['impersonation'] }],
     },
     {
+      id: 'certified',
+      ...app,
+      secret: undefined,
+      authMethod: 'self_signed_tls_client_auth',
+      jwks: { keys: [describeCertificateKey(own)] },
+      certificateBound: true,
+    } as never,
+    {
       id: 'desk',
       grants: ['ciba'],
       secret: { env: 'SERVICE_SECRET' },
       scopes: ['openid', 'notes:read'],
     },
   )
-  server = await startServer((config) => withRegistration({})(declare(config)))
+  folder = makeFolder()
+  const mtls = writeMtls(folder.path, { server: serverCertificate })
+  server = await startServer((config) => ({ ...withRegistration({})(declare(config)), mtls }))
 })
-afterAll(() => server[Symbol.asyncDispose]())
+afterAll(async () => {
+  await server[Symbol.asyncDispose]()
+  folder[Symbol.dispose]()
+})
 
 interface Settings {
   readonly metadata?: Partial<oidc.ClientMetadata>
@@ -104,6 +128,23 @@ function configure(
   return oidc.discovery(new URL(server.issuer), id, metadata, auth, {
     execute: [oidc.allowInsecureRequests, ...execute],
   })
+}
+
+/** A client that shows this certificate wherever it calls by TLS. */
+async function configureByCertificate(certificate: Certificate): Promise<oidc.Configuration> {
+  const metadata = { use_mtls_endpoint_aliases: true }
+  const config = await configure('certified', { metadata, auth: oidc.TlsClientAuth() })
+  config[oidc.customFetch] = async (url, { method, headers, body }) => {
+    const form = body instanceof URLSearchParams ? { form: Object.fromEntries(body) } : {}
+    const asking = { certificate, server: serverCertificate, method, headers, ...form }
+    const answer = await askOverTls(url, asking)
+    return new Response(answer.text, { status: answer.status, headers: headersOf(answer) })
+  }
+  return config
+}
+
+function headersOf({ headers }: TlsAnswer): [string, string][] {
+  return Object.entries(headers).flatMap(([name, value]) => [[name, String(value)]])
 }
 
 const decrypt = (config: oidc.Configuration) =>
@@ -201,6 +242,17 @@ const USES: Readonly<Record<string, () => Promise<unknown>>> = {
     const auth = oidc.PrivateKeyJwt({ key: other.privateKey, kid: 'sig' })
     const stranger = await configure('signer', { auth })
     await expect(obtain(stranger)).rejects.toMatchObject({ error: 'invalid_client' })
+  },
+  async TlsClientAuth() {
+    const tokens = await expectSignedIn(await configureByCertificate(own))
+    expect(tokens.token_type).toBe('bearer')
+    const [token, subject] = [tokens.access_token, subjectOf(tokens)]
+    const person = await oidc.fetchUserInfo(await configureByCertificate(own), token, subject)
+    expect(person.sub).toBe(subject)
+    const stolen = oidc.fetchUserInfo(await configureByCertificate(others), token, subject)
+    await expect(stolen).rejects.toMatchObject({ status: 401 })
+    const stranger = obtain(await configureByCertificate(others))
+    await expect(stranger).rejects.toMatchObject({ error: 'invalid_client' })
   },
   async modifyAssertion() {
     const lasting = (seconds: number) =>
@@ -492,10 +544,6 @@ const USES: Readonly<Record<string, () => Promise<unknown>>> = {
 const REFUSALS: Readonly<Record<string, () => Promise<unknown>>> = {
   async ClientSecretJwt() {
     const config = await configure('app', { auth: oidc.ClientSecretJwt(WEB_SECRET) })
-    await expect(obtain(config)).rejects.toMatchObject({ error: 'invalid_client' })
-  },
-  async TlsClientAuth() {
-    const config = await configure('app', { auth: oidc.TlsClientAuth() })
     await expect(obtain(config)).rejects.toMatchObject({ error: 'invalid_client' })
   },
   async useCodeIdTokenResponseType() {
