@@ -10,6 +10,8 @@ export interface EncryptionKey {
   readonly [member: string]: unknown
 }
 
+/** Each that is looked at takes time, and who publishes them may be a stranger. */
+const MOST_KEYS = 100
 const MEMBERS = ['kty', 'kid', 'crv', 'x', 'y', 'n', 'e']
 
 /**
@@ -22,9 +24,11 @@ export function chooseEncryptionKey(
   keys: readonly Jwk[],
   algorithm: ClientEncryptionAlgorithm,
 ): EncryptionKey | undefined {
-  const [chosen] = keys
+  const chosen = keys
+    .slice(0, MOST_KEYS)
     .filter((key) => fits(key, algorithm))
     .toSorted((one, other) => countMarks(other) - countMarks(one))
+    .find((key) => judgePublicJwk(key) === undefined)
   if (!chosen) return undefined
   const needed = Object.entries(chosen).filter(([name]) => MEMBERS.includes(name))
   return Object.fromEntries(needed) as unknown as EncryptionKey
@@ -36,7 +40,7 @@ function fits(jwk: Jwk, algorithm: ClientEncryptionAlgorithm): boolean {
   if (alg !== undefined && alg !== algorithm) return false
   if (Array.isArray(operations) && operations.includes('verify')) return false
   if (kid !== undefined && typeof kid !== 'string') return false
-  return isOfKind(jwk, algorithm) && judgePublicJwk(jwk) === undefined
+  return isOfKind(jwk, algorithm)
 }
 
 /** RFC 7518 §4.3, §4.6; X25519 is of RFC 8037 §3.2. */
