@@ -15,6 +15,13 @@ export function parseTime(text: string): number | undefined {
   return Number.isNaN(milliseconds) ? undefined : milliseconds
 }
 
+/** Reads the date of an HTTP header, in the form that is sent today (RFC 9110 §5.6.7). */
+export function parseHttpDate(text: string): number | undefined {
+  if (!/^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/.test(text)) return undefined
+  const milliseconds = Date.parse(text)
+  return Number.isNaN(milliseconds) ? undefined : milliseconds
+}
+
 /** ISO 8601 in UTC. */
 export function formatTime(milliseconds: number): string {
   return new Date(milliseconds).toISOString()

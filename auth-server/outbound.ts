@@ -20,7 +20,7 @@ export type OutboundFault =
   | 'network'
 
 /** Why nothing was fetched. The message names the host, for operators: strangers learn nothing of it. */
-class OutboundError extends Error {
+export class OutboundError extends Error {
   override readonly name = 'OutboundError'
   readonly fault: OutboundFault
 
@@ -35,6 +35,8 @@ export interface OutboundRequest {
   readonly headers?: Headers | Readonly<Record<string, string>> | undefined
   readonly body?: string | undefined
   readonly signal?: AbortSignal | undefined
+  /** The most bytes that the answer may have. Default: 256 KiB. */
+  readonly mostBytes?: number | undefined
 }
 
 /**
@@ -164,7 +166,7 @@ function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
 async function exchange(
   url: URL,
   addresses: readonly LookupAddress[],
-  { method = 'GET', headers, body, signal }: OutboundRequest,
+  { method = 'GET', headers, body, signal, mostBytes = MOST_BYTES }: OutboundRequest,
 ): Promise<Response> {
   const sent = new Headers(headers)
   sent.set('accept-encoding', 'identity')
@@ -175,7 +177,7 @@ async function exchange(
     throw new OutboundError('encoded', `${url.host} answers in the coding ${coding}`)
   }
   const { statusCode = 0 } = response
-  const answer = await readBounded(response, url)
+  const answer = await readBounded(response, url, mostBytes)
   const isBodiless = statusCode === 204 || statusCode === 205 || statusCode === 304
   return new Response(isBodiless ? null : new Uint8Array(answer), {
     status: statusCode,
@@ -219,13 +221,17 @@ function pinTo(addresses: readonly LookupAddress[]): typeof lookup {
   return answer as typeof lookup
 }
 
-async function readBounded(response: IncomingMessage, { host }: URL): Promise<Buffer> {
+async function readBounded(
+  response: IncomingMessage,
+  { host }: URL,
+  mostBytes: number,
+): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of response as AsyncIterable<Buffer>) {
     length += chunk.length
-    if (length > MOST_BYTES) {
-      throw new OutboundError('too_large', `${host} answers more than ${MOST_BYTES} bytes`)
+    if (length > mostBytes) {
+      throw new OutboundError('too_large', `${host} answers more than ${mostBytes} bytes`)
     }
     chunks.push(chunk)
   }

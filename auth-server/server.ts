@@ -9,6 +9,7 @@ import { createAuditRecorder, type AuditRecorder } from './audit/recorder.ts'
 import { startLogoutDelivery } from './backchannel/deliver.ts'
 import { createApiKeyVerifier } from './api-keys/verify.ts'
 import { createSecretVerifier } from './clients/authenticate.ts'
+import { withDocuments, type ClientDocuments } from './clients/document.ts'
 import { withOwnClient } from './clients/own-client.ts'
 import { createSubjects } from './clients/subject.ts'
 import { systemClock, type Clock } from './clock.ts'
@@ -50,6 +51,7 @@ import { startKeyWatch } from './keys/watch.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { createOutboundFetch, type OutboundFetch } from './outbound.ts'
+import { createClientDocuments } from './registration/documents.ts'
 import { createRegistration } from './registration/register.ts'
 import { createRegistrationRoutes } from './registration/routes.ts'
 import { createStatementReader } from './registration/statements.ts'
@@ -218,7 +220,9 @@ async function compose(services: Services, isDraining: () => boolean) {
   const { loaded, issuer, keys, stores, audit, events, clock, log } = services
   const { config } = loaded
   const { accounts, apiKeys, createLimiter } = stores
-  const clients = withOwnClient(stores.clients, issuer)
+  const fetchOutbound = createOutboundFetch({ networks: listOutboundNetworks(config, issuer) })
+  const documents = openDocuments(services, fetchOutbound)
+  const clients = withOwnClient(withDocuments(stores.clients, documents), issuer)
   const hasher = createPasswordHasher({
     concurrency: config.signIn.hashConcurrency,
     queue: config.signIn.hashQueue,
@@ -229,10 +233,10 @@ async function compose(services: Services, isDraining: () => boolean) {
   const assets = loadAssets()
   const pages = createPages(assets)
   const apiKeyThrottle = createGuessThrottle(config.signIn, { what: 'api_key', createLimiter })
-  const fetchOutbound = createOutboundFetch({ networks: listOutboundNetworks(config, issuer) })
   const subjectOf = createSubjects(deriveKey(keys.rootKey, 'pairwise-subject'))
   const { host, signingKeys, watchKeys } = await openEngine(services, {
     clients,
+    documents,
     catalogue,
     pages,
     requestId,
@@ -278,7 +282,7 @@ async function compose(services: Services, isDraining: () => boolean) {
     }))
   const interactions = createInteractionRoutes(
     {
-      interactions: createInteractions({ host, accounts, clients, catalogue, events }),
+      interactions: createInteractions({ host, accounts, clients, documents, catalogue, events }),
       signIn,
       pages,
       csrf,
@@ -379,22 +383,31 @@ function describeMtls({ loaded: { config }, mtls }: Services): MtlsPlace | undef
   return mtls && { origin: mtls.origin, paths: MTLS_PATHS, proxy: config.mtls?.proxy }
 }
 
-/** What nobody has come to use: invites that have expired, and clients that never got a token. */
+/** What nobody uses: invites that have expired, clients that never got a token, or have lost all grants. */
 function listUnused({ loaded, stores, events }: Services): readonly Purgeable[] {
-  const { registrations } = stores
-  const purgeInvites = { purge: registrations.purgeInvites }
+  const { registrations, documents } = stores
+  const expire = (
+    removeUnused: (before: number, limit: number) => Promise<readonly string[]>,
+    lifeMilliseconds: number,
+  ): Purgeable => ({
+    async purge(before, limit) {
+      const removed = await removeUnused(before - lifeMilliseconds, limit)
+      for (const id of removed) {
+        events.objectChanged({ kind: 'client', action: 'expired', id, by: 'server' })
+      }
+      return removed.length
+    },
+  })
   const policy = loaded.config.registration
-  if (!policy) return [purgeInvites]
-  const purge: Purgeable['purge'] = async (before, limit) => {
-    const registeredBefore = before - policy.unusedTtlSeconds * 1000
-    const removed = await registrations.removeUnused(registeredBefore, limit)
-    for (const id of removed) {
-      events.objectChanged({ kind: 'client', action: 'expired', id, by: 'server' })
-    }
-    return removed.length
-  }
-  return [purgeInvites, { purge }]
+  return [
+    { purge: registrations.purgeInvites },
+    expire(documents.removeUnused, UNUSED_DOCUMENT_MS),
+    ...(policy ? [expire(registrations.removeUnused, policy.unusedTtlSeconds * 1000)] : []),
+  ]
 }
+
+/** Nobody's grant hangs on such a client. Whoever has just agreed to it has a grant in a moment. */
+const UNUSED_DOCUMENT_MS = 3_600_000
 
 /** Nothing where clients may not register themselves. */
 function createRegistrationPages(
@@ -414,14 +427,43 @@ function createRegistrationPages(
     createStatementReader({ fetchOutbound, clock }, softwareStatements, issuer)
   const registration = createRegistration(
     { clients, registrations, hasher, statements, pace, fetchOutbound, events, clock },
-    { policy, resources, ownNames: ['Portreeve', 'Your account', new URL(issuer).host] },
+    { policy, resources, ownNames: listOwnNames(issuer) },
   )
   return [createRegistrationRoutes({ registration, events }, { issuer })]
+}
+
+function listOwnNames(issuer: string): readonly string[] {
+  return ['Portreeve', 'Your account', new URL(issuer).host]
+}
+
+/** For all of the strangers together, and of one document that is known already, for all instances. */
+const DOCUMENTS_OVERALL = { attempts: 300, windowSeconds: 60 }
+const DOCUMENT_KNOWN = { attempts: 60, windowSeconds: 60 }
+
+/** Nothing where clients may not be described by documents. */
+function openDocuments(
+  { loaded, issuer, stores, events, clock }: Services,
+  fetchOutbound: OutboundFetch,
+): ClientDocuments | undefined {
+  const { clientDocuments: policy, resources } = loaded.config
+  if (!policy) return undefined
+  const { clients, documents: store, createLimiter } = stores
+  const paces = {
+    address: createPace('document_address', policy.perAddress, createLimiter),
+    host: createPace('document_host', policy.perHost, createLimiter),
+    known: createPace('document_known', DOCUMENT_KNOWN, createLimiter),
+    overall: createPace('document_overall', DOCUMENTS_OVERALL, createLimiter),
+  }
+  return createClientDocuments(
+    { clients, store, fetchOutbound, paces, events, clock },
+    { issuer, policy, resources, ownNames: listOwnNames(issuer) },
+  )
 }
 
 type EngineParts = Pick<
   Parameters<typeof buildProvider>[0],
   | 'clients'
+  | 'documents'
   | 'catalogue'
   | 'pages'
   | 'requestId'

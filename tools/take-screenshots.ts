@@ -10,6 +10,7 @@ import path from 'node:path'
 import type { Page } from 'playwright-core'
 import { fillSignIn, launchChromium, startWorld, type World } from '../test/e2e/world.ts'
 import { askForCode } from '../test/support/device.ts'
+import { startDocumentHost, type DocumentHost } from '../test/support/documents.ts'
 import { NOTES, PASSWORDS } from '../test/support/server.ts'
 import { startWebWorld } from '../test/support/web-demo.ts'
 
@@ -23,8 +24,10 @@ type Take = (name: string) => Promise<void>
 const REDIRECT = 'https://field-notes.example/callback'
 
 async function main(folder: string): Promise<void> {
+  await using documents = await startDocumentHost()
   await using world = await startWorld((config) => ({
     ...config,
+    clientDocuments: { scopes: ['openid', 'profile', 'notes:read'] },
     clients: config.clients?.map((client) => ({
       ...client,
       grants: ['authorization_code', 'refresh_token', 'device_code'],
@@ -45,6 +48,7 @@ async function main(folder: string): Promise<void> {
         }
       const page = await context.newPage()
       await walk(page, world, takeOf(page))
+      await walkDocuments(page, world, documents, takeOf(page))
       await using web = await startWebWorld()
       await using visit = await browser.newContext({ colorScheme, viewport })
       const ofWeb = await visit.newPage()
@@ -113,6 +117,36 @@ async function walk(page: Page, world: World, take: Take): Promise<void> {
   await take('telling-apps')
   await page.getByRole('link', { name: 'Go on' }).click()
   await take('signed-out')
+}
+
+/** Consent for apps that are described on a host of their own. In the pictures it has a name. */
+async function walkDocuments(
+  page: Page,
+  world: World,
+  documents: DocumentHost,
+  take: Take,
+): Promise<void> {
+  const scope = 'openid profile notes:read'
+  const pages = [
+    ['consent-document', `${documents.origin}/callback`],
+    ['consent-document-elsewhere', REDIRECT],
+  ] as const
+  for (const [name, redirect_uri] of pages) {
+    const client_id = documents.publish(`/${name}`, {
+      client_name: 'Trail Journal',
+      application_type: 'web',
+      redirect_uris: [redirect_uri],
+      scope,
+    })
+    await page.goto(world.authorizationUrl({ client_id, redirect_uri, scope, resource: NOTES }))
+    if (redirect_uri !== REDIRECT) await fillSignIn(page, 'alice', PASSWORDS.alice)
+    await page.getByRole('button', { name: 'Allow' }).waitFor()
+    const { host } = new URL(documents.origin)
+    await page.evaluate(
+      `document.body.innerHTML = document.body.innerHTML.replaceAll(${JSON.stringify(host)}, 'trails.example')`,
+    )
+    await take(name)
+  }
 }
 
 async function walkDevice(page: Page, { server }: World, take: Take): Promise<void> {

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { chooseIdTokenAlgorithm, type Client } from '../clients/client.ts'
+import { chooseIdTokenAlgorithm, isSelfDescribed, type Client } from '../clients/client.ts'
 import type { SubjectOf } from '../clients/subject.ts'
 import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
@@ -33,7 +33,7 @@ export interface DeliveryCollaborators {
   readonly signingKeys: () => readonly PrivateJwk[]
   /** What clients know people by. */
   readonly subjectOf: SubjectOf
-  /** Calls the clients that have registered themselves, and gets the keys of all. */
+  /** Calls the clients that have described themselves, and gets the keys of all. */
   readonly fetchOutbound: OutboundFetch
   readonly events: Pick<Events, 'logoutDelivered' | 'logoutPostponed' | 'logoutGivenUp'>
   readonly clock: Clock
@@ -143,7 +143,7 @@ async function deliver(
   const sub = subjectOf(client, claimed.accountId)
   const signed = await signLogoutToken(claimed, sub, signingKeys(), algorithm, issuer, clock.now())
   const token = await encryptLogoutToken(signed, client, { issuer, fetchOutbound, stop: cutOff })
-  const guard = client.owner === 'dynamic' ? fetchOutbound : undefined
+  const guard = isSelfDescribed(client) ? fetchOutbound : undefined
   const attempt =
     token === undefined
       ? ({ kind: 'unreachable', reason: 'keys' } as const)

@@ -126,6 +126,8 @@ export interface Client {
   readonly selfDescription?: Readonly<Record<string, string | readonly string[]>> | undefined
   /** What somebody else has signed about it (RFC 7591 §2.3), and was found good when it registered. */
   readonly softwareStatement?: string | undefined
+  /** Of what its document said when a person has agreed to it: see `document.ts`. */
+  readonly document?: { readonly hash: string } | undefined
   readonly disabled: boolean
   readonly owner: ClientOwner
   /** Milliseconds since the epoch. */
@@ -144,6 +146,11 @@ export interface ClientStore {
   update(client: Client): Promise<boolean>
   /** Removes the client and ends its grants. `false` where there is none. */
   remove(id: string): Promise<boolean>
+}
+
+/** Whether it has described itself: nobody here has vouched for it, nor for what it names. */
+export function isSelfDescribed({ owner }: Pick<Client, 'owner'>): boolean {
+  return owner === 'dynamic' || owner === 'document'
 }
 
 type Signed = Pick<Client, 'algorithms' | 'profile'>

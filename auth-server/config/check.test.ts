@@ -200,6 +200,10 @@ function withStatements(issuer: Partial<Stater>, more: Registration = {}): Confi
   return withRegistration({ softwareStatements, ...more })
 }
 
+function withDocuments(clientDocuments: ConfigInput['clientDocuments']): ConfigInput {
+  return { ...withResources({}), clientDocuments }
+}
+
 const native = { applicationType: 'native' } as const
 const firstUri = 'clients.0.redirectUris.0'
 
@@ -756,6 +760,26 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       ['registration.access', withStatements({}, { access: 'open' })],
     ],
   },
+  PR381: {
+    accepted: [{ clientDocuments: {} }, withDocuments({ scopes: ['openid', 'notes:read'] })],
+    refused: [['clientDocuments.scopes.1', withDocuments({ scopes: ['openid', 'x'] })]],
+  },
+  PR382: {
+    accepted: [withDocuments({ hosts: ['app.example', '*.example.org'], redirectHosts: ['x.y'] })],
+    refused: [
+      ['clientDocuments.hosts.0', withDocuments({ hosts: ['https://x.example'] })],
+      ['clientDocuments.hosts.0', withDocuments({ hosts: ['*'] })],
+      ['clientDocuments.redirectHosts.0', withDocuments({ redirectHosts: ['x.example:8443'] })],
+    ],
+  },
+  PR383: {
+    accepted: [withDocuments({ grants: ['authorization_code'] })],
+    refused: [['clientDocuments.grants', withDocuments({ grants: ['refresh_token'] })]],
+  },
+  PR384: {
+    accepted: [withDocuments({ hosts: ['app.example'] })],
+    refused: [['clientDocuments.hosts', withDocuments({})]],
+  },
   PR370: {
     accepted: [withClients({}), withBearer({})],
     refused: [
@@ -1301,6 +1325,7 @@ test('refuses what is unsafe and warns of what is worth a look', () => {
     'PR207',
     'PR215',
     'PR363',
+    'PR384',
     'PR350',
     'PR351',
     'PR352',

@@ -3,7 +3,7 @@ import { EVERYONE, OIDC_SCOPE_NAMES } from './built-in.ts'
 import { checkClient } from './check-client.ts'
 import { checkDirectAccess, type DirectAccessSurroundings } from './check-direct-access.ts'
 import { checkTrustedIssuers } from './check-issuers.ts'
-import { checkRegistration } from './check-registration.ts'
+import { checkClientDocuments, checkRegistration } from './check-registration.ts'
 import { checkResource, type ResourceSurroundings } from './check-resource.ts'
 import { checkCertificateUse, checkMtls, type MtlsSurroundings } from './check-mtls.ts'
 import { echo } from './echo.ts'
@@ -86,6 +86,12 @@ export function checkConfig(config: Config, unknown: ReadonlySet<Section> = new 
     }
     for (const { rule, path, message } of checkRegistration(config.registration, known)) {
       report(rule, ['registration', ...path], message)
+    }
+  }
+  if (config.clientDocuments && knows('clientDocuments')) {
+    const known = knows('resources') ? config.resources : undefined
+    for (const { rule, path, message } of checkClientDocuments(config.clientDocuments, known)) {
+      report(rule, ['clientDocuments', ...path], message)
     }
   }
   if (knows('trustedIssuers')) {

@@ -121,6 +121,14 @@ export const RULES = {
   ),
   PR392: refused('A client of self_signed_tls_client_auth has its certificates among its keys.'),
   PR393: refused('Tokens are bound by certificate or by DPoP, not both.'),
+  PR381: refused("What documents may ask for are scopes of OpenID Connect's or some resource's."),
+  PR382: refused(
+    'A host of documents, or one that they send people to, is a host name, or *. and one.',
+  ),
+  PR383: refused(
+    'Clients that are described by documents have people sign in: authorization_code.',
+  ),
+  PR384: warning('Without hosts, anybody can have an app ask your people for access.'),
   PR350: warning('A client exempt from PKCE relies on nonce or state alone.'),
   PR351: warning(
     'People are asked for consent on loopback and custom schemes, first party or not.',

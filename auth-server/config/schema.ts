@@ -748,6 +748,49 @@ const registration = z.strictObject({
     .describe('After how long one that never got a token is removed.'),
 })
 
+const clientDocuments = z.strictObject({
+  hosts: z
+    .array(z.string().max(255))
+    .min(1)
+    .optional()
+    .describe(
+      'Where such documents may be: hosts such as `app.example`, or `*.example.org` for all below it. Anywhere where absent.',
+    ),
+  grants: z
+    .array(z.enum(['authorization_code', 'refresh_token']))
+    .min(1)
+    .default(['authorization_code', 'refresh_token'])
+    .describe('How such clients may get tokens. What else a document says is left out.'),
+  authMethods: z
+    .array(z.enum(['none', 'private_key_jwt']))
+    .min(1)
+    .default(['none', 'private_key_jwt'])
+    .describe('How they may prove who they are.'),
+  applicationTypes: z
+    .array(z.enum(['web', 'native']))
+    .min(1)
+    .default(['web', 'native'])
+    .describe('What they may be.'),
+  scopes: z
+    .array(scopeToken)
+    .min(1)
+    .default(['openid', 'profile', 'email'])
+    .describe(
+      'The most that they may be granted. A document that names no scope gets all of these.',
+    ),
+  redirectHosts: z
+    .array(z.string().max(255))
+    .min(1)
+    .optional()
+    .describe('Where they may send people back to, written as `hosts` are. Anywhere where absent.'),
+  perAddress: limit
+    .default({ attempts: 30, windowSeconds: 600 })
+    .describe('How often one address may have a document fetched that is not known here.'),
+  perHost: limit
+    .default({ attempts: 30, windowSeconds: 600 })
+    .describe('How often documents that are not known here are fetched from one host.'),
+})
+
 /** The one schema of the configuration. Unknown members are mistakes. */
 export const configSchema = z.strictObject({
   issuer: z
@@ -860,6 +903,11 @@ export const configSchema = z.strictObject({
     .optional()
     .describe(
       'Clients that register themselves (Dynamic Client Registration, RFC 7591). People are always asked for consent, and told that nobody has checked the app. Absent, there are none: those that have registered before go on.',
+    ),
+  clientDocuments: clientDocuments
+    .optional()
+    .describe(
+      'Clients that nobody has registered, whose id is the URL of a document that describes them (OAuth Client ID Metadata Document). People are always asked for consent, shown the host, and told that nobody has checked the app. Absent, there are none.',
     ),
   trustedIssuers: z
     .array(trustedIssuer)
@@ -986,10 +1034,11 @@ export type SecretAlgorithm = (typeof SECRET_ALGORITHMS)[number]
 export type SigningAlgorithm = Exclude<ResourceConfig['algorithm'], SecretAlgorithm>
 /** Who declared an object: the configuration file (read-only to the CLI) or an operator. */
 export type Owner = 'file' | 'operator'
-/** `dynamic`: it has registered itself (RFC 7591). */
-export type ClientOwner = Owner | 'dynamic'
+/** `dynamic`: it has registered itself (RFC 7591). `document`: it is described at the URL of its id. */
+export type ClientOwner = Owner | 'dynamic' | 'document'
 export type RegistrationConfig = NonNullable<Config['registration']>
 export type SoftwareStatementsConfig = NonNullable<RegistrationConfig['softwareStatements']>
+export type ClientDocumentsConfig = NonNullable<Config['clientDocuments']>
 
 export function isSecretAlgorithm(
   algorithm: ResourceConfig['algorithm'],

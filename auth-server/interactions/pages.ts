@@ -157,11 +157,13 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
   const render = (name: (typeof NAMES)[number], facts: object) =>
     eta.render(`@${name}`, { ...facts, assets: paths })
   return {
-    signIn: (facts) => render('sign-in', facts),
-    chooseAccount: (facts) => render('choose-account', facts),
+    signIn: (facts) => render('sign-in', { ...facts, publisher: findPublisher(facts.pending) }),
+    chooseAccount: (facts) =>
+      render('choose-account', { ...facts, publisher: findPublisher(facts.pending) }),
     consent: (facts) =>
       render('consent', {
         ...facts,
+        publisher: findPublisher(facts.pending),
         asked: groupAsked(facts.pending),
         leftOut: groupByResource(facts.pending.leftOut),
         ownPages: listClientLinks(facts.pending.client, facts.pending.returnTo),
@@ -194,6 +196,17 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
     deviceEnd: (facts) => render('device-end', facts),
     formPost: (facts) => render('form-post', facts),
   }
+}
+
+/** The host that a client has described itself on, and whether the browser goes on to another one. */
+function findPublisher({
+  client,
+  returnTo,
+}: PendingInteraction): { readonly host: string; readonly leadsElsewhere: boolean } | undefined {
+  if (client.document === undefined) return undefined
+  const { host } = new URL(client.id)
+  const leadsElsewhere = client.applicationType === 'web' && returnTo !== host
+  return { host, leadsElsewhere }
 }
 
 /** `2026-11-26` */

@@ -147,9 +147,10 @@ function issueTokens(csrf: Csrf, pending: PendingInteraction): FormTokens {
 
 /** An answer is bound to who was asked for what: a page that has become untrue is not agreed to. */
 function bindingOf(pending: PendingInteraction, action: Action): string[] {
-  const { uid, prompt, account } = pending
+  const { uid, prompt, client, account } = pending
   if (action === 'sign-in' || action === 'cancel') return [uid, action]
-  return [uid, action, prompt, account?.id ?? '', ...listAsked(pending)]
+  const document = client.document?.hash ?? ''
+  return [uid, action, prompt, account?.id ?? '', document, ...listAsked(pending)]
 }
 
 /** Everything that a page asks for. */
@@ -217,8 +218,8 @@ const keep: Act = async (parts, ctx, { prompt }) => {
   }
 }
 
-const consent: Act = async (parts, ctx) => {
-  goOn(parts, ctx, await parts.interactions.finishConsent(ctx.req, ctx.res))
+const consent: Act = async (parts, ctx, { client }) => {
+  goOn(parts, ctx, await parts.interactions.finishConsent(ctx.req, ctx.res, client))
 }
 
 const cancel: Act = async (parts, ctx) => {

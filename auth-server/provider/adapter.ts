@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { errors, type Adapter, type AdapterPayload } from 'oidc-provider'
 import type { Clock } from '../clock.ts'
 import type { Client, ClientStore } from '../clients/client.ts'
+import { isDocumentUrl } from '../clients/document.ts'
 import type { Events } from '../events.ts'
 import { seal, unseal } from '../keys/seal.ts'
 import { BACKCHANNEL_MODEL } from './ciba.ts'
@@ -17,6 +18,8 @@ const MAX_ID_LENGTH = 512
 export interface AdapterCollaborators {
   readonly models: ModelStore
   readonly clients: ClientStore
+  /** Looks up a client that is described by a document. Throws the engine's errors. */
+  readonly findByDocument: (url: string) => Promise<Client | undefined>
   readonly catalogue: Pick<Catalogue, 'details'>
   readonly identifiers: Identifiers
   readonly events: Events
@@ -56,10 +59,14 @@ export function createAdapterFactory(
 }
 
 /** Clients are ours: the engine reads them and never writes them. */
-function createClientAdapter({ clients, catalogue }: AdapterCollaborators): Adapter {
+function createClientAdapter({
+  clients,
+  findByDocument,
+  catalogue,
+}: AdapterCollaborators): Adapter {
   return {
     async find(id) {
-      const client = await clients.findById(id)
+      const client = await (isDocumentUrl(id) ? findByDocument(id) : clients.findById(id))
       return client && !client.disabled ? toMetadata(client, catalogue) : undefined
     },
     upsert: neverUsed,

@@ -6,6 +6,7 @@ import {
   type KoaContextWithOIDC,
 } from 'oidc-provider'
 import type { Account } from '../accounts/account.ts'
+import type { ClientStore } from '../clients/client.ts'
 import type { SubjectOf } from '../clients/subject.ts'
 import type { Clock } from '../clock.ts'
 import {
@@ -43,7 +44,7 @@ import {
   DEVICE_PATH,
 } from './device.ts'
 import { createErrorRenderer } from './errors.ts'
-import { grantSilently, needsConsentEachTime } from './consent.ts'
+import { createGrantLookup, needsConsentEachTime, refuseFormerPlace } from './consent.ts'
 import type { EnginePages } from './interaction.ts'
 import { readFormSecret } from './internals.ts'
 import { mayIntrospect } from './introspection.ts'
@@ -83,6 +84,9 @@ export interface EngineSettings {
   readonly registrationEndpoint: string | undefined
   /** How certificates of clients reach this server, if they do. */
   readonly mtls: MtlsSettings | undefined
+  /** Whether a client may be described by a document. */
+  readonly takesDocuments: boolean
+  readonly clients: Pick<ClientStore, 'findById'>
   readonly clock: Clock
 }
 
@@ -108,6 +112,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
         registration_endpoint: settings.registrationEndpoint,
       }),
       ...(settings.mtls && { mtls_endpoint_aliases: listMtlsAliases(settings.mtls.origin) }),
+      ...(settings.takesDocuments && { client_id_metadata_document_supported: true }),
       frontchannel_logout_supported: true,
       frontchannel_logout_session_supported: true,
       introspection_signing_alg_values_supported: [...CLIENT_SIGNING_ALGORITHMS],
@@ -195,7 +200,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       const account = await findAccount(ctx, id)
       return account ? toEngineAccount(ctx, account) : findStandIn(ctx, id)
     },
-    loadExistingGrant: grantSilently,
+    loadExistingGrant: createGrantLookup(settings.clients),
     interactions: {
       url: (_ctx, interaction) => `/interaction/${interaction.uid}`,
       policy: createInteractionPolicy(settings),
@@ -271,16 +276,17 @@ function createInteractionPolicy({ findAccount, subjectOf }: EngineSettings) {
   )
   checks?.add(createAcrCheck())
   checks?.add(createSubjectCheck(subjectOf))
-  policy
-    .get('consent')
-    ?.checks.add(
-      new Check(
-        'unproven_client',
-        'this client cannot prove who it is',
-        'interaction_required',
-        (ctx) => needsConsentEachTime(ctx) && ctx.oidc.result?.consent === undefined,
-      ),
-    )
+  policy.get('consent')?.checks.add(
+    new Check(
+      'unproven_client',
+      'this client cannot prove who it is',
+      'interaction_required',
+      (ctx) => {
+        refuseFormerPlace(ctx)
+        return needsConsentEachTime(ctx) && ctx.oidc.result?.consent === undefined
+      },
+    ),
+  )
   return policy
 }
 

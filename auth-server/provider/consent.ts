@@ -1,4 +1,5 @@
-import type { Grant, KoaContextWithOIDC } from 'oidc-provider'
+import { errors, type Grant, type KoaContextWithOIDC } from 'oidc-provider'
+import { isSelfDescribed, type ClientStore } from '../clients/client.ts'
 import { OWN_CLIENT_ID } from '../config/built-in.ts'
 import { isUnprovenPlace } from '../config/uri-rules.ts'
 import { claimsOf } from './claims.ts'
@@ -15,13 +16,41 @@ import { clientOf } from './clients.ts'
 export function needsConsentEachTime(ctx: KoaContextWithOIDC): boolean {
   if (ctx.oidc.client?.clientId === OWN_CLIENT_ID) return false
   // Nobody here has vouched for it, and it may have become another since.
-  if (clientOf(ctx)?.owner === 'dynamic') return true
+  const client = clientOf(ctx)
+  if (client && isSelfDescribed(client)) return true
   const uri = String(ctx.oidc.params?.['redirect_uri'])
   return !URL.canParse(uri) || isUnprovenPlace(uri)
 }
 
+/**
+ * A client may have become another while a person was asked: nobody is sent where it does not want them
+ * any more. The engine has looked at that when the request began.
+ */
+export function refuseFormerPlace({ oidc: { client, params } }: KoaContextWithOIDC): void {
+  const uri = params?.['redirect_uri']
+  if (typeof uri !== 'string' || client?.redirectUriAllowed(uri) !== false) return
+  throw new errors.InvalidRedirectUri()
+}
+
 /** The grant that a request may build on; for a first-party client one that covers what it asks. */
-export async function grantSilently(ctx: KoaContextWithOIDC): Promise<Grant | undefined> {
+export function createGrantLookup(
+  clients: Pick<ClientStore, 'findById'>,
+): (ctx: KoaContextWithOIDC) => Promise<Grant | undefined> {
+  return async (ctx) => ((await isAgreed(ctx, clients)) ? grantSilently(ctx) : undefined)
+}
+
+/** People have agreed to a document: what they gave to another is not given to this one. */
+async function isAgreed(
+  ctx: KoaContextWithOIDC,
+  clients: Pick<ClientStore, 'findById'>,
+): Promise<boolean> {
+  const client = clientOf(ctx)
+  if (client?.document === undefined) return true
+  const agreed = await clients.findById(client.id)
+  return agreed?.document?.hash === client.document.hash
+}
+
+async function grantSilently(ctx: KoaContextWithOIDC): Promise<Grant | undefined> {
   const { client, session, result, provider } = ctx.oidc
   if (!client || !session) return undefined
   const grantId = result?.consent?.grantId ?? session.grantIdFor(client.clientId)

@@ -4,6 +4,7 @@ import {
   type Configuration,
   type KoaContextWithOIDC,
 } from 'oidc-provider'
+import { isSelfDescribed } from '../clients/client.ts'
 import type { Events } from '../events.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import type { GuessThrottle, Pace } from '../throttle.ts'
@@ -110,7 +111,7 @@ function showConfirmation(
   ctx.body = pages.deviceConfirm({
     ...describeForm(ctx, userCode),
     clientName: record.name,
-    isDynamic: record.owner === 'dynamic',
+    isDynamic: isSelfDescribed(record),
     asked,
     claims,
   })

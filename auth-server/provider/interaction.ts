@@ -70,8 +70,12 @@ export interface Interactions {
   finishSignIn(req: IncomingMessage, res: ServerResponse, proof: Proof): Promise<string | undefined>
   /** The person goes on with the account that they are signed in to. */
   keepAccount(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
-  /** The person agrees to everything in `asked` and `claims`. */
-  finishConsent(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
+  /** The person agrees to everything in `asked` and `claims`, for the client as they were shown it. */
+  finishConsent(
+    req: IncomingMessage,
+    res: ServerResponse,
+    agreed: Pick<Client, 'document'>,
+  ): Promise<string | undefined>
   /** The person declines: ends in `access_denied` at the client. */
   cancel(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
 }
@@ -120,7 +124,7 @@ export interface EnginePages {
   deviceConfirm(
     facts: DeviceForm & {
       clientName: string
-      /** It has registered itself: nobody has vouched for its name. */
+      /** It has described itself: nobody has vouched for its name. */
       isDynamic: boolean
     } & Omit<Asked, 'leftOut'>,
   ): string

@@ -1,10 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errors, type Grant, type Provider } from 'oidc-provider'
 import type { AccountStore } from '../accounts/account.ts'
-import type { ClientStore } from '../clients/client.ts'
+import type { Client, ClientStore } from '../clients/client.ts'
+import { isDocumentClient, isDocumentUrl, type ClientDocuments } from '../clients/document.ts'
 import type { Events } from '../events.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import { claimsOf } from './claims.ts'
+import { describeDocumentRefusal } from './client-documents.ts'
 import { describeDetails } from './details.ts'
 import type { EngineHost } from './host.ts'
 import type { Asked, Interactions, PendingInteraction } from './interaction.ts'
@@ -16,6 +18,7 @@ export interface InteractionCollaborators {
   readonly host: EngineHost
   readonly accounts: AccountStore
   readonly clients: ClientStore
+  readonly documents: ClientDocuments | undefined
   readonly catalogue: Catalogue
   readonly events: Events
 }
@@ -32,7 +35,7 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
     find: (req, res) =>
       unlessOver(async () => {
         const details = await readDetails(host, req, res)
-        return describe(collaborators, details)
+        return describe(collaborators, details, addressOf(host, req, res))
       }),
     finishSignIn: (req, res, { accountId, at, methods }) =>
       unlessOver(async () => {
@@ -51,13 +54,16 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
         await readDetails(host, req, res)
         return host.provider().interactionResult(req, res, { select_account: {} })
       }),
-    finishConsent: (req, res) =>
+    finishConsent: (req, res, agreed) =>
       unlessOver(async () => {
         const details = await readDetails(host, req, res)
-        const pending = await describe(collaborators, details)
+        const pending = await describe(collaborators, details, addressOf(host, req, res))
         const accountId = details.session?.accountId
         if (!pending || accountId === undefined) return undefined
-        const grantId = await saveGrant(host.provider(), details, pending, accountId)
+        // It may have become another while the answer was looked at.
+        if (pending.client.document?.hash !== agreed.document?.hash) return undefined
+        const isNew = await keepDocument(collaborators, pending.client)
+        const grantId = await saveGrant(host.provider(), details, pending, { accountId, isNew })
         events.consentGiven({
           accountId,
           clientId: pending.client.id,
@@ -78,6 +84,18 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
           .interactionResult(req, res, result, { mergeWithLastSubmission: false })
       }),
   }
+}
+
+/** Answers whether people had not agreed to this document before. */
+async function keepDocument(
+  { documents }: InteractionCollaborators,
+  client: Client,
+): Promise<boolean> {
+  return documents !== undefined && isDocumentClient(client) && documents.keep(client)
+}
+
+function addressOf(host: EngineHost, req: IncomingMessage, res: ServerResponse): string {
+  return host.provider().createContext(req, res).ip
 }
 
 /** The engine goes by a cookie that others may have planted: only this browser's own are answered. */
@@ -104,10 +122,12 @@ async function unlessOver<T>(work: () => Promise<T>): Promise<T | undefined> {
 
 /** `undefined` where the client was removed or disabled since, or waits for what we have no page for. */
 async function describe(
-  { clients, accounts, catalogue }: InteractionCollaborators,
+  collaborators: InteractionCollaborators,
   { uid, prompt, params, session, deviceCode }: Details,
+  address: string,
 ): Promise<PendingInteraction | undefined> {
-  const client = await clients.findById(textOf(params['client_id']))
+  const { accounts, catalogue } = collaborators
+  const client = await findClient(collaborators, textOf(params['client_id']), address)
   if (!client || client.disabled) return undefined
   if (!isKnownPrompt(prompt.name)) return undefined
   const account = session ? await accounts.findById(session.accountId) : undefined
@@ -129,6 +149,25 @@ function isKnownPrompt(name: string): name is PendingInteraction['prompt'] {
   return name === 'login' || name === 'select_account' || name === 'consent'
 }
 
+/** Another server may have started the interaction, so that the document is not known here. */
+async function findClient(
+  { clients, documents, events }: InteractionCollaborators,
+  id: string,
+  address: string,
+): Promise<Client | undefined> {
+  if (!documents || !isDocumentUrl(id)) return clients.findById(id)
+  const found = await documents.resolve(id, { purpose: 'page', address })
+  if (found.ok) return found.value
+  const detail = describeDocumentRefusal(id, found.reason)
+  events.requestRefused({
+    endpoint: 'authorization',
+    error: 'invalid_client',
+    clientId: id,
+    detail,
+  })
+  return undefined
+}
+
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
@@ -147,9 +186,10 @@ async function saveGrant(
   provider: Provider,
   details: Details,
   { client, ...asked }: PendingInteraction,
-  accountId: string,
+  { accountId, isNew }: { readonly accountId: string; readonly isNew: boolean },
 ): Promise<string> {
-  const existing = details.grantId ? await provider.Grant.find(details.grantId) : undefined
+  const existing =
+    details.grantId && !isNew ? await provider.Grant.find(details.grantId) : undefined
   const usable = existing?.accountId === accountId ? existing : undefined
   const grant = usable ?? new provider.Grant({ accountId, clientId: client.id })
   addConsent(grant, asked)

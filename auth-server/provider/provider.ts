@@ -8,6 +8,7 @@ import {
 import type { Account, AccountStore } from '../accounts/account.ts'
 import type { VerifyApiKey } from '../api-keys/verify.ts'
 import type { ClientStore } from '../clients/client.ts'
+import type { ClientDocuments } from '../clients/document.ts'
 import type { SubjectOf } from '../clients/subject.ts'
 import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
@@ -24,6 +25,7 @@ import { createAssertionReader } from './assertions.ts'
 import { createAdapterFactory, createReplayCheck } from './adapter.ts'
 import { createAccountLookup } from './claims.ts'
 import type { CibaPaces } from './ciba.ts'
+import { createDocumentLookup } from './client-documents.ts'
 import { recordOf } from './clients.ts'
 import { createEngineConfiguration } from './configuration.ts'
 import { createUserCodeGuard } from './device.ts'
@@ -61,6 +63,8 @@ export interface EngineCollaborators {
   readonly models: ModelStore
   readonly revocations: RevocationStore
   readonly clients: ClientStore
+  /** Those that are described by documents, where there are any. */
+  readonly documents: ClientDocuments | undefined
   readonly registrations: Pick<RegistrationStore, 'recordUse'>
   readonly accounts: AccountStore
   readonly catalogue: Catalogue
@@ -116,6 +120,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   const findAccount = createAccountLookup(accounts)
   const userinfoAudience = `${options.issuer}/userinfo`
   const resources = createResourcePolicy(catalogue, findAccount)
+  const findByDocument = createDocumentLookup(collaborators.documents, currentContext)
   const takeOnce = createReplayCheck({ ...collaborators, identifiers })
   const configuration = createEngineConfiguration({
     issuer: options.issuer,
@@ -124,7 +129,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     cookieKey: options.cookieKey,
     dpopNonceKey: options.dpopNonceKey,
     adapter: createAdapterFactory(
-      { ...collaborators, identifiers },
+      { ...collaborators, identifiers, findByDocument },
       {
         refreshRetryWindowSeconds: options.tokens.refreshRetryWindowSeconds,
         interactionTtlSeconds: options.tokens.interactionTtlSeconds,
@@ -150,6 +155,8 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     subjectOf: collaborators.subjectOf,
     registrationEndpoint: options.registrationEndpoint,
     mtls: options.mtls,
+    takesDocuments: collaborators.documents !== undefined,
+    clients: collaborators.clients,
     clock,
   })
   const issued = createIssuedTokens(collaborators, {

@@ -12,6 +12,7 @@ import {
   OIDC_SCOPE_NAMES,
   REQUEST_ALGORITHMS,
   usesSecret,
+  type ClientAuthMethod,
   type GrantType,
 } from '../config/built-in.ts'
 import { checkClient } from '../config/check-client.ts'
@@ -33,6 +34,7 @@ import {
   describeLinks,
   readTranslations,
   SELF_DESCRIPTION,
+  UNREAD,
 } from './self-description.ts'
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc7591.html#section-3.2.2 RFC 7591 §3.2.2} */
@@ -49,8 +51,13 @@ export interface MetadataFault {
 export type RequestedClient = Omit<ClientConfig, 'secret' | 'name'> &
   Pick<Client, 'name' | 'selfDescription'>
 
+/** What the operator allows those who describe themselves. */
+export type MetadataPolicy = Readonly<
+  Pick<RegistrationConfig, 'grants' | 'applicationTypes' | 'scopes' | 'redirectHosts'>
+> & { readonly authMethods: readonly ClientAuthMethod[] }
+
 export interface MetadataRules {
-  readonly policy: RegistrationConfig
+  readonly policy: MetadataPolicy
   readonly resources: readonly ResourceConfig[]
   /** Of apps that somebody has vouched for: no other may look like them. */
   readonly takenNames: readonly string[]
@@ -102,6 +109,16 @@ const wireSchema = z.object({
 
 type Wire = z.output<typeof wireSchema>
 
+/** Its id is made here, or judged by whoever has it read. */
+const settingsSchema = clientSchema.extend({ id: z.string() })
+
+/** Those members of metadata that somebody here reads: two with the same are one client. */
+export function pickMembers(metadata: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const names = Object.keys(wireSchema.shape).filter((name) => !UNREAD.has(name))
+  const given = names.filter((name) => (metadata[name] ?? null) !== null)
+  return Object.fromEntries(given.map((name) => [name, metadata[name]]))
+}
+
 /** How the wire calls what the rules speak of. */
 const WIRE_NAMES: Readonly<Record<string, string>> = {
   name: 'client_name',
@@ -141,7 +158,7 @@ export function readMetadata(
   if (!translations.ok) return refuse([translations.reason.member], translations.reason.message)
   const grants = readGrants(wire.data, rules.policy)
   if (!grants.ok) return grants
-  const parsed = clientSchema.safeParse(toSettings(id, wire.data, grants.value, rules.policy), {
+  const parsed = settingsSchema.safeParse(toSettings(id, wire.data, grants.value, rules.policy), {
     reportInput: true,
   })
   if (!parsed.success) {
@@ -156,7 +173,7 @@ export function readMetadata(
 
 function readGrants(
   { grant_types: wanted, response_types: responses }: Wire,
-  { grants: allowed }: RegistrationConfig,
+  { grants: allowed }: MetadataPolicy,
 ): Result<GrantType[], MetadataFault> {
   const grants: GrantType[] = []
   for (const [index, name] of wanted.entries()) {
@@ -179,7 +196,7 @@ function toSettings(
   id: string,
   wire: Wire,
   grants: readonly GrantType[],
-  policy: RegistrationConfig,
+  policy: MetadataPolicy,
 ): unknown {
   const wanted =
     wire.scope?.split(' ').filter((scope) => scope !== '') ?? listDefaults(wire, policy)
@@ -217,7 +234,7 @@ const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
 /** One that names no scope gets all that it may have: with pairwise subjects those are no API's. */
 function listDefaults(
   { subject_type: subjects }: Wire,
-  { scopes }: RegistrationConfig,
+  { scopes }: MetadataPolicy,
 ): readonly string[] {
   return subjects === 'pairwise' ? scopes.filter((scope) => OIDC.has(scope)) : scopes
 }
@@ -326,7 +343,7 @@ function findNameFault(
   return undefined
 }
 
-function isAllowedPlace(uri: string, { redirectHosts }: RegistrationConfig): boolean {
+function isAllowedPlace(uri: string, { redirectHosts }: MetadataPolicy): boolean {
   if (redirectHosts === undefined) return true
   const { protocol, hostname } = new URL(uri)
   return /^https?:$/.test(protocol) && isHostAmong(hostname, redirectHosts)

@@ -1,4 +1,4 @@
-import type { Client, ClientStore } from '../clients/client.ts'
+import { isSelfDescribed, type Client, type ClientStore } from '../clients/client.ts'
 import {
   createDynamicClientId,
   generateRegistrationToken,
@@ -107,7 +107,7 @@ export function createRegistration(
   }
   const listTakenNames = async () => {
     const known = await clients.list()
-    const names = known.filter(({ owner }) => owner !== 'dynamic').map(({ name }) => name)
+    const names = known.filter((client) => !isSelfDescribed(client)).map(({ name }) => name)
     return [...names, ...ownNames]
   }
   const judge = async (

@@ -63,14 +63,21 @@ export function readTranslations(
   return { ok: true, value: Object.fromEntries(translations) }
 }
 
+/** What nobody here reads. */
+export const UNREAD: ReadonlySet<string> = new Set([
+  'logo_uri',
+  'initiate_login_uri',
+  'contacts',
+  'software_id',
+  'software_version',
+])
+
 /** What is given back, and read by nobody here. */
 export function describeItself(
   described: Described,
   translations: Readonly<Record<string, string>>,
 ): Client['selfDescription'] {
-  const { logo_uri, initiate_login_uri, contacts, software_id, software_version } = described
-  const unread = { logo_uri, initiate_login_uri, contacts, software_id, software_version }
-  const given = Object.entries(unread)
+  const given = Object.entries(described).filter(([name]) => UNREAD.has(name))
   const members = given.flatMap(([name, value]) =>
     value === undefined ? [] : [[name, value] as const],
   )

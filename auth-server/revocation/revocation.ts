@@ -17,6 +17,7 @@ export type RevocationReason =
   | 'user_changed'
   | 'user_removed'
   | 'client_removed'
+  | 'client_changed'
   | 'key_withdrawn'
 
 export interface NewRevocation {

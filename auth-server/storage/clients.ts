@@ -66,11 +66,21 @@ export async function removeClient(unit: Unit, id: string): Promise<boolean> {
   const { transaction } = unit
   await endAccess(unit, 'client', id, 'client_removed')
   await transaction.deleteFrom('client_registration').where('client_id', '=', id).execute()
+  return deleteClient(unit, id)
+}
+
+export async function deleteClient({ transaction }: Scope, id: string): Promise<boolean> {
   const { numDeletedRows } = await transaction
     .deleteFrom('client')
     .where('id', '=', id)
     .executeTakeFirstOrThrow()
   return numDeletedRows === 1n
+}
+
+export async function findClient({ transaction }: Scope, id: string): Promise<Client | undefined> {
+  refuseUnstorable([{ id }])
+  const rows = await transaction.selectFrom('client').selectAll().where('id', '=', id).execute()
+  return rows.map(toClient)[0]
 }
 
 const CHANGED = ['settings', 'disabled', 'owner', 'created_at', 'updated_at'] as const

@@ -10,6 +10,30 @@ import { appendRevocations, readNewestPlace } from './revocations.ts'
 const GRANTS_AT_ONCE = 5000
 
 /**
+ * Ends the grants of a person or a client, and all that hangs on them. Whatever they are given afterwards
+ * is good, also in the same second.
+ */
+export async function endGrants(
+  unit: Unit,
+  kind: 'user' | 'client',
+  id: string,
+  reason: RevocationReason,
+): Promise<void> {
+  const { transaction } = unit
+  await lockForEnd(unit)
+  const column = COLUMNS[kind]
+  await revokeGrantsOf(unit, column, id, reason)
+  await transaction.deleteFrom('engine_model').where(column, '=', id).execute()
+}
+
+const COLUMNS = { user: 'account_id', client: 'client_id' } as const
+
+async function lockForEnd({ database, transaction }: Unit): Promise<void> {
+  await database.lock(transaction, async () => lockModels)
+  await lockLog(database, transaction, 'revocation')
+}
+
+/**
  * Ends everything that a person or a client was issued until now, wherever it hangs: its sessions, its
  * grants and all that hangs on them, its API keys, and what nobody looks up.
  */
@@ -21,9 +45,8 @@ export async function endAccess(
 ): Promise<void> {
   refuseUnstorable([{ id }])
   const { database, transaction, clock } = unit
-  const column = kind === 'user' ? 'account_id' : 'client_id'
-  await database.lock(transaction, async () => lockModels)
-  await lockLog(database, transaction, 'revocation')
+  const column = COLUMNS[kind]
+  await lockForEnd(unit)
   await revokeGrantsOf(unit, column, id, reason)
   const sessions = await transaction
     .selectFrom('engine_model')

@@ -4,6 +4,7 @@ import type { ApiKeyStore } from '../api-keys/api-key.ts'
 import type { AuditStore } from '../audit/audit.ts'
 import type { LogoutQueue } from '../backchannel/logout-queue.ts'
 import type { ClientStore } from '../clients/client.ts'
+import type { ClientDocumentStore } from '../clients/document.ts'
 import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
@@ -16,6 +17,7 @@ import { limitInMemory, type CreateLimiter } from '../throttle.ts'
 import { createAccountStore } from './accounts.ts'
 import { createApiKeyStore } from './api-keys.ts'
 import { createAuditStore } from './audit.ts'
+import { createClientDocumentStore } from './client-documents.ts'
 import { createClientStore } from './clients.ts'
 import { prepareRead, type Database } from './database.ts'
 import { createKeyStore } from './keys.ts'
@@ -41,6 +43,7 @@ export interface Stores extends AsyncDisposable {
   readonly apiKeys: ApiKeyStore
   readonly audit: AuditStore
   readonly clients: ClientStore
+  readonly documents: ClientDocumentStore
   readonly keys: KeyStore
   readonly logouts: LogoutQueue
   readonly models: ModelStore
@@ -98,6 +101,7 @@ export async function openStores(
     apiKeys: createApiKeyStore(database, clock),
     audit: createAuditStore(database),
     clients: createClientStore(database, clock),
+    documents: createClientDocumentStore(database, clock),
     keys: createKeyStore(database),
     logouts: createLogoutQueue(database),
     models: perishable?.models ?? sql,

@@ -26,6 +26,7 @@ import {
 import { ask, CIBA_GRANT, openRequests } from '../support/ciba.ts'
 import { approve, askForCode } from '../support/device.ts'
 import { decrypt, makeDecryptionKey, type DecryptionKey } from '../support/encryption.ts'
+import { obtainAs, startDocumentHost, withDocuments } from '../support/documents.ts'
 import { introspect, post, withClients } from '../support/endpoints.ts'
 import {
   authorizationUrl,
@@ -98,6 +99,7 @@ export async function walkMetadata({
   const tls = await createCertificate({ name: 'CN=localhost', usages: ['server'] })
   const chained = await createCertificate({ name: 'CN=robot', signer: authority })
   const selfSigned = await createCertificate({ name: 'CN=app' })
+  const documents = await startDocumentHost()
 
   const app = { secret: { env: 'WEB_SECRET' }, redirectUris: [REDIRECT], scopes: ['openid'] }
   const SIGNED = ['RS256', 'ES256'] as const
@@ -183,7 +185,7 @@ export async function walkMetadata({
           ENCRYPTED_KINDS.map((kind) => [kind, { algorithm, content }]),
         ),
       })),
-    )(change(config)),
+    )(change(withDocuments()(config))),
     mtls: writeMtls(folder.path, { server: tls, authority }),
     trustedIssuers: [{ issuer: IDP, jwks: { keys: [ownKey.jwk] }, scopes: ['notes:read'] }],
   }))
@@ -191,6 +193,7 @@ export async function walkMetadata({
     await server[Symbol.asyncDispose]()
     await logouts[Symbol.asyncDispose]()
     folder[Symbol.dispose]()
+    await documents[Symbol.asyncDispose]()
   })
 
   const { issuer } = server
@@ -670,6 +673,12 @@ export async function walkMetadata({
       const token = await requestOverTls('robot', chained)
       const cnf = { 'x5t#S256': chained.thumbprint }
       expect(decodeJwt(token).claims['cnf']).toEqual(cnf)
+    },
+    async client_id_metadata_document_supported(flag) {
+      expect(flag).toBe(true)
+      const url = documents.publish('/app')
+      const { access_token } = await obtainAs(issuer, url, { resource: NOTES })
+      expect(decodeJwt(access_token).claims).toMatchObject({ client_id: url, aud: NOTES })
     },
     async frontchannel_logout_supported(flag) {
       expect((await signOut()).includes('https://app.example/bye')).toBe(flag)

@@ -2,6 +2,7 @@ import { describe } from 'vitest'
 import { testAccounts } from './accounts.ts'
 import { testApiKeys } from './api-keys.ts'
 import { testAudit } from './audit.ts'
+import { testClientDocuments } from './client-documents.ts'
 import { testClients } from './clients.ts'
 import { testHunt } from './hunt.ts'
 import { testKeys } from './keys.ts'
@@ -29,6 +30,7 @@ export function testStorage(engine: StorageEngine): void {
     testClients(withWorld)
     testApiKeys(withWorld)
     testRegistrations(withWorld)
+    testClientDocuments(withWorld)
     testKeys(withWorld)
     testTexts(withWorld)
     testTransfer(withWorld)
