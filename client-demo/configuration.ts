@@ -143,9 +143,7 @@ export function describeDemo({
     ],
     ...(tls ? describeMtls(tls) : {}),
     users: [...describeUsers(), ...(callbackUrl ? describeSmallUsers() : [])],
-    ...(callbackUrl
-      ? { ...describeDirectAccess(), registration: describeRegistration(publisherKey) }
-      : {}),
+    ...(callbackUrl ? { ...describeDirectAccess(), ...describeUnknownApps(publisherKey) } : {}),
   }
 }
 
@@ -348,9 +346,14 @@ function describeMtls({ certificate, key, authorities }: TlsPaths): object {
   return { mtls: { listener: { port: 0, certificate, key: { file: key }, authorities } } }
 }
 
-/** Apps may register themselves that an operator has invited. */
-function describeRegistration(publisherKey: JWK | undefined): unknown {
+/** Apps of this machine may just come, and others register themselves that an operator has invited. */
+function describeUnknownApps(publisherKey: JWK | undefined): object {
   const scopes = ['openid', 'profile', 'notes:read']
+  const clientDocuments = { hosts: ['127.0.0.1'], scopes }
+  return { clientDocuments, registration: describeRegistration(scopes, publisherKey) }
+}
+
+function describeRegistration(scopes: readonly string[], publisherKey: JWK | undefined): unknown {
   if (!publisherKey) return { scopes }
   // Its apps may write as well, where it says so.
   const publisher = {

@@ -15,6 +15,7 @@ import {
   type ApiName,
   type AuthServerOptions,
 } from './programs.ts'
+import { listenForReaders, type DocumentSite } from './documents.ts'
 import { listenForEcho, type Echo } from './echo.ts'
 import { createPublisher, type Publisher } from './publisher.ts'
 import type { ProcessReport } from './report.ts'
@@ -37,6 +38,8 @@ export interface World extends AsyncDisposable {
   /** Of a flow that needs an API over TLS. Throws for others. */
   readonly certificates: () => Certificates
   readonly callback: Callback
+  /** Of an app that says there what it is. */
+  readonly site: DocumentSite
   readonly wire: Wire
   /** Behind the gateway. */
   readonly echo: Echo
@@ -73,11 +76,12 @@ export async function buildWorld(
   const tls = apis.includes('notesOverTls') ? await makeCertificates(folder) : undefined
   const keys = { ledger: await makeClientKey(), bank: await makeClientKey() }
   const callback = owned.use(await listenForCallback())
+  const site = owned.use(await listenForReaders())
   const echo = owned.use(await listenForEcho())
   const secrets = { ...makeSecrets(), ...makeSmallSecrets() }
   const publisher = await createPublisher()
   const wire = createWire()
-  wire.name(callback.origin, 'client')
+  for (const origin of [callback.origin, site.origin]) wire.name(origin, 'client')
   for (const secret of Object.values(secrets).filter(isRandom)) wire.keepSecret(secret)
 
   const death = Promise.withResolvers<Error>()
@@ -146,6 +150,7 @@ export async function buildWorld(
       return tls.certificates
     },
     callback,
+    site,
     wire,
     echo,
     publisher,

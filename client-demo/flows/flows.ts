@@ -5,6 +5,7 @@ import type { EndReport } from '../report.ts'
 import type { World } from '../world.ts'
 import { apiKeyFlow } from './api-key.ts'
 import { cibaFlow } from './ciba.ts'
+import { cimdFlow } from './cimd.ts'
 import { codeFlow } from './code/flow.ts'
 import { dcrFlow } from './dcr.ts'
 import { deviceFlow } from './device.ts'
@@ -55,6 +56,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(cibaFlow),
   enter(exchangeFlow),
   enter(dcrFlow),
+  enter(cimdFlow),
 ]
 
 export const DEFAULT_FLOW = 'code'

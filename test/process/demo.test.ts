@@ -27,6 +27,7 @@ const NAMES = [
   'ciba',
   'exchange',
   'dcr',
+  'cimd',
 ]
 
 const CLI = path.resolve(import.meta.dirname, '../../client-demo/cli.ts')
