@@ -309,6 +309,17 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
     [{ reason: 'mistyped', clientId: 'web' }, refusedKey('mistyped', undefined)],
     [{ reason: 'throttled', clientId: 'web' }, refusedKey('throttled', undefined)],
   ],
+  revocationUnusable: [
+    [
+      { clientId: 'api', name: 'log:7', detail: 'a reason' },
+      {
+        event: 'revocation_unusable',
+        level: 'warn',
+        metric: 'portreeve_revocation_unusable_total 1',
+        audit: undefined,
+      },
+    ],
+  ],
   deviceCodeRefused: [
     [
       { reason: 'unknown' },

@@ -82,6 +82,8 @@ export interface Events {
   cibaRefused(facts: { accountId: string; clientId: string }): void
   /** Whether a client could be told that there is an answer. It may ask all the same. */
   cibaNotified(facts: { clientId: string; outcome: string; detail: string }): void
+  /** An API could not use an event of the feed, and says why. */
+  revocationUnusable(facts: { clientId: string; name: string; detail: string }): void
   credentialReused(facts: {
     kind: string
     grantId?: string | undefined
@@ -160,6 +162,7 @@ const ENDPOINTS = [
   'device_resume',
   'registration',
   'backchannel_authentication',
+  'revocations',
 ]
 const CREDENTIALS = [
   'AuthorizationCode',
@@ -364,6 +367,12 @@ export const TREATMENTS: Treatments = {
         ? undefined
         : { by: 'stranger', accountId, clientId, facts: { reason, keyId } },
   },
+  revocationUnusable: {
+    event: 'revocation_unusable',
+    level: 'warn',
+    labels: {},
+    audit: () => undefined,
+  },
   deviceCodeRefused: {
     event: 'device_code_refused',
     level: 'warn',
@@ -478,6 +487,7 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     apiKeyMade: announce('apiKeyMade'),
     apiKeyRevoked: announce('apiKeyRevoked'),
     apiKeyRefused: announce('apiKeyRefused'),
+    revocationUnusable: announce('revocationUnusable'),
     deviceCodeRefused: announce('deviceCodeRefused'),
     cibaRequested: announce('cibaRequested'),
     cibaApproved: announce('cibaApproved'),

@@ -13,12 +13,16 @@ import { withDocuments, type ClientDocuments } from './clients/document.ts'
 import { withOwnClient } from './clients/own-client.ts'
 import { createSubjects } from './clients/subject.ts'
 import { systemClock, type Clock } from './clock.ts'
+import { revocationsOf } from './config/built-in.ts'
 import { misconfigured, type LoadedConfig } from './config/load.ts'
 import { isSecretAlgorithm, type Config, type SigningAlgorithm } from './config/schema.ts'
 import { readDeclaredSecrets } from './config/secrets.ts'
 import { isLoopback } from './config/uri-rules.ts'
 import { createDirectAccess, type DirectAccess } from './direct-access/direct-access.ts'
 import { createEvents, type Events } from './events.ts'
+import { createFeed } from './feed/feed.ts'
+import { createAdmission, describeFeed } from './feed/listeners.ts'
+import { createFeedRoutes } from './feed/routes.ts'
 import { createApp } from './http/app.ts'
 import type { MtlsPlace } from './http/certificate.ts'
 import { createDirectApp } from './http/direct-app.ts'
@@ -60,11 +64,12 @@ import { createCibaPaces } from './provider/ciba.ts'
 import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
 import { MTLS_PATHS, type MtlsSettings } from './provider/mtls.ts'
+import { createIssuedTokens, type IssuedTokens } from './provider/issued-token.ts'
 import { createNotifier } from './provider/notify.ts'
 import { createInteractions } from './provider/pending.ts'
 import { createSessions } from './provider/session.ts'
 import { buildProvider } from './provider/provider.ts'
-import { createCatalogue } from './scopes/catalogue.ts'
+import { createCatalogue, withRevocations } from './scopes/catalogue.ts'
 import { startPurge, type Purgeable } from './storage/purge.ts'
 import { openStores, type Stores } from './storage/stores.ts'
 import { createGuessThrottle, createPace } from './throttle.ts'
@@ -163,6 +168,7 @@ export async function createAuthServer(
   const composed = await compose(services, () => draining.now)
   const { app, direct, watchKeys, deliverLogouts } = composed
   cleanUp.use(composed.notifier)
+  cleanUp.use(composed.feed)
   cleanUp.use(watchKeys())
   cleanUp.use(deliverLogouts())
   const purged = [stores.models, stores.revocations, stores.apiKeys, ...listUnused(services)]
@@ -172,6 +178,16 @@ export async function createAuthServer(
     each.off('request', refuseWhileStarting)
     each.on('request', app)
   }
+  const purged = [
+    stores.models,
+    stores.revocations,
+    forgetReceivers(stores),
+    stores.apiKeys,
+    ...listUnused(services),
+  ]
+  cleanUp.use(startPurge(purged, clock, log))
+  server.off('request', refuseWhileStarting)
+  server.on('request', app)
   const directUrls: Record<keyof DirectUrls, string | undefined> = {
     secrets: undefined,
     unauthenticated: undefined,
@@ -229,7 +245,7 @@ async function compose(services: Services, isDraining: () => boolean) {
   })
   const secrets = await readDeclaredSecrets(config, loaded.readSecret)
   if (!secrets.ok) throw misconfigured(secrets.reason, loaded.file)
-  const catalogue = createCatalogue(config, secrets.value.resources)
+  const catalogue = withRevocations(createCatalogue(config, secrets.value.resources), issuer)
   const assets = loadAssets()
   const pages = createPages(assets)
   const apiKeyThrottle = createGuessThrottle(config.signIn, { what: 'api_key', createLimiter })
@@ -263,6 +279,36 @@ async function compose(services: Services, isDraining: () => boolean) {
     subjectOf,
     fetchOutbound,
   })
+  const { host, signingKeys, publishedKeys, issuedTokens, onKeys, watchKeys } = await openEngine(
+    services,
+    {
+      clients,
+      catalogue,
+      pages,
+      requestId,
+      verifySecret: createSecretVerifier({
+        clients,
+        hasher,
+        throttle: createGuessThrottle(config.signIn, { what: 'client', createLimiter }),
+        events,
+      }),
+      verifyApiKey: createApiKeyVerifier({
+        apiKeys,
+        accounts,
+        throttle: apiKeyThrottle,
+        events,
+        clock,
+      }),
+      userCodes: createGuessThrottle(config.signIn, { what: 'user_code', createLimiter }),
+      polls: createPace(
+        'device_poll',
+        { attempts: 1, windowSeconds: SHORTEST_INTERVAL_SECONDS },
+        createLimiter,
+      ),
+      cibaPaces: createCibaPaces(createLimiter),
+      fetchOutbound,
+    },
+  )
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
   const csrf = createCsrf(deriveKey(keys.rootKey, 'csrf'))
@@ -297,6 +343,19 @@ async function compose(services: Services, isDraining: () => boolean) {
     noticeKey: deriveKey(keys.rootKey, 'ciba-notice'),
   })
   const { models } = stores
+  const feed = await createFeed(
+    {
+      revocations: stores.revocations,
+      receivers: stores.receivers,
+      signingKeys,
+      publishedKeys,
+      clock,
+      log,
+    },
+    { issuer },
+  )
+  onKeys(feed.announceKeys)
+  const admit = createAdmission(issuedTokens, revocationsOf(issuer))
   const sessions = createSessions({ host, accounts }, { issuer })
   const own = {
     sessions,
@@ -323,6 +382,8 @@ async function compose(services: Services, isDraining: () => boolean) {
         interactions,
         ...account,
         ...createRegistrationPages(services, { hasher, fetchOutbound }),
+        ...createRegistrationPages(services, hasher),
+        createFeedRoutes({ feed, admit, events }),
       ],
       renderError: pages.error,
     },
@@ -342,7 +403,7 @@ async function compose(services: Services, isDraining: () => boolean) {
       },
       { issuer },
     )
-  return { app: app.callback(), direct, watchKeys, deliverLogouts, notifier }
+  return { app: app.callback(), direct, watchKeys, deliverLogouts, notifier, feed }
 }
 
 /** How certificates of clients reach this server. */
@@ -382,6 +443,12 @@ async function openMtls(
 function describeMtls({ loaded: { config }, mtls }: Services): MtlsPlace | undefined {
   return mtls && { origin: mtls.origin, paths: MTLS_PATHS, proxy: config.mtls?.proxy }
 }
+/** An API that has not come for a day: one of its replicas that there is no longer. */
+function forgetReceivers({ receivers }: Stores): Purgeable {
+  return { purge: (before, limit) => receivers.purge(before - DAY_MS, limit) }
+}
+
+const DAY_MS = 86_400_000
 
 /** What nobody uses: invites that have expired, clients that never got a token, or have lost all grants. */
 function listUnused({ loaded, stores, events }: Services): readonly Purgeable[] {
@@ -480,6 +547,11 @@ interface Engine {
   readonly host: EngineHost
   /** What it signs with now. */
   readonly signingKeys: () => KeyRing['signing']
+  readonly publishedKeys: () => KeyRing['published']
+  /** Reads what those keys have signed. */
+  readonly issuedTokens: () => IssuedTokens
+  /** Called whenever other keys are in force. */
+  readonly onKeys: (listener: () => void) => void
   /** Keeps the engine's keys as they are in the store. */
   readonly watchKeys: () => AsyncDisposable
 }
@@ -494,16 +566,18 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
   const keyCollaborators = { keys, sealKey, clock, events }
   await createMissingKeys(keyCollaborators, algorithmsOf(config))
   const ring = createKeyRingSource(keys, sealKey, { clock, log })
-  let signing: KeyRing['signing'] = []
+  let current: Pick<KeyRing, 'signing' | 'published'> = { signing: [], published: [] }
+  const listeners: (() => void)[] = []
   const host = await createEngineHost(() =>
     ring.load((loadedKeys) => {
-      signing = loadedKeys.signing
+      current = loadedKeys
       return buildProvider(collaborators, {
         issuer,
         tokens: config.tokens,
         trustedIssuers: config.trustedIssuers,
         registrationEndpoint: config.registration && `${issuer}/register`,
         mtls: services.mtls,
+        revocationFeed: describeFeed(issuer),
         keys: loadedKeys,
         cookieKey: deriveKey(rootKey, 'cookies').toString('base64url'),
         dpopNonceKey: deriveKey(rootKey, 'dpop-nonce'),
@@ -520,12 +594,27 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
     startKeyWatch({
       keys,
       isCurrent: ring.isCurrent,
-      apply: host.rebuild,
+      async apply() {
+        await host.rebuild()
+        for (const listener of listeners) listener()
+      },
       tend: (states) => tendKeys(keyCollaborators, states, config.keys),
       clock,
       log,
     })
-  return { host, signingKeys: () => signing, watchKeys }
+  return {
+    host,
+    signingKeys: () => current.signing,
+    publishedKeys: () => current.published,
+    issuedTokens: () =>
+      createIssuedTokens(collaborators, {
+        issuer,
+        keys: current.published,
+        userinfoAudience: `${issuer}/userinfo`,
+      }),
+    onKeys: (listener) => void listeners.push(listener),
+    watchKeys,
+  }
 }
 
 /** In development the clients are where the server is. */

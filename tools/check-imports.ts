@@ -30,6 +30,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   provider: 2,
   storage: 2,
   backchannel: 2,
+  feed: 2,
   accounts: 1,
   clients: 1,
   scopes: 1,

@@ -2,6 +2,14 @@
 export const OIDC_SCOPE_NAMES = ['openid', 'profile', 'email', 'groups', 'offline_access'] as const
 export type OidcScope = (typeof OIDC_SCOPE_NAMES)[number]
 
+/** The scope with which an API may follow what is revoked: see `docs/revocation.md`. */
+export const REVOCATIONS_SCOPE = 'revocations:read'
+
+/** The API of this server itself that tells what is revoked. */
+export function revocationsOf(issuer: string): string {
+  return `${issuer}/revocations`
+}
+
 /** How the grants that a client may use are named on the wire, as `grant_type` (RFC 6749 §4). */
 export const GRANT_TYPES = {
   authorization_code: 'authorization_code',

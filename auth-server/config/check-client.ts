@@ -4,6 +4,7 @@ import {
   FAPI2_KEY_ALGORITHMS,
   OIDC_SCOPE_NAMES,
   OWN_CLIENT_ID,
+  REVOCATIONS_SCOPE,
   usesSecret,
 } from './built-in.ts'
 import { checkSubjects } from './check-subjects.ts'
@@ -199,6 +200,12 @@ function checkScopes(
   resources: readonly ResourceConfig[] | undefined,
   report: Report,
 ): void {
+  const listens = client.scopes.indexOf(REVOCATIONS_SCOPE)
+  const mayListen = client.authMethod !== 'none' && client.grants.includes('client_credentials')
+  if (listens !== -1 && !mayListen) {
+    const expected = 'the grant client_credentials, and another authMethod than "none"'
+    report('PR328', ['scopes', listens], `${echo(REVOCATIONS_SCOPE)} needs ${expected}`)
+  }
   for (const [index, scope] of client.defaultScopes.entries()) {
     if (client.scopes.includes(scope)) continue
     const message = `${echo(scope)} is not among the client's scopes`
@@ -207,7 +214,7 @@ function checkScopes(
   if (!resources) return
   const known = new Set(resources.flatMap(({ scopes }) => Object.keys(scopes)))
   for (const [index, scope] of client.scopes.entries()) {
-    if (known.has(scope) || OIDC.has(scope)) continue
+    if (known.has(scope) || OIDC.has(scope) || scope === REVOCATIONS_SCOPE) continue
     const message = `${echo(scope)} is a scope of no resource, nor of OpenID Connect`
     report('PR316', ['scopes', index], message)
   }

@@ -589,6 +589,16 @@ const CASES: Readonly<Record<RuleId, Case>> = {
     accepted: [withClients({ id: 'portreeve' })],
     refused: [['clients.0.id', withClients({ id: 'portreeve-account' })]],
   },
+  PR328: {
+    accepted: [
+      withClients({ grants: ['client_credentials'], scopes: ['revocations:read'] }),
+      publicClient({}),
+    ],
+    refused: [
+      ['clients.0.scopes.0', publicClient({ scopes: ['revocations:read'] })],
+      ['clients.0.scopes.0', withClients({ scopes: ['revocations:read'] })],
+    ],
+  },
   PR330: {
     accepted: [withClients({ introspects: [notes.identifier] }), publicClient({ introspects: [] })],
     refused: [['clients.0.introspects', publicClient({ introspects: [notes.identifier] })]],

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { EVERYONE, OIDC_SCOPE_NAMES } from './built-in.ts'
+import { EVERYONE, OIDC_SCOPE_NAMES, REVOCATIONS_SCOPE, revocationsOf } from './built-in.ts'
 import { checkClient } from './check-client.ts'
 import { checkDirectAccess, type DirectAccessSurroundings } from './check-direct-access.ts'
 import { checkTrustedIssuers } from './check-issuers.ts'
@@ -287,7 +287,9 @@ function checkResources(
       const path = ['resources', index, 'scopes', scope]
       const owner = owners.get(scope)
       if (OIDC.has(scope)) report('PR204', path, `${echo(scope)} is OpenID Connect's own scope`)
-      else if (owner === undefined) owners.set(scope, index)
+      else if (scope === REVOCATIONS_SCOPE) {
+        report('PR204', path, `${echo(scope)} is this server's own scope`)
+      } else if (owner === undefined) owners.set(scope, index)
       else {
         const message = `resources[${owner}] has the scope ${echo(scope)} too: requests must name one as resource`
         report('PR206', path, message)
@@ -320,10 +322,11 @@ function checkNames(
       break
     }
   }
-  const own = [identifier, audience].find((text) => text.replace(/\/$/, '') === issuer)
+  const ours = issuer === undefined ? [] : [issuer, revocationsOf(issuer)]
+  const own = [identifier, audience].find((text) => ours.includes(text.replace(/\/$/, '')))
   if (own !== undefined) {
     const member = own === identifier ? 'identifier' : 'audience'
-    report('PR203', ['resources', index, member], `${echo(own)} is the issuer itself`)
+    report('PR203', ['resources', index, member], `${echo(own)} is this server itself`)
   }
 }
 

@@ -34,8 +34,8 @@ export const RULES = {
 
   PR201: refused('No two resources have one identifier.'),
   PR202: refused('No two resources have one audience, nor one the identifier of the other.'),
-  PR203: refused('The issuer is not the identifier or audience of a resource.'),
-  PR204: refused('A resource does not own a scope of OpenID Connect.'),
+  PR203: refused('This server is not the identifier or audience of a resource.'),
+  PR204: refused('A resource does not own a scope of OpenID Connect, nor one of this server.'),
   PR205: refused('A role carries scopes that some resource has.'),
   PR206: warning('A scope belongs to one resource: otherwise each request must name the resource.'),
   PR207: warning(
@@ -69,6 +69,7 @@ export const RULES = {
   PR319: refused('A client with client_credentials or api_key alone has a scope of a resource.'),
   PR320: refused('An origin is exact: https (or http on loopback), a host, nothing after it.'),
   PR329: refused('A client id is not the one that this server has as a client of itself.'),
+  PR328: refused('Only a client that proves who it is may learn what is revoked, for itself.'),
   PR330: refused('A client that may ask about tokens has a secret.'),
   PR331: refused('The resources that a client is the API behind are among the resources.'),
   PR332: refused('A client with the token_exchange grant has a secret.'),

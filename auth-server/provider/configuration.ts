@@ -87,7 +87,18 @@ export interface EngineSettings {
   /** Whether a client may be described by a document. */
   readonly takesDocuments: boolean
   readonly clients: Pick<ClientStore, 'findById'>
+  /** Where APIs learn what is revoked: see `docs/revocation.md`. */
+  readonly revocationFeed: RevocationFeedPlaces
   readonly clock: Clock
+}
+
+export interface RevocationFeedPlaces {
+  readonly stream_endpoint: string
+  readonly pages_endpoint: string
+  readonly poll_endpoint: string
+  readonly applied_endpoint: string
+  readonly resource: string
+  readonly scope: string
 }
 
 /** The engine's configuration: every default that this server disagrees with, and every hook. */
@@ -113,6 +124,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
       }),
       ...(settings.mtls && { mtls_endpoint_aliases: listMtlsAliases(settings.mtls.origin) }),
       ...(settings.takesDocuments && { client_id_metadata_document_supported: true }),
+      portreeve_revocation_feed: settings.revocationFeed,
       frontchannel_logout_supported: true,
       frontchannel_logout_session_supported: true,
       introspection_signing_alg_values_supported: [...CLIENT_SIGNING_ALGORITHMS],

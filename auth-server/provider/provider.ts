@@ -27,7 +27,7 @@ import { createAccountLookup } from './claims.ts'
 import type { CibaPaces } from './ciba.ts'
 import { createDocumentLookup } from './client-documents.ts'
 import { recordOf } from './clients.ts'
-import { createEngineConfiguration } from './configuration.ts'
+import { createEngineConfiguration, type RevocationFeedPlaces } from './configuration.ts'
 import { createUserCodeGuard } from './device.ts'
 import { requireEncryptionKey } from './encryption.ts'
 import { speakToEngine, toEngineError } from './errors.ts'
@@ -94,6 +94,7 @@ export interface EngineOptions {
   readonly trustedIssuers: Config['trustedIssuers']
   readonly registrationEndpoint: string | undefined
   readonly mtls: MtlsSettings | undefined
+  readonly revocationFeed: RevocationFeedPlaces
   readonly keys: KeyRing
   readonly cookieKey: string
   readonly dpopNonceKey: Buffer
@@ -157,6 +158,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     mtls: options.mtls,
     takesDocuments: collaborators.documents !== undefined,
     clients: collaborators.clients,
+    revocationFeed: options.revocationFeed,
     clock,
   })
   const issued = createIssuedTokens(collaborators, {

@@ -1,9 +1,14 @@
 /**
  * What access can be taken away from: one token (its `jti`), a grant or an API key (the claim
- * `grant_id`), a client's session (`sid`), a person (the account id), a client (its id), or what one
- * key has signed (its `kid`).
+ * `grant_id`), a client's session (`sid`), a person (the account id), a client (its id), what one key
+ * has signed (its `kid`), or everything that was issued until then (no subject).
  */
-export type RevokedKind = 'token' | 'grant' | 'session' | 'user' | 'client' | 'key'
+export type RevokedKind = 'token' | 'grant' | 'session' | 'user' | 'client' | 'key' | 'all'
+
+/** What later tokens may be good of: access can be taken away from it again and again. */
+export function mayRepeat(kind: RevokedKind): boolean {
+  return kind === 'user' || kind === 'client' || kind === 'all'
+}
 
 /** Why it was taken away, for operators. */
 export type RevocationReason =
@@ -19,6 +24,7 @@ export type RevocationReason =
   | 'client_removed'
   | 'client_changed'
   | 'key_withdrawn'
+  | 'operator'
 
 export interface NewRevocation {
   readonly kind: RevokedKind
@@ -45,11 +51,19 @@ export interface RevocationStore {
   append(entries: readonly NewRevocation[]): Promise<void>
   /** At most `limit` entries that come after the place `after`, in order. */
   list(after: number, limit: number): Promise<readonly Revocation[]>
+  /** The place of the newest entry; 0 where there is none. */
+  head(): Promise<number>
   /**
-   * Whether an entry says so. `issuedAt` (milliseconds since the epoch): of a person or a client, whose
-   * later tokens may be good, only entries count that are not older.
+   * Whether an entry says so. `issuedAt` (milliseconds since the epoch): of what may be revoked again,
+   * only entries count that are not older.
    */
   isRevoked(kind: RevokedKind, subject: string, issuedAt?: number): Promise<boolean>
+  /** Whether an entry that comes after the place `after` says so. */
+  isRevokedSince(after: number, kind: RevokedKind, subject: string): Promise<boolean>
+  /** Names this log: another database has another one. 22 characters, base64url. */
+  feedId(): Promise<string>
+  /** Calls `wake` when something may have been appended: soon, but a call may be lost. */
+  listen(wake: () => void): AsyncDisposable
   /** Removes at most `limit` entries that expired before `before` (ms); answers how many. */
   purge(before: number, limit: number): Promise<number>
 }

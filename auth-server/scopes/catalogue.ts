@@ -1,5 +1,5 @@
 import { createSecretKey, type KeyObject } from 'node:crypto'
-import { EVERYONE, type OidcScope } from '../config/built-in.ts'
+import { EVERYONE, REVOCATIONS_SCOPE, revocationsOf, type OidcScope } from '../config/built-in.ts'
 import {
   isSecretAlgorithm,
   type Config,
@@ -106,6 +106,28 @@ export function createCatalogue(
     details: new Map(resources.flatMap(listDetailTypes)),
     roles: new Map(Object.entries(roles).map(([role, { scopes }]) => [role, new Set(scopes)])),
   }
+}
+
+const REVOCATIONS_TTL_SECONDS = 600
+
+/**
+ * The same, with the API of this server that tells what is revoked. No role carries its scope: people
+ * cannot give it to an app.
+ */
+export function withRevocations(catalogue: Catalogue, issuer: string): Catalogue {
+  const identifier = revocationsOf(issuer)
+  const resource: Resource = {
+    identifier,
+    audience: identifier,
+    name: 'Revocations',
+    scopes: new Map([[REVOCATIONS_SCOPE, { description: 'Learn what access has been revoked' }]]),
+    accessTokenTtlSeconds: REVOCATIONS_TTL_SECONDS,
+    signing: { kind: 'key', algorithm: 'ES256' },
+    tokenType: 'at+jwt',
+    rolesClaim: false,
+    claims: {},
+  }
+  return { ...catalogue, resources: new Map([...catalogue.resources, [identifier, resource]]) }
 }
 
 function listDetailTypes({ identifier, name, authorizationDetails = {} }: ResourceConfig) {

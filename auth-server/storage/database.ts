@@ -18,6 +18,13 @@ export interface Database extends AsyncDisposable {
   lock(transaction: Transaction<Schema>, listNames: () => Promise<LockNames>): Promise<void>
   /** Whether rows that other transactions hold have to be passed over by a purge. */
   readonly skipsLocked: boolean
+  /** Wakes whoever listens to revocations, in every process that can be reached, once it is committed. */
+  announce(transaction: Transaction<Schema>): Promise<void>
+  /**
+   * Calls `wake` after a transaction that has announced something was committed: soon, but a call may be
+   * lost, or say nothing new. Where the database tells nobody, only this process is heard.
+   */
+  listen(wake: () => void): AsyncDisposable
 }
 
 /** Those that are shared are waited for first, each kind in the order of the alphabet. */
@@ -109,4 +116,5 @@ export async function lockLog(
   log: 'revocation' | 'audit_entry',
 ): Promise<void> {
   await database.lock(transaction, async () => ({ exclusive: [`log ${log}`] }))
+  if (log === 'revocation') await database.announce(transaction)
 }

@@ -9,6 +9,7 @@ import { audit } from './migrations/0004-audit.ts'
 import { apiKeys } from './migrations/0005-api-keys.ts'
 import { logoutDelivery } from './migrations/0006-logout-delivery.ts'
 import { registration } from './migrations/0007-registration.ts'
+import { revocationFeed } from './migrations/0008-revocation-feed.ts'
 import type { Migration } from './migrations/migration.ts'
 import { prepareRead, type Database } from './database.ts'
 import type { Schema } from './schema.ts'
@@ -21,6 +22,7 @@ export const MIGRATIONS: readonly Migration[] = [
   apiKeys,
   logoutDelivery,
   registration,
+  revocationFeed,
 ]
 
 type AppliedStep = Pick<Schema['schema_migration'], 'name' | 'checksum'>

@@ -4,6 +4,7 @@ import { DatabaseError, Pool, types, type PoolClient } from 'pg'
 import { PortreeveError } from '../errors.ts'
 import { createBreaker, type Breaker } from './breaker.ts'
 import type { Database } from './database.ts'
+import { announceIn, listenTo } from './postgres-notices.ts'
 import type { Schema } from './schema.ts'
 
 const MAX_CONNECTIONS = 20
@@ -71,6 +72,8 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
         from unnest(${exclusive}::text[]) as name`.execute(transaction)
     },
     skipsLocked: true,
+    announce: announceIn,
+    listen: (wake) => listenTo(url, wake),
     async [Symbol.asyncDispose]() {
       await kysely.destroy()
       await pool.end()

@@ -1,10 +1,12 @@
+import { randomBytes } from 'node:crypto'
 import type { Selectable, Transaction } from 'kysely'
-import type {
-  NewRevocation,
-  Revocation,
-  RevocationReason,
-  RevocationStore,
-  RevokedKind,
+import {
+  mayRepeat,
+  type NewRevocation,
+  type Revocation,
+  type RevocationReason,
+  type RevocationStore,
+  type RevokedKind,
 } from '../revocation/revocation.ts'
 import {
   defineStatement,
@@ -30,6 +32,18 @@ export function createRevocationStore(database: Database): RevocationStore {
   const after = prepareRead(database, (db) =>
     db.selectFrom('revocation').selectAll().where('sequence', '>', 0).orderBy('sequence').limit(1),
   )
+  const newest = prepareRead(database, (db) =>
+    db.selectFrom('revocation').select('sequence').orderBy('sequence', 'desc').limit(1),
+  )
+  const since = prepareRead(database, (db) =>
+    db
+      .selectFrom('revocation')
+      .select('sequence')
+      .where('kind', '=', '')
+      .where('subject', '=', '')
+      .where('sequence', '>', 0)
+      .limit(1),
+  )
   return {
     append: (entries) =>
       kysely
@@ -38,6 +52,11 @@ export function createRevocationStore(database: Database): RevocationStore {
     list: async (place, limit) => (await after(place, limit)).map(toRevocation),
     isRevoked: async (kind, subject, issuedAt = 0) =>
       (await bySubject(kind, subject, issuedAt, 1)).length > 0,
+    isRevokedSince: async (place, kind, subject) =>
+      (await since(kind, subject, place, 1)).length > 0,
+    head: async () => (await newest(1))[0]?.sequence ?? 0,
+    feedId: () => readFeedId(database),
+    listen: (wake) => database.listen(wake),
     purge(before, limit) {
       const query = kysely.deleteFrom('revocation').where('sequence', 'in', (where) => {
         const expired = where
@@ -75,8 +94,7 @@ export async function appendRevocations(
   let sequence = await readNewestPlace(scope)
   for (const entry of entries) {
     const { kind, subject } = entry
-    const repeats = kind === 'user' || kind === 'client'
-    if (!repeats && (await isRevoked(scope, kind, subject))) continue
+    if (!mayRepeat(kind) && (await isRevoked(scope, kind, subject))) continue
     sequence += 1
     await insertEntry(scope, {
       sequence,
@@ -127,6 +145,19 @@ export async function isRevoked(
 ): Promise<boolean> {
   const { rows } = await selectRevoked(scope, { kind, subject })
   return rows.length > 0
+}
+
+const FEED_ID_BYTES = 16
+
+async function readFeedId({ kysely }: Database): Promise<string> {
+  const made = { one: 1, id: randomBytes(FEED_ID_BYTES).toString('base64url') }
+  await kysely
+    .insertInto('revocation_feed')
+    .values(made)
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+  const { id } = await kysely.selectFrom('revocation_feed').select('id').executeTakeFirstOrThrow()
+  return id
 }
 
 function toRevocation(row: Selectable<Schema['revocation']>): Revocation {

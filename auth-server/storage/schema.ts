@@ -40,6 +40,15 @@ export interface Schema {
     revoked_at: number
     expires_at: number
   }
+  /** One row. */
+  revocation_feed: { one: number; id: string }
+  revocation_receiver: {
+    client_id: string
+    receiver: string
+    place: number
+    reported_at: number
+    seen_at: number
+  }
   audit_entry: {
     sequence: number
     happened_at: number

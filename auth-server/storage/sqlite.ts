@@ -32,7 +32,14 @@ const DISK_FAILURES = new Set([10, 13])
  * committed yet, nor wait behind one that waits for the lock of another process.
  */
 export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS): Database {
-  const kysely = new Kysely<Schema>({ dialect: createDialect(path, lockTimeoutMs) })
+  const listeners = new Set<() => void>()
+  const announced = { now: false }
+  const end = (isCommitted: boolean) => {
+    const wakes = isCommitted && announced.now ? [...listeners] : []
+    announced.now = false
+    for (const wake of wakes) wake()
+  }
+  const kysely = new Kysely<Schema>({ dialect: createDialect(path, lockTimeoutMs, end) })
   const readLock = createLock(lockTimeoutMs)
   let reader: SqliteDatabase | undefined
   let aside: Aside | undefined
@@ -62,6 +69,19 @@ export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS
     // Every transaction takes the one write lock at its start.
     lock: async () => {},
     skipsLocked: false,
+    async announce() {
+      // There is one transaction at a time.
+      announced.now = true
+    },
+    listen(wake) {
+      const listener = () => wake()
+      listeners.add(listener)
+      return {
+        async [Symbol.asyncDispose]() {
+          listeners.delete(listener)
+        },
+      }
+    },
     async [Symbol.asyncDispose]() {
       await aside?.[Symbol.asyncDispose]()
       reader?.close()
@@ -70,7 +90,10 @@ export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS
   }
 }
 
-function createDialect(path: string, lockTimeoutMs: number): Dialect {
+/** Told of the end of each transaction. */
+type OnEnd = (isCommitted: boolean) => void
+
+function createDialect(path: string, lockTimeoutMs: number, onEnd: OnEnd): Dialect {
   // Two that make a file at once may find it locked, whatever SQLite was told to wait.
   const open = () => whenFree(createLock(lockTimeoutMs), () => openDatabase(path))
   const dialect = new SqliteDialect({ database: open })
@@ -78,7 +101,7 @@ function createDialect(path: string, lockTimeoutMs: number): Dialect {
     createAdapter: () => dialect.createAdapter(),
     createIntrospector: (database) => dialect.createIntrospector(database),
     createQueryCompiler: () => dialect.createQueryCompiler(),
-    createDriver: () => waitForLocks(dialect.createDriver(), lockTimeoutMs),
+    createDriver: () => waitForLocks(dialect.createDriver(), lockTimeoutMs, onEnd),
   }
 }
 
@@ -158,14 +181,20 @@ function unlessOver(rollback: SqliteStatement, database: DatabaseSync): SqliteSt
  * Whoever comes after somebody who waited in vain fails at once, until a lock is had again: they stand
  * in one queue, and would otherwise wait one time-out after the other.
  */
-function waitForLocks(driver: Driver, timeoutMilliseconds: number): Driver {
+function waitForLocks(driver: Driver, timeoutMilliseconds: number, onEnd: OnEnd): Driver {
   const lock = createLock(timeoutMilliseconds)
   return {
     init: () => driver.init(),
     acquireConnection: async () => waitOnConnection(await driver.acquireConnection(), lock),
     beginTransaction: (connection, settings) => driver.beginTransaction(connection, settings),
-    commitTransaction: (connection) => driver.commitTransaction(connection),
-    rollbackTransaction: (connection) => driver.rollbackTransaction(connection),
+    async commitTransaction(connection) {
+      await driver.commitTransaction(connection)
+      onEnd(true)
+    },
+    async rollbackTransaction(connection) {
+      onEnd(false)
+      await driver.rollbackTransaction(connection)
+    },
     releaseConnection: (connection) => driver.releaseConnection(connection),
     destroy: () => driver.destroy(),
   }

@@ -12,6 +12,7 @@ import type { Events } from '../events.ts'
 import type { KeyStore } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
 import type { ModelStore } from '../provider/model-store.ts'
+import type { ReceiverStore } from '../revocation/receiver.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import { limitInMemory, type CreateLimiter } from '../throttle.ts'
 import { createAccountStore } from './accounts.ts'
@@ -29,6 +30,7 @@ import { limitInRedis } from './redis-limits.ts'
 import { keepInRedis } from './redis-models.ts'
 import { watchSessions } from './redis-watch.ts'
 import { openRedis } from './redis.ts'
+import { createReceiverStore } from './receivers.ts'
 import { createRegistrationStore } from './registrations.ts'
 import { createRevocationStore } from './revocations.ts'
 import { openSqlite } from './sqlite.ts'
@@ -48,6 +50,7 @@ export interface Stores extends AsyncDisposable {
   readonly logouts: LogoutQueue
   readonly models: ModelStore
   readonly registrations: RegistrationStore
+  readonly receivers: ReceiverStore
   readonly revocations: RevocationStore
   readonly transfer: TransferStore
   /** Counters of guesses. */
@@ -106,6 +109,7 @@ export async function openStores(
     logouts: createLogoutQueue(database),
     models: perishable?.models ?? sql,
     registrations: createRegistrationStore(database, clock),
+    receivers: createReceiverStore(database),
     revocations: createRevocationStore(database),
     transfer: createTransferStore(database, clock),
     createLimiter: perishable?.createLimiter ?? limitInMemory,

@@ -1,0 +1,188 @@
+import { randomUUID } from 'node:crypto'
+import { bodyParser } from '@koa/bodyparser'
+import { Router, type RouterContext } from '@koa/router'
+import type { Middleware } from 'koa'
+import type { Events } from '../events.ts'
+import type { Asking, Feed, Poll } from './feed.ts'
+import type { AdmitListener, ListenerRefusal } from './listeners.ts'
+
+const MAX_BYTES = 64 * 1024
+const MOST_NAMES = 1000
+const RETRY_AFTER_SECONDS = 5
+
+export interface FeedRouteCollaborators {
+  readonly feed: Feed
+  readonly admit: AdmitListener
+  readonly events: Pick<Events, 'requestRefused' | 'revocationUnusable'>
+}
+
+/** Where APIs learn what is revoked: see `docs/revocation.md`. */
+export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middleware {
+  const { feed, admit } = collaborators
+  const router = new Router({ prefix: '/revocations', strict: true, sensitive: true })
+  const guarded = (serve: (ctx: RouterContext, asking: Asking) => Promise<void>) =>
+    async function guard(ctx: RouterContext): Promise<void> {
+      ctx.set('Cache-Control', 'no-store')
+      const admitted = await admit(readToken(ctx))
+      if (!admitted.ok) return refuse(collaborators, ctx, admitted.reason)
+      const receiver = readReceiver(ctx)
+      if (receiver === undefined) {
+        return say(collaborators, ctx, 400, 'invalid_request', RECEIVER_HELP)
+      }
+      await serve(ctx, { listener: admitted.value, receiver })
+    }
+
+  router.get(
+    '/stream',
+    guarded(async (ctx, asking) => {
+      ctx.req.socket.setNoDelay(true)
+      ctx.status = 200
+      ctx.set('Content-Type', 'text/event-stream')
+      // A proxy that collects what it passes on would hold up what has to be known at once.
+      ctx.set('X-Accel-Buffering', 'no')
+      const lastEventId = ctx.get('Last-Event-ID') || String(ctx.query['after'] ?? '')
+      ctx.respond = false
+      ctx.res.statusCode = 200
+      if (await feed.stream(asking, lastEventId, ctx.res)) return
+      ctx.respond = true
+      ctx.set('Retry-After', String(RETRY_AFTER_SECONDS))
+      say(collaborators, ctx, 429, 'slow_down', 'too many streams: close some')
+    }),
+  )
+  router.get(
+    '/pages',
+    guarded(async (ctx) => {
+      const { after = '0' } = ctx.query
+      if (typeof after !== 'string' || !/^(?:0|[1-9]\d{0,14})$/.test(after)) {
+        return say(collaborators, ctx, 400, 'invalid_request', 'after: expected a whole number')
+      }
+      ctx.type = 'application/jwt'
+      ctx.body = await feed.page(Number(after))
+    }),
+  )
+  router.post(
+    '/poll',
+    guarded(async (ctx, asking) => {
+      const body = await readJson(ctx)
+      const poll = body && readPoll(body)
+      if (!poll) return say(collaborators, ctx, 400, 'invalid_request', POLL_HELP)
+      for (const [name, fault] of poll.faults) {
+        const { clientId } = asking.listener
+        collaborators.events.revocationUnusable({ clientId, name, detail: fault })
+      }
+      const { sets, hasMore } = await feed.poll(asking, poll)
+      ctx.body = { sets, ...(hasMore ? { moreAvailable: true } : {}) }
+    }),
+  )
+  router.post(
+    '/applied',
+    guarded(async (ctx, asking) => {
+      const body = await readJson(ctx)
+      const { feed: of, applied } = body ?? {}
+      if (typeof of !== 'string' || !isPlace(applied)) {
+        return say(collaborators, ctx, 400, 'invalid_request', 'expected feed and applied')
+      }
+      if (feed.noteApplied(asking, of, applied)) ctx.status = 204
+      else say(collaborators, ctx, 409, 'invalid_request', 'this is another feed: start anew')
+    }),
+  )
+  return router.routes() as Middleware
+}
+
+function readToken(ctx: RouterContext): string | undefined {
+  const header = ctx.get('Authorization')
+  if (header === '') return undefined
+  return /^bearer +([\w.~+/-]{1,8192}=*)$/i.exec(header)?.[1] ?? ''
+}
+
+const RECEIVER_HELP = 'receiver: expected 1 to 64 characters of A-Z a-z 0-9 . _ -'
+
+function readReceiver(ctx: RouterContext): string | undefined {
+  const { receiver = randomUUID() } = ctx.query
+  return typeof receiver === 'string' && /^[\w.-]{1,64}$/.test(receiver) ? receiver : undefined
+}
+
+const parseJson = bodyParser({ enableTypes: ['json'], jsonLimit: `${MAX_BYTES}b` })
+
+async function readJson(ctx: RouterContext): Promise<Record<string, unknown> | undefined> {
+  if (ctx.request.is('application/json') === false) return undefined
+  try {
+    await parseJson(ctx, async () => {})
+  } catch (error) {
+    // The rest of the body stays unread: the connection is of no further use.
+    ctx.set('Connection', 'close')
+    if (typeof (error as { status?: unknown }).status !== 'number') throw error
+    return undefined
+  }
+  const body: unknown = ctx.request.body
+  const isObject = typeof body === 'object' && body !== null && !Array.isArray(body)
+  return isObject ? (body as Record<string, unknown>) : undefined
+}
+
+const POLL_HELP =
+  'expected JSON with maxEvents, returnImmediately, ack and setErrs, as RFC 8936 §2.2 has them'
+
+/** @see {@link https://www.rfc-editor.org/rfc/rfc8936.html#section-2.2 RFC 8936 §2.2} */
+function readPoll(
+  body: Record<string, unknown>,
+): (Poll & { readonly faults: readonly (readonly [string, string])[] }) | undefined {
+  const { maxEvents = 100, returnImmediately = false, ack = [], setErrs = {} } = body
+  const isPlain = typeof setErrs === 'object' && setErrs !== null && !Array.isArray(setErrs)
+  const isRight =
+    isPlace(maxEvents) && typeof returnImmediately === 'boolean' && isNames(ack) && isPlain
+  if (!isRight) return undefined
+  const faults = Object.entries(setErrs).slice(0, MOST_NAMES)
+  return {
+    mostEvents: maxEvents,
+    waits: !returnImmediately && maxEvents > 0,
+    // What a receiver cannot use it will not be able to use the next time.
+    done: [...ack, ...faults.map(([name]) => name)],
+    faults: faults.map(([name, fault]) => [name, JSON.stringify(fault).slice(0, 200)]),
+  }
+}
+
+function isNames(value: unknown): value is readonly string[] {
+  return (
+    Array.isArray(value) &&
+    value.length <= MOST_NAMES &&
+    value.every((name) => typeof name === 'string')
+  )
+}
+
+function isPlace(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+/** @see {@link https://www.rfc-editor.org/rfc/rfc6750.html#section-3 RFC 6750 §3} */
+function refuse(
+  collaborators: FeedRouteCollaborators,
+  ctx: RouterContext,
+  reason: ListenerRefusal,
+): void {
+  const challenge = 'Bearer realm="revocations"'
+  switch (reason) {
+    case 'no_token':
+      ctx.set('WWW-Authenticate', challenge)
+      ctx.status = 401
+      ctx.body = { error: 'invalid_token', error_description: 'expected an access token' }
+      return
+    case 'invalid_token':
+      ctx.set('WWW-Authenticate', `${challenge}, error="invalid_token"`)
+      return say(collaborators, ctx, 401, reason, 'expected an access token that is good here')
+    case 'insufficient_scope':
+      ctx.set('WWW-Authenticate', `${challenge}, error="insufficient_scope"`)
+      return say(collaborators, ctx, 403, reason, 'the token does not have the scope')
+  }
+}
+
+function say(
+  { events }: FeedRouteCollaborators,
+  ctx: RouterContext,
+  status: number,
+  error: string,
+  description: string,
+): void {
+  events.requestRefused({ endpoint: 'revocations', error, detail: description })
+  ctx.status = status
+  ctx.body = { error, error_description: description }
+}
