@@ -171,13 +171,6 @@ export async function createAuthServer(
   cleanUp.use(composed.feed)
   cleanUp.use(watchKeys())
   cleanUp.use(deliverLogouts())
-  const purged = [stores.models, stores.revocations, stores.apiKeys, ...listUnused(services)]
-  const everyMilliseconds = overrides.purgeEveryMilliseconds
-  cleanUp.use(startPurge(purged, clock, log, { everyMilliseconds }))
-  for (const each of mtls?.server ? [server, mtls.server] : [server]) {
-    each.off('request', refuseWhileStarting)
-    each.on('request', app)
-  }
   const purged = [
     stores.models,
     stores.revocations,
@@ -185,9 +178,12 @@ export async function createAuthServer(
     stores.apiKeys,
     ...listUnused(services),
   ]
-  cleanUp.use(startPurge(purged, clock, log))
-  server.off('request', refuseWhileStarting)
-  server.on('request', app)
+  const everyMilliseconds = overrides.purgeEveryMilliseconds
+  cleanUp.use(startPurge(purged, clock, log, { everyMilliseconds }))
+  for (const each of mtls?.server ? [server, mtls.server] : [server]) {
+    each.off('request', refuseWhileStarting)
+    each.on('request', app)
+  }
   const directUrls: Record<keyof DirectUrls, string | undefined> = {
     secrets: undefined,
     unauthenticated: undefined,
@@ -250,7 +246,7 @@ async function compose(services: Services, isDraining: () => boolean) {
   const pages = createPages(assets)
   const apiKeyThrottle = createGuessThrottle(config.signIn, { what: 'api_key', createLimiter })
   const subjectOf = createSubjects(deriveKey(keys.rootKey, 'pairwise-subject'))
-  const { host, signingKeys, watchKeys } = await openEngine(services, {
+  const engine = await openEngine(services, {
     clients,
     documents,
     catalogue,
@@ -279,36 +275,7 @@ async function compose(services: Services, isDraining: () => boolean) {
     subjectOf,
     fetchOutbound,
   })
-  const { host, signingKeys, publishedKeys, issuedTokens, onKeys, watchKeys } = await openEngine(
-    services,
-    {
-      clients,
-      catalogue,
-      pages,
-      requestId,
-      verifySecret: createSecretVerifier({
-        clients,
-        hasher,
-        throttle: createGuessThrottle(config.signIn, { what: 'client', createLimiter }),
-        events,
-      }),
-      verifyApiKey: createApiKeyVerifier({
-        apiKeys,
-        accounts,
-        throttle: apiKeyThrottle,
-        events,
-        clock,
-      }),
-      userCodes: createGuessThrottle(config.signIn, { what: 'user_code', createLimiter }),
-      polls: createPace(
-        'device_poll',
-        { attempts: 1, windowSeconds: SHORTEST_INTERVAL_SECONDS },
-        createLimiter,
-      ),
-      cibaPaces: createCibaPaces(createLimiter),
-      fetchOutbound,
-    },
-  )
+  const { host, signingKeys, watchKeys } = engine
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
   const csrf = createCsrf(deriveKey(keys.rootKey, 'csrf'))
@@ -348,14 +315,14 @@ async function compose(services: Services, isDraining: () => boolean) {
       revocations: stores.revocations,
       receivers: stores.receivers,
       signingKeys,
-      publishedKeys,
+      publishedKeys: engine.publishedKeys,
       clock,
       log,
     },
     { issuer },
   )
-  onKeys(feed.announceKeys)
-  const admit = createAdmission(issuedTokens, revocationsOf(issuer))
+  engine.onKeys(feed.announceKeys)
+  const admit = createAdmission(engine.issuedTokens, revocationsOf(issuer))
   const sessions = createSessions({ host, accounts }, { issuer })
   const own = {
     sessions,
@@ -382,7 +349,6 @@ async function compose(services: Services, isDraining: () => boolean) {
         interactions,
         ...account,
         ...createRegistrationPages(services, { hasher, fetchOutbound }),
-        ...createRegistrationPages(services, hasher),
         createFeedRoutes({ feed, admit, events }),
       ],
       renderError: pages.error,
