@@ -6,6 +6,7 @@ import type { Events } from '../events.ts'
 import type { Asking, Feed, Poll } from './feed.ts'
 import type { AdmitListener, ListenerRefusal } from './listeners.ts'
 
+/** No body that is larger reaches it: see `http/app.ts`. */
 const MAX_BYTES = 64 * 1024
 const MOST_NAMES = 1000
 const RETRY_AFTER_SECONDS = 5

@@ -48,6 +48,7 @@ export function openStream(
   let isPumping = false
   let isAsked = false
   let isOver = false
+  const goesOn = () => !isOver
 
   const write = async (text: string) => {
     if (response.write(text)) return
@@ -82,7 +83,7 @@ export function openStream(
     if (entry) {
       const text = await textOf(entry)
       place = entry.sequence
-      if (isOver) return false
+      if (!goesOn()) return false
       await write(`event: set\nid: ${nameEvent(place)}\ndata: ${text}\n\n`)
       if (concerns(entry, listener)) close('revoked')
       return true
@@ -98,9 +99,9 @@ export function openStream(
     if (isPumping) return
     isPumping = true
     try {
-      while (isAsked && !isOver) {
+      while (isAsked && goesOn()) {
         isAsked = false
-        while (!isOver && (await step()));
+        while (goesOn() && (await step()));
       }
     } catch (error) {
       report(error)

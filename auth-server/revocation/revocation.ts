@@ -5,11 +5,6 @@
  */
 export type RevokedKind = 'token' | 'grant' | 'session' | 'user' | 'client' | 'key' | 'all'
 
-/** What later tokens may be good of: access can be taken away from it again and again. */
-export function mayRepeat(kind: RevokedKind): boolean {
-  return kind === 'user' || kind === 'client' || kind === 'all'
-}
-
 /** Why it was taken away, for operators. */
 export type RevocationReason =
   | 'signed_out'

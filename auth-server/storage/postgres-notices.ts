@@ -46,7 +46,7 @@ async function listenOnce(url: string, wake: () => void, stop: AbortSignal): Pro
   client.on('error', () => lose())
   client.on('end', () => lose())
   client.on('notification', () => wake())
-  using _stopped = addAbortListener(stop, () => lose())
+  const listening = addAbortListener(stop, () => lose())
   try {
     await client.connect()
     await client.query(`listen ${CHANNEL}`)
@@ -55,6 +55,7 @@ async function listenOnce(url: string, wake: () => void, stop: AbortSignal): Pro
   } catch {
     // As above.
   } finally {
+    listening[Symbol.dispose]()
     await client.end().catch(() => {})
   }
 }

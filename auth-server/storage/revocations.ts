@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import type { Selectable, Transaction } from 'kysely'
-import {
-  mayRepeat,
-  type NewRevocation,
-  type Revocation,
-  type RevocationReason,
-  type RevocationStore,
-  type RevokedKind,
+import type {
+  NewRevocation,
+  Revocation,
+  RevocationReason,
+  RevocationStore,
+  RevokedKind,
 } from '../revocation/revocation.ts'
 import {
   defineStatement,
@@ -80,7 +79,7 @@ export function createRevocationStore(database: Database): RevocationStore {
 
 /**
  * Writes entries at the end of the log. What ends once (a token, a grant, a session, a key) is written
- * once; access of a person or a client may be taken away again and again.
+ * once.
  */
 export async function appendRevocations(
   database: Database,
@@ -105,6 +104,11 @@ export async function appendRevocations(
       expires_at: entry.expiresAt,
     })
   }
+}
+
+/** Its later tokens may be good, so access can be taken away from it again and again. */
+function mayRepeat(kind: RevokedKind): boolean {
+  return kind === 'user' || kind === 'client' || kind === 'all'
 }
 
 const insertEntry = defineStatement<Schema['revocation']>((db, values) =>

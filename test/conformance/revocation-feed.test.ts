@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { decodeJwt } from '../support/flow.ts'
+import { systemClock } from '../../auth-server/clock.ts'
+import { openStores } from '../../auth-server/storage/stores.ts'
+import { authorize, basic, decodeJwt, requestToken } from '../support/flow.ts'
 import { revoke } from '../support/endpoints.ts'
 import {
   getListenerToken,
@@ -9,8 +11,7 @@ import {
   readSigned,
   withListener,
 } from '../support/feed.ts'
-import { basic } from '../support/flow.ts'
-import { shareServer } from '../support/server.ts'
+import { SERVICE_SECRET, shareServer, startServer } from '../support/server.ts'
 
 const sharedServer = shareServer(withListener, {}, { LISTENER_SECRET })
 const asApi = { authorization: basic('api', LISTENER_SECRET) }
@@ -92,4 +93,226 @@ test.each(['stream', 'pages'])('%s is for nobody without a token of its own', as
   const other = await ask(await getListenerToken(issuer, 'notes:read'))
   expect(other.status).toBe(401)
   expect(other.headers.get('www-authenticate')).toContain('error="invalid_token"')
+})
+
+describe('polling (RFC 8936)', () => {
+  const poll = async (issuer: string, receiver: string, body: object) => {
+    const answer = await fetch(`${issuer}/revocations/poll?receiver=${receiver}`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${await getListenerToken(issuer)}`,
+        'content-type': 'application/json',
+      },
+      body: JSON.stringify(body),
+    })
+    const text = await answer.text()
+    return { status: answer.status, body: JSON.parse(text) as PollAnswer }
+  }
+  interface PollAnswer {
+    readonly sets: Readonly<Record<string, string>>
+    readonly moreAvailable?: boolean
+    readonly error?: string
+  }
+  /** Everything until nothing is left, each acknowledged. */
+  const drain = async (issuer: string, receiver: string) => {
+    let ack: string[] = []
+    for (;;) {
+      const { body } = await poll(issuer, receiver, { returnImmediately: true, ack })
+      ack = Object.keys(body.sets)
+      if (ack.length === 0) return
+    }
+  }
+
+  test('gives what is new until it is acknowledged, and no more then', async () => {
+    const { issuer } = sharedServer()
+    await drain(issuer, 'one')
+    const ended = [await end(issuer), await end(issuer)]
+    for (let again = 0; again < 2; again += 1) {
+      const { body } = await poll(issuer, 'one', { returnImmediately: true })
+      const events = await Promise.all(
+        Object.values(body.sets).map((text) => readSigned(issuer, text, 'secevent+jwt')),
+      )
+      expect(events.map((event) => (event['sub_id'] as { jti: string }).jti)).toEqual(ended)
+      expect(Object.keys(body.sets)).toEqual(events.map(({ jti }) => jti))
+    }
+    const { body } = await poll(issuer, 'one', { returnImmediately: true, maxEvents: 1 })
+    expect([Object.keys(body.sets).length, body.moreAvailable]).toEqual([1, true])
+    await drain(issuer, 'one')
+    const { body: rest } = await poll(issuer, 'one', { returnImmediately: true })
+    expect(rest).toEqual({ sets: {} })
+  })
+
+  test('goes no further than what was acknowledged without a hole', async () => {
+    const { issuer } = sharedServer()
+    await drain(issuer, 'holes')
+    for (let count = 0; count < 3; count += 1) await end(issuer)
+    const { body } = await poll(issuer, 'holes', { returnImmediately: true })
+    const [first = '', second = '', third = ''] = Object.keys(body.sets)
+    const ack = [first, third]
+    const { body: rest } = await poll(issuer, 'holes', { returnImmediately: true, ack })
+    expect(Object.keys(rest.sets)).toEqual([second, third])
+  })
+
+  test('waits for what comes', async () => {
+    const { issuer } = sharedServer()
+    await drain(issuer, 'patient')
+    const waiting = poll(issuer, 'patient', {})
+    const jti = await end(issuer)
+    const [text = ''] = Object.values((await waiting).body.sets)
+    expect((await readSigned(issuer, text, 'secevent+jwt'))['sub_id']).toMatchObject({ jti })
+  })
+
+  test('does not come to a stop at what a receiver cannot use, and says so to the operator', async () => {
+    const { issuer, logged } = sharedServer()
+    await drain(issuer, 'picky')
+    await end(issuer)
+    const { body } = await poll(issuer, 'picky', { returnImmediately: true })
+    const [name = ''] = Object.keys(body.sets)
+    const setErrs = { [name]: { err: 'jwtCrypto', description: 'a key is missing' } }
+    const { body: rest } = await poll(issuer, 'picky', { returnImmediately: true, setErrs })
+    expect(rest.sets).toEqual({})
+    expect(logged()).toContain('revocation_unusable')
+  })
+
+  test.each<[string, string, number?]>([
+    ['no JSON', '{'],
+    ['a list', '[]'],
+    ['maxEvents below 0', JSON.stringify({ maxEvents: -1 })],
+    ['maxEvents that is no number', JSON.stringify({ maxEvents: '5' })],
+    ['ack that is no list', JSON.stringify({ ack: 'x' })],
+    ['too many acks', JSON.stringify({ ack: Array.from({ length: 1001 }, () => 'x') })],
+    ['setErrs that is a list', JSON.stringify({ setErrs: [] })],
+    ['a body that is too large', JSON.stringify({ ack: ['x'.repeat(70_000)] }), 413],
+  ])('%s is refused', async (_what, body, status = 400) => {
+    const { issuer } = sharedServer()
+    const answer = await fetch(`${issuer}/revocations/poll`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${await getListenerToken(issuer)}`,
+        'content-type': 'application/json',
+      },
+      body,
+    })
+    expect(answer.status).toBe(status)
+    expect(await answer.json()).toHaveProperty('error')
+  })
+})
+
+describe('what a receiver has applied', () => {
+  const report = async (issuer: string, body: unknown, receiver = 'reporter') =>
+    fetch(`${issuer}/revocations/applied?receiver=${receiver}`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${await getListenerToken(issuer)}`,
+        'content-type': 'application/json',
+      },
+      body: JSON.stringify(body),
+    })
+
+  test('is kept', async () => {
+    const { issuer, folder } = sharedServer()
+    const { feed, head } = await getPage(issuer, await getListenerToken(issuer))
+    expect((await report(issuer, { feed, applied: head })).status).toBe(204)
+    await using stores = await openStores(`sqlite:${folder}/portreeve.sqlite`, systemClock)
+    await expect
+      .poll(() => stores.receivers.find('api', 'reporter'), { timeout: 5000 })
+      .toMatchObject({ place: head })
+  })
+
+  test.each<[string, object, string, number]>([
+    ['of another feed', { feed: 'x'.repeat(22), applied: 1 }, 'reporter', 409],
+    ['without a place', { feed: 'x' }, 'reporter', 400],
+    ['at no place', { feed: 'x', applied: -1 }, 'reporter', 400],
+    ['by somebody without a good name', { feed: 'x', applied: 1 }, '%20', 400],
+    ['by somebody with a long name', { feed: 'x', applied: 1 }, 'x'.repeat(65), 400],
+  ])('%s is refused', async (_what, body, receiver, status) => {
+    expect((await report(sharedServer().issuer, body, receiver)).status).toBe(status)
+  })
+})
+
+describe('who follows the feed', () => {
+  test('loses it with its token, at once', async () => {
+    const { issuer } = sharedServer()
+    const token = await getListenerToken(issuer)
+    await using stream = await openFeed(issuer, token)
+    await stream.nextOf('beat')
+    await revoke(issuer, token, asApi)
+    expect(JSON.parse((await stream.nextOf('bye')).data)).toEqual({ reason: 'revoked' })
+    expect(await stream.next()).toBeUndefined()
+    await using again = await openFeed(issuer, token)
+    expect(again.status).toBe(401)
+  })
+
+  test('is told when the server stops, and comes back', async () => {
+    const server = await startServer(withListener, {}, { LISTENER_SECRET })
+    const token = await getListenerToken(server.issuer)
+    await using stream = await openFeed(server.issuer, token)
+    await stream.nextOf('beat')
+    const stopped = server.stop()
+    expect(JSON.parse((await stream.nextOf('bye')).data)).toEqual({ reason: 'draining' })
+    await stopped
+    await server[Symbol.asyncDispose]()
+  })
+
+  test('has no more than a hundred streams', async () => {
+    const { issuer } = sharedServer()
+    const token = await getListenerToken(issuer)
+    await using open = new AsyncDisposableStack()
+    const statuses: number[] = []
+    for (let count = 0; count < 101; count += 1) {
+      statuses.push(open.use(await openFeed(issuer, token)).status)
+    }
+    expect(statuses.filter((status) => status === 200).length).toBeLessThanOrEqual(100)
+    expect(statuses.at(-1)).toBe(429)
+  })
+
+  test('learns of what another server of the same database has revoked', async () => {
+    const server = await startServer(withListener, {}, { LISTENER_SECRET })
+    const other = await server.startAnother({}, (config) => ({
+      ...config,
+      issuer: server.issuer,
+      listen: { host: '127.0.0.1', port: 0 },
+      trustedProxies: ['127.0.0.1'],
+    }))
+    await using stream = await openFeed(server.issuer, await getListenerToken(server.issuer))
+    await stream.nextOf('beat')
+    const token = await getListenerToken(server.issuer, 'notes:read')
+    const { host } = new URL(server.issuer)
+    await fetch(`${other.url}/revoke`, {
+      method: 'POST',
+      headers: {
+        ...asApi,
+        'x-forwarded-host': host,
+        'content-type': 'application/x-www-form-urlencoded',
+      },
+      body: new URLSearchParams({ token }).toString(),
+    })
+    const { data } = await stream.nextOf('set')
+    const { jti } = decodeJwt(token).claims
+    expect((await readSigned(server.issuer, data, 'secevent+jwt'))['sub_id']).toMatchObject({ jti })
+    await stream[Symbol.asyncDispose]()
+    await other[Symbol.asyncDispose]()
+    await server[Symbol.asyncDispose]()
+  })
+})
+
+describe('the scope of the feed', () => {
+  test('is for services: no person can give it to an app', async () => {
+    const { issuer } = sharedServer()
+    const request = { resource: `${issuer}/revocations`, scope: 'revocations:read' }
+    const { answer } = await authorize(issuer, request).catch((error: unknown) => {
+      throw error
+    })
+    expect(answer.get('error')).toMatch(/invalid_(?:scope|target)|access_denied/)
+  })
+
+  test('is not had by a client that was not given it', async () => {
+    const { issuer } = sharedServer()
+    const { status, body } = await requestToken(
+      issuer,
+      { grant_type: 'client_credentials', scope: 'revocations:read' },
+      { authorization: basic('service', SERVICE_SECRET) },
+    )
+    expect([status, body.error]).toEqual([400, 'invalid_scope'])
+  })
 })

@@ -124,7 +124,7 @@ export async function walkMetadata({
         id: 'api',
         grants: ['client_credentials', 'token_exchange', 'api_key', 'jwt_bearer'],
         secret: { env: 'SERVICE_SECRET' },
-        scopes: ['notes:read', 'billing:read'],
+        scopes: ['notes:read', 'billing:read', 'revocations:read'],
         introspects: [NOTES],
         assertionIssuers: [IDP],
         defaultResource: NOTES,
@@ -692,6 +692,28 @@ export async function walkMetadata({
   const OBJECTS: Readonly<
     Record<string, (value: Readonly<Record<string, string>>) => Promise<void>>
   > = {
+    async portreeve_revocation_feed({ resource = '', scope = '', ...endpoints }) {
+      const form = { grant_type: 'client_credentials', scope, resource }
+      const { body } = await requestToken(issuer, form, asApi)
+      const authorization = `Bearer ${body.access_token}`
+      const headers = { authorization, 'content-type': 'application/json' }
+      const send = (url: string | undefined, document?: object) =>
+        fetch(url ?? '', {
+          headers,
+          ...(document && { method: 'POST', body: JSON.stringify(document) }),
+        })
+      const { stream_endpoint: stream, pages_endpoint: pages } = endpoints
+      const { poll_endpoint: poll, applied_endpoint: applied } = endpoints
+      const opened = await send(stream)
+      expect(opened.headers.get('content-type')).toBe('text/event-stream')
+      await opened.body?.cancel()
+      const page = await (await send(pages)).text()
+      const { payload } = await jwtVerify(page, published, { issuer, audience: resource })
+      const polled = await (await send(poll, { returnImmediately: true })).json()
+      expect(polled).toHaveProperty('sets')
+      const report = await send(applied, { feed: payload['feed'], applied: 0 })
+      expect(report.status).toBe(204)
+    },
     async mtls_endpoint_aliases(aliases) {
       for (const [name, url] of Object.entries(aliases)) {
         expect(metadata).toHaveProperty(name)

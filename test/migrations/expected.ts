@@ -4,6 +4,7 @@ import type { LogoutDelivery } from '../../auth-server/backchannel/logout-queue.
 import type { Client } from '../../auth-server/clients/client.ts'
 import type { Invite } from '../../auth-server/clients/registration.ts'
 import type { StoredModel } from '../../auth-server/provider/model-store.ts'
+import type { Receiver } from '../../auth-server/revocation/receiver.ts'
 import type { Revocation } from '../../auth-server/revocation/revocation.ts'
 
 /** What the signing key in the data is sealed under, and the audit log is chained with. */
@@ -328,4 +329,14 @@ export const INVITE: Invite = {
   usesLeft: 3,
   createdAt: THEN + 600,
   expiresAt: 1_760_000_000_000,
+}
+
+/** Since 0008-revocation-feed. */
+export const FEED_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
+export const RECEIVER: Receiver = {
+  clientId: 'robot',
+  receiver: 'replica.1',
+  place: 2,
+  reportedAt: THEN + 700,
+  seenAt: THEN + 701,
 }

@@ -19,11 +19,13 @@ import {
   CLIENTS,
   DEVICE_CODE,
   DUE_LOGOUT,
+  FEED_ID,
   INVITE,
   KID,
   MODELS,
   NEXT_SESSION_OF_ANN,
   OLD_REVOCATIONS,
+  RECEIVER,
   REVOCATIONS,
   ROBOT_SECRET,
   ROOT_KEY,
@@ -58,6 +60,7 @@ export function testMigrations(engine: StorageEngine): void {
       expect(await stores.apiKeys.list()).toEqual(hasKeys ? API_KEYS : [])
       await expectLogouts(stores, isSince(name, '0006-logout-delivery'))
       await expectRegistrations(stores, isSince(name, '0007-registration'))
+      await expectFeed(stores, isSince(name, '0008-revocation-feed'))
     })
 
     test.each(NAMES)('go on with what was there after %s', async (name) => {
@@ -195,6 +198,12 @@ async function expectLogouts({ logouts }: Stores, hasQueue: boolean): Promise<vo
   expect(await logouts.listDue('web', soon, 10)).toEqual(hasQueue ? [DUE_LOGOUT] : [])
   expect(await logouts.listDue('spa', soon, 10)).toEqual([])
   expect(await logouts.nextClient('')).toBe(hasQueue ? 'spa' : undefined)
+}
+
+async function expectFeed({ revocations, receivers }: Stores, isThere: boolean): Promise<void> {
+  const id = await revocations.feedId()
+  expect(id).toMatch(isThere ? FEED_ID : /^[\w-]{22}$/)
+  expect(await receivers.listSeen(0, 10)).toEqual(isThere ? [RECEIVER] : [])
 }
 
 async function expectRegistrations({ registrations }: Stores, areThere: boolean): Promise<void> {

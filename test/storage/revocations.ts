@@ -35,6 +35,41 @@ export function testRevocations(withWorld: WithWorld): void {
         expect(await revocations.isRevoked('token', 'a')).toBe(false)
       }))
 
+    test('says where it stands, and what has come since', () =>
+      withWorld(async ({ stores, other }) => {
+        expect(await stores.revocations.head()).toBe(0)
+        await stores.revocations.append([entry('a'), entry('b', { kind: 'user' })])
+        expect(await other.revocations.head()).toBe(2)
+        expect(await other.revocations.isRevokedSince(0, 'token', 'a')).toBe(true)
+        expect(await other.revocations.isRevokedSince(1, 'token', 'a')).toBe(false)
+        expect(await other.revocations.isRevokedSince(1, 'user', 'b')).toBe(true)
+        expect(await other.revocations.isRevokedSince(2, 'user', 'b')).toBe(false)
+      }))
+
+    test('has one name for all, which stays', () =>
+      withWorld(async (world) => {
+        const names = await atOnce(world, 6, ({ revocations }) => revocations.feedId())
+        expect(new Set(names).size).toBe(1)
+        expect(names[0]).toMatch(/^[\w-]{22}$/)
+        expect(await world.other.revocations.feedId()).toBe(names[0])
+      }))
+
+    test('calls whoever listens when something was appended, until they listen no longer', () =>
+      withWorld(async ({ stores }) => {
+        let calls = 0
+        const { promise: heard, resolve } = Promise.withResolvers<void>()
+        const listening = stores.revocations.listen(() => {
+          calls += 1
+          resolve()
+        })
+        await stores.revocations.append([entry('a')])
+        await heard
+        await listening[Symbol.asyncDispose]()
+        const before = calls
+        await stores.revocations.append([entry('b')])
+        expect(calls).toBe(before)
+      }))
+
     test.each([
       ['token', 1],
       ['grant', 1],
@@ -42,15 +77,15 @@ export function testRevocations(withWorld: WithWorld): void {
       ['key', 1],
       ['user', 3],
       ['client', 3],
+      ['all', 3],
     ] as const)('keeps what ends once once: of a %s, three times, %i', (kind, count) =>
       withWorld(async ({ stores, other }) => {
         await stores.revocations.append([entry('a', { kind }), entry('a', { kind })])
         await other.revocations.append([entry('a', { kind, reason: 'signed_out' })])
         expect(await stores.revocations.list(0, 10)).toHaveLength(count)
         expect(await other.revocations.isRevoked(kind, 'a')).toBe(true)
-        const kinds = (['token', 'grant', 'session', 'user', 'client', 'key'] as const).filter(
-          (one) => one !== kind,
-        )
+        const all = ['token', 'grant', 'session', 'user', 'client', 'key', 'all'] as const
+        const kinds = all.filter((one) => one !== kind)
         for (const one of kinds) expect(await stores.revocations.isRevoked(one, 'a')).toBe(false)
       }),
     )

@@ -9,6 +9,7 @@ import { testKeys } from './keys.ts'
 import { testLogouts } from './logouts.ts'
 import { testModels } from './models.ts'
 import { testRaces } from './races.ts'
+import { testReceivers } from './receivers.ts'
 import { testRegistrations } from './registrations.ts'
 import { testRevocations } from './revocations.ts'
 import { testSessions } from './sessions.ts'
@@ -25,6 +26,7 @@ export function testStorage(engine: StorageEngine): void {
     testLogouts(withWorld)
     testRaces(withWorld)
     testRevocations(withWorld)
+    testReceivers(withWorld)
     testAudit(withWorld)
     testAccounts(withWorld)
     testClients(withWorld)

@@ -24,7 +24,7 @@ export async function getListenerToken(issuer: string, scope = 'revocations:read
     { authorization: basic('api', LISTENER_SECRET) },
   )
   if (body.access_token === undefined) throw new Error(JSON.stringify(body))
-  return String(body.access_token)
+  return body.access_token
 }
 
 export interface FeedEvent {

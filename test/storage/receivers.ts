@@ -1,0 +1,47 @@
+import { describe, expect, test } from 'vitest'
+import { atOnce, type WithWorld } from './world.ts'
+
+const REPORT = { clientId: 'api', receiver: 'one', place: 7, seenAt: 100 }
+
+export function testReceivers(withWorld: WithWorld): void {
+  describe('the store of receivers', () => {
+    test('answers how far each has come, by the last that it said', () =>
+      withWorld(async ({ stores, other }) => {
+        await stores.receivers.record([REPORT, { ...REPORT, receiver: 'two', place: undefined }])
+        await other.receivers.record([{ ...REPORT, place: 9, seenAt: 200 }])
+        const one = { clientId: 'api', receiver: 'one', place: 9, reportedAt: 200, seenAt: 200 }
+        expect(await stores.receivers.find('api', 'one')).toEqual(one)
+        const two = { clientId: 'api', receiver: 'two', place: 0, reportedAt: 100, seenAt: 100 }
+        expect(await stores.receivers.listSeen(0, 10)).toEqual([one, two])
+        expect(await stores.receivers.listSeen(150, 10)).toEqual([one])
+        expect(await stores.receivers.listSeen(0, 1)).toEqual([one])
+        expect(await stores.receivers.find('api', 'three')).toBeUndefined()
+      }))
+
+    test('lets one that says nothing new be seen, and be where it was', () =>
+      withWorld(async ({ stores: { receivers } }) => {
+        await receivers.record([REPORT])
+        await receivers.record([{ ...REPORT, place: undefined, seenAt: 300 }])
+        const found = await receivers.find('api', 'one')
+        expect(found).toEqual({ ...REPORT, reportedAt: 100, seenAt: 300 })
+      }))
+
+    test('forgets those that were not seen for long', () =>
+      withWorld(async ({ stores: { receivers } }) => {
+        await receivers.record([REPORT, { ...REPORT, receiver: 'two', seenAt: 200 }])
+        expect(await receivers.purge(150, 10)).toBe(1)
+        expect(await receivers.purge(150, 10)).toBe(0)
+        expect((await receivers.listSeen(0, 10)).map(({ receiver }) => receiver)).toEqual(['two'])
+      }))
+
+    test('takes reports of many at once, in whatever order', () =>
+      withWorld(async (world) => {
+        const names = Array.from({ length: 20 }, (_, index) => `replica-${index}`)
+        const reports = names.map((receiver) => ({ ...REPORT, receiver }))
+        await atOnce(world, 10, ({ receivers }, index) =>
+          receivers.record(index % 2 === 0 ? reports : reports.toReversed()),
+        )
+        expect(await world.stores.receivers.listSeen(0, 100)).toHaveLength(20)
+      }))
+  })
+}
