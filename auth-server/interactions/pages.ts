@@ -4,6 +4,7 @@ import { Eta } from 'eta/core'
 import type { Account } from '../accounts/account.ts'
 import type { ApiKey } from '../api-keys/api-key.ts'
 import { formatTime } from '../clock.ts'
+import { isLoopback } from '../config/uri-rules.ts'
 import type { WaitingRequest } from '../provider/approvals.ts'
 import type {
   Asked,
@@ -205,8 +206,14 @@ function findPublisher({
 }: PendingInteraction): { readonly host: string; readonly leadsElsewhere: boolean } | undefined {
   if (client.document === undefined) return undefined
   const { host } = new URL(client.id)
-  const leadsElsewhere = client.applicationType === 'web' && returnTo !== host
-  return { host, leadsElsewhere }
+  const isOnDevice =
+    client.applicationType === 'native' && returnTo !== undefined && isOfDevice(returnTo)
+  return { host, leadsElsewhere: returnTo !== host && !isOnDevice }
+}
+
+/** A scheme of an app's own, or loopback: of those the page says something else. */
+function isOfDevice(place: string): boolean {
+  return place.endsWith(':') || isLoopback(new URL(`http://${place}`).hostname)
 }
 
 /** `2026-11-26` */

@@ -97,6 +97,29 @@ describe('the consent page', () => {
     }
   })
 
+  test('warns of a return to another host, whatever the app says that it is', async () => {
+    const redirect_uri = 'https://evil.example/callback'
+    for (const application_type of ['web', 'native']) {
+      const members = { application_type, redirect_uris: [redirect_uri] }
+      const url = host.publish(`${path}-${application_type}`, members)
+      const browser = createBrowser(server.issuer)
+      const page = await openRequest(server.issuer, url, { redirect_uri }, browser)
+      expect((await signIn(browser, page)).text).toContain('You would not return')
+    }
+  })
+
+  test('leads to pages on the host of the document, and to no others', async () => {
+    const url = host.publish(path, {
+      client_uri: `${host.origin}/about`,
+      tos_uri: 'https://app.example/terms',
+      policy_uri: 'https://bank.example/policy',
+    })
+    const { consent } = await openConsent(url)
+    expect(consent.text).toContain(`href="${host.origin}/about"`)
+    expect(consent.text).not.toContain('https://app.example/terms')
+    expect(consent.text).not.toContain('bank.example')
+  })
+
   test('shows a name as text', async () => {
     const url = host.publish(path, { client_name: '<b>Bank</b>' })
     expect((await openRequest(server.issuer, url)).text).toContain('&lt;b&gt;Bank&lt;/b&gt;')

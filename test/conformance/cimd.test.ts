@@ -120,6 +120,26 @@ describe('a client that nobody has registered', () => {
     expect((await redeemAs(server.issuer, url, form)).status).toBe(200)
   })
 
+  test('is described as editors describe themselves', async () => {
+    const url = host.publish(newPath(), {
+      application_type: 'native',
+      client_uri: 'https://editor.example/product',
+      logo_uri: 'https://editor.example/icon.png',
+      grant_types: [
+        'authorization_code',
+        'refresh_token',
+        'urn:ietf:params:oauth:grant-type:device_code',
+      ],
+      redirect_uris: ['http://127.0.0.1/', 'https://editor.example/redirect', 'com.example.ed:/cb'],
+      scope: undefined,
+    })
+    const redirect_uri = 'http://127.0.0.1:33418/'
+    const { code, verifier } = await authorize(server.issuer, { client_id: url, redirect_uri })
+    const form = { code, code_verifier: verifier, redirect_uri }
+    const { status, body } = await redeemAs(server.issuer, url, form)
+    expect([status, body.scope]).toEqual([200, 'openid notes:read'])
+  })
+
   test('in a browser calls the token endpoint', async () => {
     const url = host.publish(newPath())
     const form = { grant_type: 'authorization_code', client_id: url, code: 'x' }
