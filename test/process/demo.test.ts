@@ -202,7 +202,7 @@ test.each([
   [
     'an unknown flow',
     ['run', 'nonsense'],
-    /^error: There is no flow “nonsense”\. The flows are code, [a-z, -]+; all runs them all\.\n$/,
+    /^error: There is no flow “nonsense”\. The flows are code, [a-z0-9, -]+; all runs them all\.\n$/,
   ],
   [
     'a flow with a typo',
