@@ -64,7 +64,7 @@ const METHODS: Readonly<Record<string, string>> = {
   [DEVICE_AUTHORIZATION_PATH]: 'POST',
   [BACKCHANNEL_PATH]: 'POST',
   [DEVICE_PATH]: 'GET, POST',
-  '/session/end': 'GET',
+  '/session/end': 'GET, POST',
   '/session/end/confirm': 'POST',
   '/.well-known/openid-configuration': 'GET',
   '/.well-known/oauth-authorization-server': 'GET',
@@ -202,19 +202,23 @@ async function takeExactPathsOnly({ path }: KoaContextWithOIDC, next: Next): Pro
   if (fixed === fixed.toLowerCase() && !fixed.endsWith('/')) await next()
 }
 
+/** Where browsers may come with a form of another site. */
+const POSTED_PATHS = new Set(['/auth', '/session/end'])
+
 /** In characters. A stranger's request is kept for as long as a person may take to sign in. */
 const MAX_QUERY = 8192
 const MAX_STATE = 4096
 
 /**
- * A request may come as a form. A browser sends no `SameSite=Lax` cookie with a form of another site, and
+ * A request may come as a form, one to sign out as well. A browser sends no `SameSite=Lax` cookie with a form of another site, and
  * the person would seem to be signed out, so it is sent on to where it is sent with.
  *
  * @see {@link https://openid.net/specs/openid-connect-core-1_0.html#AuthRequest OpenID Connect Core §3.1.2.1}
+ * @see {@link https://openid.net/specs/openid-connect-rpinitiated-1_0.html#RPLogout RP-Initiated Logout §2}
  */
 function createPostedRequest(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
   return async (ctx, next) => {
-    if (ctx.path !== '/auth' || ctx.method !== 'POST') {
+    if (!POSTED_PATHS.has(ctx.path) || ctx.method !== 'POST') {
       await next()
       return
     }
@@ -222,7 +226,7 @@ function createPostedRequest(collaborators: EngineMiddlewareCollaborators): Engi
     if (form.ok) {
       ctx.status = 303
       ctx.set('Cache-Control', 'no-store')
-      ctx.set('Location', `/auth?${new URLSearchParams([...form.value]).toString()}`)
+      ctx.set('Location', `${ctx.path}?${new URLSearchParams([...form.value]).toString()}`)
       return
     }
     const { status, text } = form.reason
