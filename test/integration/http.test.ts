@@ -415,7 +415,7 @@ describe('a method', () => {
     ['GET', '/token', 'POST'],
     ['PUT', '/userinfo', 'GET, POST'],
     ['PUT', '/auth', 'GET, POST'],
-    ['POST', '/session/end', 'GET'],
+    ['PUT', '/session/end', 'GET, POST'],
     ['GET', '/session/end/confirm', 'POST'],
     ['PATCH', '/.well-known/openid-configuration', 'GET'],
     ['TRACE', '/jwks', 'GET'],
