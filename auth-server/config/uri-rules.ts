@@ -7,6 +7,11 @@ export function isLoopback(host: string): boolean {
   return bare === 'localhost' || bare === '::1' || /^127(?:\.\d{1,3}){3}$/.test(bare)
 }
 
+/** Whether it is of a scheme in which the host says who answers. */
+export function isWebUri(uri: string): boolean {
+  return /^https?:$/.test(URL.parse(uri)?.protocol ?? '')
+}
+
 /** The only hosts on which the engine lets a native app choose its port (RFC 8252 §7.3). */
 const NATIVE_LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]'])
 /** Schemes that a browser runs or opens locally instead of calling an app. */

@@ -26,7 +26,7 @@ import {
   type RegistrationConfig,
   type ResourceConfig,
 } from '../config/schema.ts'
-import { isLoopback } from '../config/uri-rules.ts'
+import { isLoopback, isWebUri } from '../config/uri-rules.ts'
 import { describeIssues } from '../config/validate.ts'
 import type { Result } from '../errors.ts'
 import {
@@ -292,14 +292,18 @@ function listOrigins(wire: Wire, applicationType: 'web' | 'native'): string[] {
   return [...new Set(origins.map(({ origin }) => origin))]
 }
 
-/** One that does not say what it is called is shown by its host, which it cannot choose freely. */
+/**
+ * One that does not say what it is called is shown by its host, which it cannot choose freely: behind a
+ * scheme of its own it could.
+ */
 function chooseName(
   { id, name, redirectUris }: Omit<ClientConfig, 'secret'>,
   { client_name: given }: Wire,
   { takenNames }: MetadataRules,
 ): string {
   if (given !== undefined && name !== undefined) return name
-  const host = URL.parse(redirectUris[0] ?? '')?.host ?? ''
+  const [first = ''] = redirectUris
+  const host = isWebUri(first) ? new URL(first).host : ''
   return host === '' || takenNames.some((taken) => looksLike(taken, host)) ? id : host
 }
 

@@ -19,7 +19,7 @@ import type { Events } from '../events.ts'
 import type { OutboundFetch } from '../outbound.ts'
 import { toNetwork, type Pace } from '../throttle.ts'
 import { readMetadata, type MetadataFault, type RequestedClient } from './metadata.ts'
-import { judgeSector } from './sector.ts'
+import { judgeMove, judgeSector } from './sector.ts'
 import { putFirst, widenPolicy, type StatementReader } from './statements.ts'
 
 export interface RegistrationCollaborators {
@@ -198,6 +198,8 @@ export function createRegistration(
         isAlwaysStated || (policy.access === 'stated' && known.softwareStatement !== undefined)
       const judged = await judge(id, metadata, needsStatement)
       if (!judged.ok) return judged
+      const moved = judgeMove(known, judged.value)
+      if (moved) return refuse({ kind: 'metadata', fault: moved })
       const needsSecret = usesSecret(judged.value.authMethod)
       const made = needsSecret && !known.secretHash ? generateClientSecret() : undefined
       const client: Client = {

@@ -1,3 +1,5 @@
+import type { Client } from '../clients/client.ts'
+import { findSector } from '../config/sector.ts'
 import type { OutboundFetch } from '../outbound.ts'
 import type { MetadataFault, RequestedClient } from './metadata.ts'
 
@@ -19,8 +21,21 @@ export async function judgeSector(
   return missing === -1 ? undefined : refuse(`redirect_uris[${missing}] is not listed there`)
 }
 
-function refuse(message: string): MetadataFault {
-  const description = `sector_identifier_uri: ${message}`
+/**
+ * Whether a client that changes stays in its sector. It keeps what people have given it, so that it could
+ * go on with that in a sector where it receives nobody, and learn what they are called there.
+ */
+export function judgeMove(known: Client, wanted: RequestedClient): MetadataFault | undefined {
+  if (wanted.subjectType !== 'pairwise') return undefined
+  if (known.subjectType !== 'pairwise') {
+    return refuse('expected public, as it was registered: register another client', 'subject_type')
+  }
+  if (findSector(known) === findSector(wanted)) return undefined
+  return refuse('expected the sector that it was registered for: register another client')
+}
+
+function refuse(message: string, member = 'sector_identifier_uri'): MetadataFault {
+  const description = `${member}: ${message}`
   return { error: 'invalid_client_metadata', description }
 }
 

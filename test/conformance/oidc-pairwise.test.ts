@@ -328,7 +328,9 @@ describe('clients that register themselves', () => {
     place = await startPlace()
     const scopes = ['openid', 'email', 'notes:read']
     const grants = ['authorization_code', 'refresh_token', 'client_credentials'] as const
-    own = await startServer(withRegistration({ access: 'invited', scopes, grants: [...grants] }))
+    const perAddress = { attempts: 10_000, windowSeconds: 60 }
+    const policy = { access: 'invited' as const, scopes, grants: [...grants], perAddress }
+    own = await startServer(withRegistration(policy))
   })
   afterAll(async () => {
     await own[Symbol.asyncDispose]()
@@ -400,6 +402,11 @@ describe('clients that register themselves', () => {
     ],
     ['two hosts and no sector', { redirect_uris: SITES }, 'sector_identifier_uri'],
     [
+      "another's host behind a scheme of its own",
+      { redirect_uris: ['com.evil.app://shop.example/callback'], application_type: 'native' },
+      'sector_identifier_uri',
+    ],
+    [
       'a sector without TLS',
       { sector_identifier_uri: 'http://x.example/' },
       'sector_identifier_uri',
@@ -415,5 +422,61 @@ describe('clients that register themselves', () => {
       'invalid_client_metadata',
       expect.stringContaining(member),
     ])
+  })
+
+  /** What people have given a client stays its own when it changes: a refresh token, here. */
+  async function lure(metadata: Record<string, unknown>) {
+    const token = await inviteTo(own)
+    const uri = 'https://evil.example/cb'
+    const grant_types = ['authorization_code', 'refresh_token']
+    const wanted = { redirect_uris: [uri], grant_types, scope: 'openid', ...metadata }
+    const client = await register(own.issuer, wanted, token)
+    const request = { client_id: client.id, redirect_uri: uri, scope: 'openid' }
+    const { code, verifier } = await authorize(own.issuer, request, 'alice')
+    const form = { grant_type: 'authorization_code', code, code_verifier: verifier }
+    const headers = { authorization: basic(client.id, client.secret) }
+    const tokens = await requestToken(own.issuer, { ...form, redirect_uri: uri }, headers)
+    const change = (more: Record<string, unknown>) =>
+      send(
+        client.url,
+        'PUT',
+        { ...METADATA, ...wanted, client_id: client.id, ...more },
+        client.token,
+      )
+    const refresh = async () => {
+      const { refresh_token } = tokens.body
+      const answer = await requestToken(
+        own.issuer,
+        { grant_type: 'refresh_token', refresh_token },
+        headers,
+      )
+      return decodeJwt(answer.body.id_token).claims['sub']
+    }
+    return { sub: decodeJwt(tokens.body.id_token).claims['sub'], change, refresh }
+  }
+
+  const AT_SHOP = { redirect_uris: ['https://shop.example/callback'] }
+  const BAD = [400, 'invalid_client_metadata']
+
+  test('cannot go on in the sector of another with what they were given', async () => {
+    const client = await lure({ subject_type: 'pairwise' })
+    const moved = await client.change(AT_SHOP)
+    expect([moved.status, moved.body['error']]).toEqual(BAD)
+    place.answer = JSON.stringify(AT_SHOP.redirect_uris)
+    const listed = await client.change({ ...AT_SHOP, sector_identifier_uri: place.url })
+    expect([listed.status, listed.body['error']]).toEqual(BAD)
+    expect(await client.refresh()).toBe(client.sub)
+    expect((await client.change({ redirect_uris: ['https://evil.example/2'] })).status).toBe(200)
+  })
+
+  test('nor by way of public subjects', async () => {
+    const client = await lure({})
+    expect((await client.change(AT_SHOP)).status).toBe(200)
+    const moved = await client.change({ ...AT_SHOP, subject_type: 'pairwise' })
+    expect([moved.status, moved.body['error'], moved.body['error_description']]).toEqual([
+      ...BAD,
+      expect.stringContaining('subject_type'),
+    ])
+    expect(await client.refresh()).toBe(client.sub)
   })
 })

@@ -143,6 +143,15 @@ describe('§3 registration', () => {
     }
   })
 
+  test('has an app without a name called by no host that it has only written', async () => {
+    const place = {
+      redirect_uris: ['com.evil.app://bank.example/back'],
+      application_type: 'native',
+    }
+    const { id, body } = await register(server.issuer, { ...place, client_name: undefined })
+    expect(body['client_name']).toBe(id)
+  })
+
   test('leaves out scopes that are not for such clients', async () => {
     const { body } = await register(server.issuer, { scope: 'openid notes:write notes:read x' })
     expect(body['scope']).toBe('openid notes:read')
