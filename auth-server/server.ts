@@ -24,7 +24,7 @@ import { createFeed } from './feed/feed.ts'
 import { createAdmission, describeFeed } from './feed/listeners.ts'
 import { createFeedRoutes } from './feed/routes.ts'
 import { createApp } from './http/app.ts'
-import type { MtlsPlace } from './http/certificate.ts'
+import { serveMtlsPlace, type MtlsPlace } from './http/certificate.ts'
 import { createDirectApp } from './http/direct-app.ts'
 import { drainOnDisposal } from './http/drain.ts'
 import {
@@ -79,7 +79,7 @@ export interface AuthServer extends AsyncDisposable {
   readonly issuer: string
   /** Where it listens, as a URL; behind a proxy this is not the issuer. */
   readonly url: string
-  /** Where clients show certificates, if they may. */
+  /** Where it listens for clients that show certificates, as a URL, if they may. */
   readonly mtlsUrl: string | undefined
   /** Where Prometheus gets the metrics, if they are wanted. */
   readonly metricsUrl: string | undefined
@@ -161,7 +161,7 @@ export async function createAuthServer(
   for (const { place, settings } of listDirectPlaces(config)) await refuseTakenPort(place, settings)
   const issuer = early ? withPort(config.issuer, early.port) : new URL(config.issuer).origin
   const mtls = config.mtls && (await openMtls(loaded, config.mtls, { issuer, log }))
-  if (mtls?.server) cleanUp.use(mtls)
+  if (mtls) cleanUp.use(mtls)
   const keys = { rootKey, sealKey }
   const services = { loaded, issuer, mtls, keys, stores, audit, events, clock, log }
   const draining = { now: false }
@@ -180,10 +180,10 @@ export async function createAuthServer(
   ]
   const everyMilliseconds = overrides.purgeEveryMilliseconds
   cleanUp.use(startPurge(purged, clock, log, { everyMilliseconds }))
-  for (const each of mtls?.server ? [server, mtls.server] : [server]) {
-    each.off('request', refuseWhileStarting)
-    each.on('request', app)
-  }
+  server.off('request', refuseWhileStarting)
+  server.on('request', app)
+  mtls?.server.off('request', refuseWhileStarting)
+  mtls?.server.on('request', serveMtlsPlace(app))
   const directUrls: Record<keyof DirectUrls, string | undefined> = {
     secrets: undefined,
     unauthenticated: undefined,
@@ -194,7 +194,7 @@ export async function createAuthServer(
   }
   const { port } = early ?? (await listen(server, config.listen))
   const url = `http://${formatHost(config.listen.host)}:${port}`
-  const mtlsUrl = mtls?.origin
+  const mtlsUrl = mtls?.url
   const metricsUrl = metrics?.url
   log.info({ event: 'started', issuer, url, mtlsUrl, metricsUrl, direct: directUrls })
   const running = cleanUp.move()
@@ -374,8 +374,10 @@ async function compose(services: Services, isDraining: () => boolean) {
 
 /** How certificates of clients reach this server. */
 interface Mtls extends MtlsSettings, AsyncDisposable {
-  /** `undefined` where a proxy says what they are. */
-  readonly server: TlsServer | undefined
+  /** What listens at the place for them. */
+  readonly server: Server | TlsServer
+  /** Where, as a URL. */
+  readonly url: string
 }
 
 /** It listens at once: where its port is a free one, the metadata have to name it. */
@@ -384,24 +386,22 @@ async function openMtls(
   { origin, listener, proxy }: NonNullable<Config['mtls']>,
   { issuer, log }: { readonly issuer: string; readonly log: Logger },
 ): Promise<Mtls> {
-  if (!listener) {
-    const judgesChains = proxy?.verifiedHeader !== undefined
-    return {
-      origin: origin ?? issuer,
-      judgesChains,
-      server: undefined,
-      async [Symbol.asyncDispose]() {},
-    }
-  }
-  const server = createTlsServer(await readTlsFiles(listener, readSecret), log)
+  const place = listener ?? proxy
+  if (!place) throw new TypeError('mtls has neither a listener nor a proxy')
+  const server = listener
+    ? createTlsServer(await readTlsFiles(listener, readSecret), log)
+    : createHttpServer()
   const drain = drainOnDisposal(server)
   answerMalformedRequests(server, log)
   server.on('request', refuseWhileStarting)
-  const { port } = await listen(server, listener, nameSettings('mtls.listener'))
+  const settings = nameSettings(listener ? 'mtls.listener' : 'mtls.proxy')
+  const { port } = await listen(server, place, settings)
+  const scheme = listener ? 'https' : 'http'
   return {
     origin: origin ?? `https://${new URL(issuer).hostname}:${port}`,
-    judgesChains: listener.authorities !== undefined,
+    judgesChains: (listener?.authorities ?? proxy?.verifiedHeader) !== undefined,
     server,
+    url: `${scheme}://${formatHost(place.host)}:${port}`,
     [Symbol.asyncDispose]: () => drain[Symbol.asyncDispose](),
   }
 }

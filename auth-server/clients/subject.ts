@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto'
 import { findSector, type SectorSource } from '../config/sector.ts'
 import type { Client } from './client.ts'
 
-/** No id of an account, and no client's, starts so: neither has a colon. */
+/** No id of an account, and no client's, starts so: one with a colon is the URL of a document. */
 const PAIRWISE_PREFIX = 'pairwise:'
 
 /** What a client knows a person by: the `sub` of everything that it is told. */

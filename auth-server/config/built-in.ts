@@ -114,7 +114,7 @@ export const OWN_CLIENT_ID = 'portreeve-account'
 /** What the id of every account starts with: no client id may. */
 export const ACCOUNT_ID_PREFIX = 'acc_'
 
-/** The `client_id` of tokens that no client asked for. No client's id has a colon. */
+/** The `client_id` of tokens that no client asked for. A client's id that has a colon is a URL. */
 export const DIRECT_ACCESS_CLIENT = 'portreeve:direct-access'
 
 /** Claims that the server itself writes, or that mean something to who checks a token. */

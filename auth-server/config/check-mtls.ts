@@ -39,9 +39,10 @@ export function checkMtls(mtls: NonNullable<Mtls>, known: MtlsSurroundings): Fin
     const message = 'browsers would be asked for certificates: expected another host or port'
     report('PR116', ['origin'], message)
   }
-  const taken = listener && listener.port !== 0 ? known.ports.get(listener.port) : undefined
-  if (listener && taken !== undefined) {
-    report('PR117', ['listener', 'port'], `${listener.port} is taken by ${taken}`)
+  for (const member of ['listener', 'proxy'] as const) {
+    const port = mtls[member]?.port
+    const taken = port === undefined || port === 0 ? undefined : known.ports.get(port)
+    if (taken !== undefined) report('PR117', [member, 'port'], `${port} is taken by ${taken}`)
   }
   const certificateHeader = proxy?.certificateHeader.toLowerCase()
   for (const member of ['certificateHeader', 'verifiedHeader'] as const) {

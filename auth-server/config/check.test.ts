@@ -352,7 +352,13 @@ const CASES: Readonly<Record<RuleId, Case>> = {
   },
   PR117: {
     accepted: [withMtls({ listener: { ...TLS_LISTENER, port: 0 } })],
-    refused: [['mtls.listener.port', withMtls({ listener: { ...TLS_LISTENER, port: 3000 } })]],
+    refused: [
+      ['mtls.listener.port', withMtls({ listener: { ...TLS_LISTENER, port: 3000 } })],
+      [
+        'mtls.proxy.port',
+        withProxy({ proxy: { port: 3000, certificateHeader: 'Client-Cert', format: 'rfc9440' } }),
+      ],
+    ],
   },
   PR118: {
     accepted: [withProxy({})],

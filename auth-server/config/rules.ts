@@ -28,7 +28,7 @@ export const RULES = {
   PR114: refused('Certificates of clients are taken from a listener or from a proxy.'),
   PR115: refused('Only a trusted proxy says what certificate a client has.'),
   PR116: refused('Clients show certificates at an https origin of its own.'),
-  PR117: refused('The listener for certificates has a port of its own.'),
+  PR117: refused('The place for certificates has a port of its own.'),
   PR118: refused('A proxy says what certificate a client has in headers of their own.'),
   PR120: refused('Passwords of fewer than 8 characters are for a server on loopback.'),
 

@@ -639,8 +639,9 @@ const mtls = z.strictObject({
     .describe('Where this server itself speaks TLS, and asks each client for its certificate.'),
   proxy: z
     .strictObject({
+      ...place(3443).unwrap().shape,
       certificateHeader: text(/^[A-Za-z][A-Za-z0-9-]{0,63}$/, HEADER_HELP).describe(
-        'The header in which one of `trustedProxies` hands over the certificate of its client. The proxy has to remove what clients send under that name.',
+        'The header in which one of `trustedProxies` hands over the certificate of its client. The proxy has to set it on each request.',
       ),
       format: z
         .enum(['rfc9440', 'escaped-pem'])
@@ -654,7 +655,9 @@ const mtls = z.strictObject({
         ),
     })
     .optional()
-    .describe('What a proxy in front of this server says of the certificates of its clients.'),
+    .describe(
+      'A proxy speaks TLS, and passes on what clients show to a place of its own: host and port, plain HTTP, that it sends nothing else to.',
+    ),
 })
 
 const registeredGrant = z.enum([

@@ -83,7 +83,9 @@ export async function createFeed(
   }
   const beats = cleanUp.use(startBeats(sign, report))
   const streams = new Map<BeatTaker, Stream & { readonly clientId: string }>()
+  let isClosed = false
   cleanUp.defer(() => {
+    isClosed = true
     for (const stream of streams.values()) stream.end('draining')
   })
   const nextLive = async (place: number, most: number) => {
@@ -96,7 +98,8 @@ export async function createFeed(
     async stream({ listener, receiver }, lastEventId, response) {
       const { clientId } = listener
       const own = [...streams.values()].filter((stream) => stream.clientId === clientId)
-      if (streams.size >= MOST_STREAMS || own.length >= MOST_STREAMS_OF_ONE) return false
+      if (isClosed || streams.size >= MOST_STREAMS || own.length >= MOST_STREAMS_OF_ONE)
+        return false
       const options = { listener, after: readEventName(feed, lastEventId) }
       const name = (sequence: number) => nameEvent(feed, sequence)
       const parts = { follower, nameEvent: name, textOf, report }

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { bodyParser } from '@koa/bodyparser'
 import { Router, type RouterContext } from '@koa/router'
 import type { Middleware } from 'koa'
@@ -96,10 +95,12 @@ function readToken(ctx: RouterContext): string | undefined {
   return /^bearer +([\w.~+/-]{1,8192}=*)$/i.exec(header)?.[1] ?? ''
 }
 
+/** What a client is called that has one receiver, and does not name it. */
+const ONLY_ONE = 'default'
 const RECEIVER_HELP = 'receiver: expected 1 to 64 characters of A-Z a-z 0-9 . _ -'
 
 function readReceiver(ctx: RouterContext): string | undefined {
-  const { receiver = randomUUID() } = ctx.query
+  const { receiver = ONLY_ONE } = ctx.query
   return typeof receiver === 'string' && /^[\w.-]{1,64}$/.test(receiver) ? receiver : undefined
 }
 

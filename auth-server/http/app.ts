@@ -4,7 +4,7 @@ import type { Logger } from '../log.ts'
 import type { EngineHost } from '../provider/host.ts'
 import type { EnginePages } from '../provider/interaction.ts'
 import { answerProbes, type Health } from './health.ts'
-import { takeCertificates, type MtlsPlace } from './certificate.ts'
+import { expectOrigin, takeCertificates, type MtlsPlace } from './certificate.ts'
 import { createTrustedProxies, requireOwnOrigin } from './proxy.ts'
 import { createRefuse } from './refuse.ts'
 import { catchErrors, identifyRequests, limitBodies, logRequests } from './request.ts'
@@ -42,7 +42,7 @@ export function createApp(collaborators: AppCollaborators, options: AppOptions):
     logRequests(log, clock),
     catchErrors(log, refuse),
     requireOwnOrigin(
-      { issuer: options.issuer, mtls: options.mtls?.origin },
+      (request) => expectOrigin(request, options.issuer, options.mtls),
       createTrustedProxies(options.trustedProxies),
       refuse,
     ),

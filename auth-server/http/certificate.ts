@@ -1,12 +1,12 @@
 import { X509Certificate } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import type { Middleware } from 'koa'
 import { notePresented, type PresentedCertificate } from '../certificates/presented.ts'
 import type { Config } from '../config/schema.ts'
 import type { Refuse } from './refuse.ts'
 
-type ProxyHeaders = NonNullable<NonNullable<Config['mtls']>['proxy']>
+type ProxyHeaders = Omit<NonNullable<NonNullable<Config['mtls']>['proxy']>, 'host' | 'port'>
 
 /** Where clients show certificates, and what is served there. */
 export interface MtlsPlace {
@@ -18,28 +18,42 @@ export interface MtlsPlace {
 
 /** In characters: a certificate of 8 KB, with every byte of its base64 escaped where it can be. */
 const LONGEST_HEADER = 12_288
-const MISDIRECTED =
+const NOT_HERE =
   'Only endpoints that take client certificates are served here: see mtls_endpoint_aliases in the metadata.'
 
+const atPlace = new WeakSet<IncomingMessage>()
+
 /**
- * At the origin for certificates: notes the one that the client has shown, and serves nothing but the
+ * Serves what comes to the place for certificates. Only who listens there knows that it does: whatever a
+ * request says of itself, or a proxy that serves other places as well passes on, makes it none.
+ */
+export function serveMtlsPlace(app: RequestListener): RequestListener {
+  return (request, response) => {
+    atPlace.add(request)
+    app(request, response)
+  }
+}
+
+/** Where a request has to have been sent to: the place for certificates has an origin of its own. */
+export function expectOrigin(
+  request: IncomingMessage,
+  issuer: string,
+  place: MtlsPlace | undefined,
+): string {
+  return place && atPlace.has(request) ? place.origin : issuer
+}
+
+/**
+ * At the place for certificates: notes the one that the client has shown, and serves nothing but the
  * endpoints that take one. Elsewhere no certificate is looked at, whatever a header says.
  *
- * Comes after the origin was checked: `ctx.state.origin` is the one that the request was sent to, and
- * `ctx.state.isFromProxy` whether its peer is a trusted proxy.
+ * Comes after the origin was checked: `ctx.state.isFromProxy` is whether its peer is a trusted proxy.
  */
 export function takeCertificates(place: MtlsPlace | undefined, refuse: Refuse): Middleware {
   return async (ctx, next) => {
-    if (!place) return next()
-    if (ctx.state['origin'] !== place.origin) {
-      // Nothing else is served where this server speaks TLS itself.
-      if (!(ctx.req.socket instanceof TLSSocket)) return next()
-      const description = `This place is ${place.origin}, but the request was sent to ${ctx.state['origin']}.`
-      refuse(ctx, { status: 421, error: 'misdirected_request', description })
-      return
-    }
+    if (!place || !atPlace.has(ctx.req)) return next()
     if (!place.paths.has(ctx.path)) {
-      refuse(ctx, { status: 404, error: 'not_found', description: MISDIRECTED })
+      refuse(ctx, { status: 404, error: 'not_found', description: NOT_HERE })
       return
     }
     const presented = place.proxy

@@ -98,12 +98,12 @@ function toOrigin(scheme: string, host: string | undefined): string | undefined 
 }
 
 /**
- * Refuses requests that were sent neither to the issuer's own URL nor to the one for certificates, because
- * every link, cookie and token that they would lead to is for these. What a proxy wrote is replaced by what was found out, so
+ * Refuses requests that were not sent to the URL that is expected of them, the issuer's own or the one for
+ * certificates, because every link, cookie and token that they would lead to is for that URL. What a proxy wrote is replaced by what was found out, so
  * that the engine cannot be told anything else.
  */
 export function requireOwnOrigin(
-  { issuer, mtls }: { readonly issuer: string; readonly mtls: string | undefined },
+  expect: (request: IncomingMessage) => string,
   isTrusted: (address: string) => boolean,
   refuse: Refuse,
 ): Middleware {
@@ -111,16 +111,16 @@ export function requireOwnOrigin(
     const { address, url, isFromProxy } = readOrigin(ctx.req, isTrusted)
     ctx.state['address'] = address
     ctx.state['isFromProxy'] = isFromProxy
-    if (url === undefined || (url !== issuer && url !== mtls)) {
+    const expected = expect(ctx.req)
+    if (url !== expected) {
       refuse(ctx, {
         status: 421,
         error: 'misdirected_request',
-        description: `This server is ${issuer}, but the request was sent to ${url ?? 'an unreadable host'}. Use that URL; behind a proxy, let it pass Host and X-Forwarded-Proto, and name its address in trustedProxies.`,
+        description: `This server is ${expected}, but the request was sent to ${url ?? 'an unreadable host'}. Use that URL; behind a proxy, let it pass Host and X-Forwarded-Proto, and name its address in trustedProxies.`,
       })
       return
     }
-    const { host, protocol } = new URL(url)
-    ctx.state['origin'] = url
+    const { host, protocol } = new URL(expected)
     ctx.req.headers.host = host
     ctx.req.headers['x-forwarded-host'] = host
     ctx.req.headers['x-forwarded-proto'] = protocol.slice(0, -1)

@@ -153,6 +153,24 @@ describe('polling (RFC 8936)', () => {
     expect(Object.keys(rest.sets)).toEqual([second, third])
   })
 
+  test('needs no name where a client has one receiver', async () => {
+    const { issuer } = sharedServer()
+    const headers = {
+      authorization: `Bearer ${await getListenerToken(issuer)}`,
+      'content-type': 'application/json',
+    }
+    const ask = async (body: object) => {
+      const url = `${issuer}/revocations/poll`
+      const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })
+      return Object.keys(((await answer.json()) as PollAnswer).sets)
+    }
+    await end(issuer)
+    let names = await ask({ returnImmediately: true })
+    expect(names.length).toBeGreaterThan(0)
+    while (names.length > 0) names = await ask({ returnImmediately: true, ack: names })
+    expect(names).toEqual([])
+  })
+
   test('waits for what comes', async () => {
     const { issuer } = sharedServer()
     await drain(issuer, 'patient')

@@ -522,6 +522,7 @@ describe('a proxy that is trusted', () => {
   const describeProxy = (more: object = {}): ConfigInput['mtls'] => ({
     origin: MTLS,
     proxy: {
+      port: 0,
       certificateHeader: 'X-Client-Cert',
       format: 'escaped-pem',
       verifiedHeader: 'X-Client-Verify',
@@ -543,23 +544,23 @@ describe('a proxy that is trusted', () => {
   test('says what certificate a client has, and whether it was verified', async () => {
     const shown = { 'x-client-cert': encodeURIComponent(robot.pem) }
     const verified = { ...shown, 'x-client-verify': 'SUCCESS' }
-    const good = await askBehind(behind.url, 'robot', verified)
+    const good = await askBehind(behind.mtlsUrl, 'robot', verified)
     expect(good.status).toBe(200)
     expect(readCnf(good.body['access_token'])).toEqual(boundTo(robot))
     for (const verdict of ['NONE', 'FAILED:unable to get issuer certificate', '', 'success']) {
       const headers = { ...shown, 'x-client-verify': verdict }
-      expect(await askBehind(behind.url, 'robot', headers)).toMatchObject(INVALID_CLIENT)
+      expect(await askBehind(behind.mtlsUrl, 'robot', headers)).toMatchObject(INVALID_CLIENT)
     }
     const ownShown = { 'x-client-cert': encodeURIComponent(own.pem), 'x-client-verify': 'NONE' }
-    expect((await askBehind(behind.url, 'app', ownShown)).status).toBe(200)
-    expect(await askBehind(behind.url, 'app', {})).toMatchObject(INVALID_CLIENT)
+    expect((await askBehind(behind.mtlsUrl, 'app', ownShown)).status).toBe(200)
+    expect(await askBehind(behind.mtlsUrl, 'app', {})).toMatchObject(INVALID_CLIENT)
   })
 
   test('writes it as RFC 9440 does', async () => {
     const format = { certificateHeader: 'Client-Cert', format: 'rfc9440' }
     await using other = await startBehind(describeProxy(format))
     const headers = { 'client-cert': `:${own.der.toString('base64')}:` }
-    expect((await askBehind(other.url, 'app', headers)).status).toBe(200)
+    expect((await askBehind(other.mtlsUrl, 'app', headers)).status).toBe(200)
   })
 
   test.each([
@@ -570,7 +571,7 @@ describe('a proxy that is trusted', () => {
     ['one that is too large', encodeURIComponent(own.pem).padEnd(12_289, '%')],
     ['a broken escape', '%'],
   ])('that writes %s is told so', async (_what, value) => {
-    const answer = await askBehind(behind.url, 'app', { 'x-client-cert': value })
+    const answer = await askBehind(behind.mtlsUrl, 'app', { 'x-client-cert': value })
     expect([answer.status, answer.body['error']]).toEqual([400, 'invalid_request'])
     expect(answer.text).not.toContain('BEGIN')
   })
@@ -578,15 +579,19 @@ describe('a proxy that is trusted', () => {
   test('is the only one that is believed', async () => {
     await using other = await startBehind(describeProxy(), ['192.0.2.1'])
     const headers = { 'x-client-cert': encodeURIComponent(own.pem), 'x-client-verify': 'SUCCESS' }
-    expect(await askBehind(other.url, 'app', headers)).toMatchObject(INVALID_CLIENT)
+    expect((await askBehind(other.mtlsUrl, 'app', headers)).status).toBe(421)
     const direct = await post(other.url, '/token', credentials('app'), headers)
     expect([direct.status, direct.body['error']]).toEqual([401, 'invalid_client'])
   })
 
-  test('is not believed at the issuer itself', async () => {
+  test('is not believed at the issuer, whatever host its client names', async () => {
     const headers = { 'x-client-cert': encodeURIComponent(own.pem), 'x-client-verify': 'SUCCESS' }
     const answer = await post(behind.url, '/token', credentials('app'), headers)
     expect([answer.status, answer.body['error']]).toEqual([401, 'invalid_client'])
+    for (const names of [forwarded, { ...forwarded, host: 'mtls.example' }]) {
+      const named = await post(behind.url, '/token', credentials('app'), { ...headers, ...names })
+      expect(named.status).toBe(421)
+    }
   })
 })
 
