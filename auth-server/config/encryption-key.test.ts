@@ -37,10 +37,18 @@ describe('the key that something is encrypted to', () => {
     expect(choose(...others, { ...EC, kid: 'last' })).toBeUndefined()
   })
 
+  test('is none whose modulus is even', () => {
+    const rsa = { kty: 'RSA', e: 'AQAB', n: `${'_'.repeat(341)}w` }
+    expect(chooseEncryptionKey([rsa], 'RSA-OAEP-256')).toEqual(rsa)
+    const even = { ...rsa, n: Buffer.alloc(256, 0xfe).toString('base64url') }
+    expect(chooseEncryptionKey([even], 'RSA-OAEP-256')).toBeUndefined()
+  })
+
   test.each([
     ['with an id that is no text', { ...EC, kid: 1 }],
     ['of RSA', { kty: 'RSA', n: 'AQAB', e: 'AQAB' }],
     ['of an oct', { kty: 'oct', k: 'AAAA' }],
+    ['of a point that agrees with nobody', { ...okp, x: 'A'.repeat(43) }],
     ['with its private half', { ...EC, d: 'AAAA' }],
     ['of nothing', {}],
   ])('is none %s', (_what, key) => {

@@ -1,10 +1,17 @@
-import { createPublicKey } from 'node:crypto'
+import {
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  publicEncrypt,
+  type KeyObject,
+} from 'node:crypto'
 import type { Finding } from './rules.ts'
 import { judgeCallUri } from './uri-rules.ts'
 
 const CURVES: ReadonlySet<unknown> = new Set(['P-256', 'P-384', 'P-521', 'Ed25519', 'X25519'])
 const SHORTEST_RSA_BITS = 2048
 const LONGEST_RSA_BITS = 8192
+const { privateKey: ANY_X25519 } = generateKeyPairSync('x25519')
 
 /** Where somebody's public keys are: in the configuration, or at an address. */
 export interface PublicKeys {
@@ -40,13 +47,29 @@ export function judgePublicJwk(jwk: Readonly<Record<string, unknown>>): string |
   }
   try {
     const key = createPublicKey({ key: jwk, format: 'jwk' })
-    if (kty !== 'RSA') return undefined
-    const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {}
-    const isGood =
-      modulusLength >= SHORTEST_RSA_BITS && modulusLength <= LONGEST_RSA_BITS && publicExponent > 2n
-    if (isGood) return undefined
-    return `expected RSA with ${SHORTEST_RSA_BITS} to ${LONGEST_RSA_BITS} bits, got ${modulusLength}`
+    const fault = judgeSize(key)
+    if (fault === undefined) tryKey(key)
+    return fault
   } catch {
     return 'expected a key: what came cannot be read as one'
   }
+}
+
+function judgeSize({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string | undefined {
+  if (asymmetricKeyType !== 'rsa') return undefined
+  const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails ?? {}
+  const isGood =
+    modulusLength >= SHORTEST_RSA_BITS && modulusLength <= LONGEST_RSA_BITS && publicExponent > 2n
+  if (isGood) return undefined
+  return `expected RSA with ${SHORTEST_RSA_BITS} to ${LONGEST_RSA_BITS} bits, got ${modulusLength}`
+}
+
+/**
+ * Throws for what can be read as a key and is none: a modulus that is even, or a point that agrees on
+ * zero with every key (RFC 7748 §6.1). Whatever is encrypted to it would be the server's failure.
+ */
+function tryKey(key: KeyObject): void {
+  if (key.asymmetricKeyType === 'rsa') publicEncrypt(key, Buffer.alloc(1))
+  if (key.asymmetricKeyType !== 'x25519') return
+  diffieHellman({ privateKey: ANY_X25519, publicKey: key })
 }

@@ -51,6 +51,7 @@ const UNFIT: Readonly<Record<string, object>> = {
     x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo',
   },
   'on no curve': { ...ec.jwk, x: 'AAAA' },
+  'that agrees with nobody': { kty: 'OKP', crv: 'X25519', x: 'A'.repeat(43) },
   'of another curve': { ...ec.jwk, crv: 'secp256k1' },
   'that is a secret': { kty: 'oct', k: 'c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0' },
   'that is private': { ...ec.jwk, d: 'c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2Vj' },
