@@ -154,7 +154,7 @@ export async function isRevoked(
 const FEED_ID_BYTES = 16
 
 async function readFeedId({ kysely }: Database): Promise<string> {
-  const made = { one: 1, id: randomBytes(FEED_ID_BYTES).toString('base64url') }
+  const made = { single: 1, id: randomBytes(FEED_ID_BYTES).toString('base64url') }
   await kysely
     .insertInto('revocation_feed')
     .values(made)

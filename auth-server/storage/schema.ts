@@ -41,7 +41,7 @@ export interface Schema {
     expires_at: number
   }
   /** One row. */
-  revocation_feed: { one: number; id: string }
+  revocation_feed: { single: number; id: string }
   revocation_receiver: {
     client_id: string
     receiver: string

@@ -4,7 +4,7 @@ export const revocationFeed: Migration = {
   name: '0008-revocation-feed',
   statements: [
     `create table revocation_feed (
-      one bigint not null primary key,
+      single bigint not null primary key,
       id text not null
     )`,
     `create table revocation_receiver (

@@ -1,5 +1,5 @@
 -- A small database as it was after 0008-revocation-feed. Made by hand; it never changes.
--- checksum XC9kp1jWLV56EHbBtLLtyieLJE2oRmEQNfhLiDeRyBw
+-- checksum rraAPM2ljyLzmQVN5A3hmPmMkLXQE1WgBMHWthdSmPQ
 
 insert into account
   (id, username, password_hash, roles, groups, profile, disabled, access_ended_at, owner, created_at, updated_at)
@@ -126,7 +126,7 @@ values
   ('web', 'ULQ9LJnTnUKJS6VN0PjRS_ASh0Wg3dV_kyVIzcVKk1Y', 1750000000601, 1750000000602),
   ('tool', 'hash-of-the-token-of-the-tool', 1750000000603, null);
 
-insert into revocation_feed (one, id)
+insert into revocation_feed (single, id)
 values
   (1, 'AAAAAAAAAAAAAAAAAAAAAA');
 
