@@ -128,10 +128,11 @@ async function serveClient(collaborators: DeliveryCollaborators, lane: Lane): Pr
 
 /** Answers whether the client may be told more at once. */
 async function deliver(
-  { logouts, clients, signingKeys, subjectOf, fetchOutbound, events, clock }: DeliveryCollaborators,
+  collaborators: DeliveryCollaborators,
   { issuer, cutOff }: Lane,
   delivery: LogoutDelivery,
 ): Promise<boolean> {
+  const { logouts, clients, fetchOutbound, events, clock } = collaborators
   const client = await clients.findById(delivery.clientId)
   if (!client || client.disabled || client.backchannelLogoutUri === undefined) {
     await logouts.remove(delivery.id)
@@ -139,10 +140,7 @@ async function deliver(
   }
   const claimed = await logouts.claim(delivery, clock.now() + LEASE_MS)
   if (!claimed) return true
-  const algorithm = chooseIdTokenAlgorithm(client)
-  const sub = subjectOf(client, claimed.accountId)
-  const signed = await signLogoutToken(claimed, sub, signingKeys(), algorithm, issuer, clock.now())
-  const token = await encryptLogoutToken(signed, client, { issuer, fetchOutbound, stop: cutOff })
+  const token = await makeToken(collaborators, { issuer, cutOff }, client, claimed)
   const guard = isSelfDescribed(client) ? fetchOutbound : undefined
   const attempt =
     token === undefined
@@ -164,6 +162,25 @@ async function deliver(
     case 'given_up':
       events.logoutGivenUp({ ...facts, reason: verdict.reason })
       return verdict.reason === 'refused'
+  }
+}
+
+/** `undefined` where none can be made now: that is an attempt like others, or it would be made for ever. */
+async function makeToken(
+  { signingKeys, subjectOf, fetchOutbound, clock, log }: DeliveryCollaborators,
+  { issuer, cutOff }: Pick<Lane, 'issuer' | 'cutOff'>,
+  client: Client,
+  claimed: LogoutDelivery,
+): Promise<string | undefined> {
+  try {
+    const algorithm = chooseIdTokenAlgorithm(client)
+    const sub = subjectOf(client, claimed.accountId)
+    const now = clock.now()
+    const signed = await signLogoutToken(claimed, sub, signingKeys(), algorithm, issuer, now)
+    return await encryptLogoutToken(signed, client, { issuer, fetchOutbound, stop: cutOff })
+  } catch (error) {
+    log.error({ event: 'logout_token_not_made', clientId: client.id, err: error })
+    return undefined
   }
 }
 

@@ -20,7 +20,7 @@ import type { OutboundFetch } from '../outbound.ts'
 import { toNetwork, type Pace } from '../throttle.ts'
 import { readMetadata, type MetadataFault, type RequestedClient } from './metadata.ts'
 import { judgeMove, judgeSector } from './sector.ts'
-import { putFirst, widenPolicy, type StatementReader } from './statements.ts'
+import { judgeSoftware, putFirst, widenPolicy, type StatementReader } from './statements.ts'
 
 export interface RegistrationCollaborators {
   readonly clients: ClientStore
@@ -198,7 +198,7 @@ export function createRegistration(
         isAlwaysStated || (policy.access === 'stated' && known.softwareStatement !== undefined)
       const judged = await judge(id, metadata, needsStatement)
       if (!judged.ok) return judged
-      const moved = judgeMove(known, judged.value)
+      const moved = judgeMove(known, judged.value) ?? judgeSoftware(known, judged.value)
       if (moved) return refuse({ kind: 'metadata', fault: moved })
       const needsSecret = usesSecret(judged.value.authMethod)
       const made = needsSecret && !known.secretHash ? generateClientSecret() : undefined

@@ -172,3 +172,22 @@ function isTied(stated: Members, app: Members): boolean {
 function listTexts(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : []
 }
+
+/**
+ * What an update says the app is, beside what it was. Another statement of the same software may come, and
+ * none; one of other software would leave another app's name on what people gave this one.
+ */
+export function judgeSoftware(
+  known: { readonly softwareStatement?: string | undefined },
+  wanted: { readonly softwareStatement?: string | undefined },
+): StatementFault | undefined {
+  const [before, after] = [known, wanted].map(({ softwareStatement: text }) =>
+    text === undefined ? undefined : peekJwt(text)?.payload,
+  )
+  if (!before || !after) return undefined
+  const isSame = before.iss === after.iss && before['software_id'] === after['software_id']
+  if (isSame) return undefined
+  const description =
+    'software_statement: expected one of the software that was registered: register another client'
+  return { error: 'unapproved_software_statement', description }
+}

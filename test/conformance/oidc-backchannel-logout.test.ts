@@ -214,6 +214,25 @@ describe('§2.5 a client is told of the end of a session', () => {
   })
 })
 
+test('a token that cannot be made counts as an attempt, and is given up like others', async () => {
+  await using world = await makeWorld(answerWith(503))
+  const { web, server, clock } = world
+  const { browser } = await obtainTokens(server.issuer)
+  await signOut(server, browser)
+  await vi.waitFor(() => expect(listEvents(server, 'logout_postponed')).toHaveLength(1), SOON)
+  await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, clock)
+  const client = await stores.clients.findById('web')
+  if (!client) throw new Error('no web')
+  // As no rule allows it: without a sector there is no subject.
+  await stores.clients.update({ ...client, subjectType: 'pairwise', redirectUris: [] })
+  clock.turn(10)
+  await vi.waitFor(() => expect(listEvents(server, 'logout_postponed')).toHaveLength(2), SOON)
+  expect(listEvents(server, 'logout_postponed')[1]).toMatchObject({ reason: 'keys' })
+  clock.turn(2 * 86_400)
+  await vi.waitFor(() => expect(listEvents(server, 'logout_given_up')).toHaveLength(1), SOON)
+  expect([web.received.length, await stores.logouts.nextClient('')]).toEqual([1, undefined])
+})
+
 describe('§2.8 a client that answers', () => {
   test.each([
     ['500', answerWith(500)],

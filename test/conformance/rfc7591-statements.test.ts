@@ -401,6 +401,19 @@ describe('§2.2 of RFC 7592: an update', () => {
     expect(outcome(await ask({ ...METADATA, software_statement: first }))).toEqual([201, 'none'])
   })
 
+  test('cannot make it other software, which keeps what people gave the first', async () => {
+    const first = await state({ redirect_uris: [REDIRECT] })
+    const client = await register(server.issuer, { software_statement: first })
+    const other = await state({ redirect_uris: [REDIRECT], software_id: 'other software' })
+    const form = { client_id: client.id, software_statement: other }
+    const answer = await send(client.url, 'PUT', form, client.token)
+    expect(outcome(answer)).toEqual([400, 'unapproved_software_statement'])
+    const { body } = await send(client.url, 'GET', undefined, client.token)
+    expect(body).toMatchObject({ software_statement: first })
+    const same = { client_id: client.id, software_statement: first }
+    expect(outcome(await send(client.url, 'PUT', same, client.token))).toEqual([200, 'none'])
+  })
+
   test('without one takes away what it gave', async () => {
     const statement = await state({ redirect_uris: [REDIRECT], scope: 'openid notes:write' })
     const client = await register(server.issuer, { software_statement: statement })
