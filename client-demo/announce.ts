@@ -4,8 +4,12 @@ import type { Running } from './start.ts'
 import { createStyle, type Output } from './style.ts'
 
 /** Says to a person what runs, who can sign in, and what to try. */
-export function announceToPerson(output: Output, { issuer, api, web, vault }: Running): void {
-  const width = chooseWidth(output.columns)
+export function announceToPerson(
+  output: Output,
+  { issuer, api, web, vault }: Running,
+  columns = output.columns,
+): void {
+  const width = chooseWidth(columns)
   const style = createStyle(output)
   const places = [
     ['web demo', web],

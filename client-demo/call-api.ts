@@ -75,6 +75,14 @@ export function checkRefusal(
   check(`${what}error in the body`, expected.error, body.error)
 }
 
+/** A token for reading alone writes nothing, and the API says what it would take. */
+export async function checkNoWriting(notes: StepNotes, world: World, token: string): Promise<void> {
+  const body = { text: 'Written without leave' }
+  const answer = await callApi(world, { method: 'POST', token, body })
+  checkRefusal(notes, answer, INSUFFICIENT_SCOPE)
+  notes.check('the scope it takes', 'notes:write', readParameter(answer.challenge, 'scope'))
+}
+
 /** A parameter of a challenge (RFC 9110 §11.6.1), as an API of ours writes it. */
 export function readParameter(challenge: string, name: string): string | undefined {
   return new RegExp(`\\b${name}="([^"]*)"`).exec(challenge)?.[1]

@@ -41,6 +41,16 @@ process.exitCode = 3`
   expect(String(problem)).not.toContain('line 9\n')
 })
 
+test('says in a sentence what a program says in JSON', async () => {
+  const document = JSON.stringify({
+    error: { code: 'misconfigured', message: 'One mistake:\n  it' },
+  })
+  const source = `console.error(${JSON.stringify(document)}); console.error('{"level":30}'); console.error('null')
+process.exitCode = 1`
+  const problem: unknown = await start(source).catch((error: unknown) => error)
+  expect(String(problem)).toMatch(/lines:\n {2}One mistake:\n {4}it\n {2}\{"level":30\}\n {2}null$/)
+})
+
 test('tells why it died later', async () => {
   await using child = await start(READY)
   process.kill(child.pid, 'SIGKILL')

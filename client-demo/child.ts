@@ -104,10 +104,20 @@ function keepLastLines(child: ChildProcess, logFile: string | undefined): readon
   if (!child.stderr) return lines
   if (logFile !== undefined) child.stderr.pipe(createWriteStream(logFile, { mode: 0o600 }))
   createInterface(child.stderr).on('line', (line) => {
-    lines.push(line.slice(0, LONGEST_LINE))
-    if (lines.length > LINES_KEPT) lines.shift()
+    for (const said of readLine(line)) lines.push(said.slice(0, LONGEST_LINE))
+    lines.splice(0, lines.length - LINES_KEPT)
   })
   return lines
+}
+
+/** Programs that answer in JSON say their mistakes in it; a person wants the sentence. */
+function readLine(line: string): readonly string[] {
+  try {
+    const { error } = JSON.parse(line) as { readonly error?: { readonly message?: unknown } }
+    return typeof error?.message === 'string' ? error.message.split('\n') : [line]
+  } catch {
+    return [line]
+  }
 }
 
 function describeDeath(name: string, how: string, lastLines: readonly string[]): Error {

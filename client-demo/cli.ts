@@ -8,9 +8,10 @@ import { ALL_FLOWS, DEFAULT_FLOW, FLOWS, suggestFlow, type FlowEntry } from './f
 import { createJsonReporter } from './json.ts'
 import { chooseWidth, formatPairs } from './layout.ts'
 import { parsePort } from './ports.ts'
+import { describeRedisMistake } from './redis-url.ts'
 import { AUTH_SERVER, nameApi } from './programs.ts'
 import { runFlows } from './run.ts'
-import { startDemo } from './start.ts'
+import { startDemo, type Running } from './start.ts'
 import { createTerminalReporter } from './terminal.ts'
 
 const DONE = 0
@@ -24,6 +25,7 @@ interface RunArguments {
   readonly browser?: boolean
   readonly redis?: string
   readonly json?: boolean
+  readonly columns?: number
 }
 
 interface StartArguments {
@@ -32,6 +34,20 @@ interface StartArguments {
   readonly webPort: number
   readonly data: string
   readonly json?: boolean
+  readonly columns?: number
+}
+
+/** Where the output is no terminal, as before `less`. */
+const COLUMNS = new Option(
+  '--columns <number>',
+  'how wide lines are, where the output is no terminal',
+)
+  .env('COLUMNS')
+  .argParser(readColumns)
+
+/** Nothing that anybody has set for other programs is a mistake here. */
+function readColumns(text: string): number {
+  return /^[1-9]\d{0,3}$/.test(text) ? Number(text) : Infinity
 }
 
 const DATA = path.join(ROOT, '.portreeve')
@@ -80,6 +96,7 @@ function createProgram(): Command {
       new Option('--redis <url>', 'have the server keep its sessions in a Redis').env('REDIS_URL'),
     )
     .option('--json', 'answer with a JSON document a line: see docs/transcript.schema.json')
+    .addOption(COLUMNS)
     .action(run)
   program
     .command('start')
@@ -89,19 +106,23 @@ function createProgram(): Command {
     .option('--web-port <number>', 'of the web demo', parsePort, 3010)
     .option('--data <folder>', 'where databases, passwords and logs are kept', DATA)
     .option('--json', 'answer with one JSON document when all of it runs')
+    .addOption(COLUMNS)
     .action(start)
   return program
 }
 
-async function start({ json, data, ...ports }: StartArguments): Promise<void> {
-  const announce = json ? announceToProgram : announceToPerson
+async function start({ json, data, columns, ...ports }: StartArguments): Promise<void> {
+  const announce = (running: Running): void =>
+    json
+      ? announceToProgram(process.stdout, running)
+      : announceToPerson(process.stdout, running, process.stdout.columns ?? columns)
   const options = { ...ports, folder: path.resolve(data) }
   if (!json) {
     process.stdout.write('Starting an authorization server, a notes API and a web client …\n\n')
     addAbortListener(stop.signal, () => process.stdout.write('\nStopping them …\n'))
   }
   try {
-    await startDemo(options, (running) => announce(process.stdout, running), stop.signal)
+    await startDemo(options, announce, stop.signal)
   } catch (error) {
     // To be stopped is how it is meant to end, be it while it starts.
     if (!stop.signal.aborted) throw error
@@ -123,10 +144,12 @@ async function run(
   if (usesBrowser && playing) {
     command.error(`error: The flow “${playing.name}” plays its people: --browser is for code.`)
   }
+  const { redis: redisUrl } = options
+  const mistake = redisUrl === undefined ? undefined : describeRedisMistake(redisUrl)
+  if (mistake !== undefined) command.error(`error: ${mistake}`)
   const reporter = options.json
     ? createJsonReporter(process.stdout, process.stderr)
-    : createTerminalReporter(process.stdout)
-  const { redis: redisUrl } = options
+    : createTerminalReporter(process.stdout, process.stdout.columns ?? options.columns)
   const isFine = await runFlows(flows, reporter, stop.signal, { usesBrowser, redisUrl })
   if (!isFine) process.exitCode = FAILED
 }
@@ -147,7 +170,7 @@ function describeUnknown(wanted: string): string {
   return `There is no flow “${wanted}”.${question} The flows are ${NAMES.join(', ')}; ${ALL_FLOWS} runs them all.`
 }
 
-function list({ json }: RunArguments): void {
+function list({ json, columns }: RunArguments): void {
   const flows = FLOWS.map(({ name, summary, needs }) => ({
     name,
     summary,
@@ -158,7 +181,7 @@ function list({ json }: RunArguments): void {
     : formatPairs(
         flows.map(({ name, summary, needs }) => [name, `${summary} (${needs.join(', ')})`]),
         '',
-        chooseWidth(process.stdout.columns),
+        chooseWidth(process.stdout.columns ?? columns),
         (name) => name,
       )
   process.stdout.write(`${lines.join('\n')}\n`)

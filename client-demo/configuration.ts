@@ -1,5 +1,6 @@
-import { randomBytes, randomInt } from 'node:crypto'
+import { randomInt } from 'node:crypto'
 import type { JWK } from 'jose'
+import { makeSecret } from './known-secrets.ts'
 import { PUBLISHER } from './publisher.ts'
 import {
   describeDirectAccess,
@@ -83,10 +84,6 @@ export function makeSecrets(): Secrets {
 function makePassword(): string {
   const letters = 'abcdefghjkmnpqrstuvwxyz23456789'
   return Array.from({ length: 15 }, () => letters[randomInt(letters.length)]).join('')
-}
-
-function makeSecret(): string {
-  return randomBytes(32).toString('base64url')
 }
 
 export interface Place {

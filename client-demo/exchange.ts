@@ -8,33 +8,46 @@ export interface SentRequest {
   readonly method?: string | undefined
   readonly headers?: Readonly<Record<string, string>> | undefined
   readonly body?: unknown
+  readonly purpose?: string | undefined
+}
+
+/** What is shown of an answer beside its text. */
+export interface AnswerHead {
+  readonly status: number
+  readonly headers: Headers | Readonly<Record<string, string>>
 }
 
 const HEADERS_THAT_MATTER = ['location', 'www-authenticate', 'retry-after', 'dpop-nonce']
 /** Of documents with dozens of members. */
+const SERVER_METADATA = [
+  'issuer',
+  'authorization_endpoint',
+  'token_endpoint',
+  'userinfo_endpoint',
+  'end_session_endpoint',
+  'jwks_uri',
+  'response_types_supported',
+  'code_challenge_methods_supported',
+]
 const MEMBERS_THAT_MATTER: Readonly<Record<string, readonly string[]>> = {
-  '/.well-known/openid-configuration': [
-    'issuer',
-    'authorization_endpoint',
-    'token_endpoint',
-    'userinfo_endpoint',
-    'end_session_endpoint',
-    'jwks_uri',
-    'response_types_supported',
-    'code_challenge_methods_supported',
-  ],
+  '/.well-known/openid-configuration': SERVER_METADATA,
+  // What is fetched for this: RFC 8414.
+  '/.well-known/oauth-authorization-server': [...SERVER_METADATA, 'registration_endpoint'],
 }
 
 export function describeExchange(
   to: string,
   url: string,
-  { method = 'GET', headers = {}, body }: SentRequest,
-  response: Response,
+  { method = 'GET', headers = {}, body, purpose }: SentRequest,
+  answer: AnswerHead,
   text: string,
 ): Exchange {
   const { origin, pathname, searchParams } = new URL(url)
+  const { status } = answer
+  const received = new Headers(answer.headers)
   return {
     to,
+    ...(purpose === undefined ? {} : { purpose }),
     method,
     url: concealUrl(`${origin}${pathname}`),
     sent: {
@@ -42,8 +55,11 @@ export function describeExchange(
       ...concealFields(Object.fromEntries(searchParams)),
       ...describeSentBody(headers, body),
     },
-    status: response.status,
-    received: { ...describeHeaders(response.headers), ...describeBody(pathname, response, text) },
+    status,
+    received: {
+      ...describeHeaders(received),
+      ...describeBody(pathname, status, received.get('content-type') ?? '', text),
+    },
   }
 }
 
@@ -83,9 +99,8 @@ function describeHeaders(headers: Headers): Fields {
   return concealFields(Object.fromEntries(present))
 }
 
-function describeBody(pathname: string, response: Response, text: string): Fields {
-  const type = response.headers.get('content-type') ?? ''
-  const isPage = response.status < 300 || response.status >= 400
+function describeBody(pathname: string, status: number, type: string, text: string): Fields {
+  const isPage = status < 300 || status >= 400
   if (type.includes('html') && isPage) return { page: concealText(readTitle(text)) }
   if (text === '' || !/json|^text\/plain/.test(type)) return {}
   const document = type.includes('json') ? parseObject(text) : undefined

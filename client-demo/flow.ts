@@ -1,7 +1,7 @@
 import { addAbortListener } from 'node:events'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as wait } from 'node:timers/promises'
-import { concealText, concealTexts, HIDDEN } from './conceal.ts'
+import { concealText, concealTexts } from './conceal.ts'
 import type { ApiName } from './programs.ts'
 import type { Check, EndReport, Fact, Reporter, StepReport } from './report.ts'
 import { writeValue, type Json } from './value.ts'
@@ -94,11 +94,14 @@ async function runStep<Stage>(
   const checks: Check[] = []
   const notes: StepNotes = {
     check(what, expected, actual) {
-      const check = compare(what, expected, actual)
+      const check = compare(what, expected, actual, wire)
       checks.push(check)
       if (!check.ok) throw new Difference(check)
     },
-    fact: (name, value, meaning) => void facts.push({ name, value: concealTexts(value), meaning }),
+    fact(name, value, meaning) {
+      const fact = wire.hideSecrets({ name, value, meaning })
+      facts.push({ ...fact, value: concealTexts(fact.value) })
+    },
   }
   const ended = Promise.race(deaths)
   const failure = await Promise.race([
@@ -112,25 +115,10 @@ async function runStep<Stage>(
   const exchanges = wire.take()
   const ok = failure === undefined
   const durationMs = elapsedSince(start)
-  const end = ok ? { ok, durationMs } : { ok, failure: concealText(failure), durationMs }
-  const report = {
-    type: 'step',
-    flow,
-    number,
-    title,
-    why,
-    exchanges,
-    facts,
-    checks,
-    ...end,
-  } as const
-  return wire.listSecrets().reduce(hideSecret, report)
-}
-
-/** Whatever it was called, and whoever has said it. */
-function hideSecret(report: StepReport, secret: string): StepReport {
-  const written = JSON.stringify(secret).slice(1, -1)
-  return JSON.parse(JSON.stringify(report).replaceAll(written, HIDDEN)) as StepReport
+  const end = ok
+    ? { ok, durationMs }
+    : { ok, failure: concealText(wire.hideSecrets(failure)), durationMs }
+  return { type: 'step', flow, number, title, why, exchanges, facts, checks, ...end }
 }
 
 class Difference extends Error {
@@ -143,11 +131,12 @@ class Difference extends Error {
   }
 }
 
-function compare(what: string, expected: unknown, actual: unknown): Check {
+function compare(what: string, expected: unknown, actual: unknown, wire: Wire): Check {
+  const shown = wire.hideSecrets({ what, expected, actual })
   return {
-    what,
-    expected: concealTexts(expected),
-    actual: actual === undefined ? undefined : concealTexts(actual),
+    what: shown.what,
+    expected: concealTexts(shown.expected),
+    actual: actual === undefined ? undefined : concealTexts(shown.actual),
     ok: writeValue(expected) === writeValue(actual),
   }
 }

@@ -9,7 +9,7 @@ export function chooseWidth(columns: number | undefined): number {
   return Math.min(Math.max(columns ?? WIDEST, NARROWEST), WIDEST)
 }
 
-/** Breaks a text at spaces, and within a word where it is longer than a line. */
+/** Breaks a text at spaces, and a word that is longer than a line at marks in it if there are any. */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = []
   let line = ''
@@ -73,8 +73,13 @@ export function measure(text: string): number {
   return Array.from(stripVTControlCharacters(text)).length
 }
 
+/** After these, URNs, URLs and JSON are broken sooner than within a word of theirs. */
+const MARKS = new Set([':', '/', ',', '?', '&', '-', '_'])
+
 function cut(word: string, width: number): string[] {
   const characters = Array.from(word)
   if (characters.length <= width) return [word]
-  return [characters.slice(0, width).join(''), ...cut(characters.slice(width).join(''), width)]
+  const mark = characters.slice(0, width).findLastIndex((character) => MARKS.has(character)) + 1
+  const end = mark > width / 2 ? mark : width
+  return [characters.slice(0, end).join(''), ...cut(characters.slice(end).join(''), width)]
 }

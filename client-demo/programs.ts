@@ -40,6 +40,9 @@ export function locateConfig(folder: string): string {
 }
 
 export const AUTH_SERVER = 'authorization server'
+/** Its listeners for clients that know no OAuth: see docs/direct-access.md. */
+export const DIRECT_ACCESS = 'direct access'
+export const UNAUTHENTICATED_ACCESS = 'issuer of old'
 
 export async function startAuthServer(
   { folder, place, secrets, redisUrl, logFile }: AuthServerOptions,

@@ -46,6 +46,8 @@ export interface StepReport {
 /** A request and its answer. Secrets and tokens are shortened. */
 export interface Exchange {
   readonly to: string
+  /** What tells it from others that look the same. Absent where there are none. */
+  readonly purpose?: string
   readonly method: string
   /** Without its query, which stands in `sent`. */
   readonly url: string

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { makeSecret } from './known-secrets.ts'
 
 /**
  * The small systems that Portreeve grew out of, for `run` alone: a login that returns a JWT, services
@@ -55,10 +55,6 @@ export function makeSmallSecrets(): SmallSecrets {
     BACKUP_SECRET: makeSecret(),
     DEMONSTRATION_KEY: 'ABCDE',
   }
-}
-
-function makeSecret(): string {
-  return randomBytes(32).toString('base64url')
 }
 
 export const SMALL_ROLES = {

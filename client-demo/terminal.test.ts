@@ -45,7 +45,23 @@ const STEP: StepReport = {
   durationMs: 12,
 }
 
-function show(columns: number): string {
+test('breaks a word that is longer than a line at a mark in it', () => {
+  const words = ['urn:ietf:params:oauth:client-assertion-type:jwt-bearer', 'x'.repeat(50)]
+  const [exchange] = STEP.exchanges
+  if (!exchange) throw new Error('the step has no exchange')
+  const received = { client_assertion_type_it_is: words[0] ?? '', other: words[1] ?? '' }
+  const text = show(60, { ...STEP, exchanges: [{ ...exchange, status: 200, received }] })
+  expect(text).toMatch(/urn:ietf:params:oauth:client-assertion-type:jwt-\n +bearer\n/)
+})
+
+test('says above a request what tells it from others', () => {
+  const [exchange] = STEP.exchanges
+  if (!exchange) throw new Error('the step has no exchange')
+  const text = show(80, { ...STEP, exchanges: [{ ...exchange, purpose: 'alg none' }] })
+  expect(text).toMatch(/\n {4}alg none:\n {4}→ POST /)
+})
+
+function show(columns: number, step = STEP): string {
   const output = Object.assign(new PassThrough(), { columns })
   const reporter = createTerminalReporter(output)
   const summary = 'what it shows, in a line that may well be too long'
@@ -58,7 +74,7 @@ function show(columns: number): string {
     api: 'http://127.0.0.1:12346',
     processes: [{ name: 'authorization server', pid: 1, url: 'http://127.0.0.1:12345' }],
   })
-  reporter.step(STEP)
+  reporter.step(step)
   const failed = `3 ${STEP.title}`
   const end = { type: 'end', flow: 'code', ok: false, steps: 1, checks: 2, failed } as const
   reporter.end({ ...end, durationMs: 1234 })

@@ -16,8 +16,8 @@ import { createStyle, type Output, type Style } from './style.ts'
 import { showValue, writeValue, type Json } from './value.ts'
 
 /** What a person reads: a block for each step, and a table at the end. */
-export function createTerminalReporter(output: Output): Reporter {
-  const width = chooseWidth(output.columns)
+export function createTerminalReporter(output: Output, columns = output.columns): Reporter {
+  const width = chooseWidth(columns)
   const style = createStyle(output)
   const steps: StepReport[] = []
   let flows: readonly FlowHeading[] = []
@@ -117,7 +117,7 @@ function formatExchange(
   style: Style,
 ): string[] {
   const isHop = before !== undefined && isRedirect(before) && before.to === exchange.to
-  const { to, method, url, sent } = exchange
+  const { to, purpose, method, url, sent } = exchange
   const target = style.quiet(`to the ${to}`)
   const head = `${style.sent('→')} ${style.title(method)} ${url}`
   const gap = width - 4 - measure(head) - measure(target)
@@ -125,8 +125,10 @@ function formatExchange(
     gap < 2
       ? [...indentWrapped(head, width), `${INDENT}${target}`]
       : [`    ${head}${' '.repeat(gap)}${target}`]
+  const heading = purpose === undefined ? [] : wrap(`${purpose}:`, width - 4)
+  const above = heading.map((line) => `    ${style.quiet(line)}`)
   return [
-    ...(isHop ? [] : ['', ...request, ...formatFields(sent, width, style)]),
+    ...(isHop ? [] : ['', ...above, ...request, ...formatFields(sent, width, style)]),
     ...formatAnswer(exchange, width, style),
   ]
 }
@@ -181,7 +183,7 @@ function formatFacts(facts: readonly Fact[], width: number, style: Style): strin
     const below = `${indent}${' '.repeat(VALUE_COLUMN)}`
     if (measure(value) <= VALUE_COLUMN - 2) {
       const [first = '', ...rest] = meanings
-      const beside = `${start}${pad(value, VALUE_COLUMN)}${first}`
+      const beside = `${start}${first === '' ? value : pad(value, VALUE_COLUMN)}${first}`
       return [...above, beside, ...rest.map((line) => below + line)]
     }
     const [first = '', ...rest] = wrap(value, room)

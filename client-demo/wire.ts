@@ -1,4 +1,5 @@
-import { describeExchange } from './exchange.ts'
+import { describeExchange, type SentRequest } from './exchange.ts'
+import { createKnownSecrets, type KnownSecrets } from './known-secrets.ts'
 import { readBounded } from './read-bounded.ts'
 import type { Exchange } from './report.ts'
 import { fetchOverTls, type ClientTls } from './tls-fetch.ts'
@@ -8,11 +9,14 @@ export interface Wire {
   readonly fetch: (url: string, init?: WireRequest) => Promise<Response>
   /** What was said since it was last asked. */
   take(): readonly Exchange[]
+  /** What tells the next request from others that look the same, in a few words: `alg none`. */
+  announce(purpose: string): void
   /** Gives whatever answers at an origin a name. */
   name(origin: string, name: string): void
   /** Makes a secret known, so that it is shown nowhere. It has to be random and long. */
   keepSecret(secret: string): void
-  listSecrets(): readonly string[]
+  /** Without the secrets that it was told. */
+  hideSecrets<Value>(value: Value): Value
 }
 
 export interface WireRequest {
@@ -29,16 +33,32 @@ const MAX_ANSWER_BYTES = 1024 * 1024
 
 export function createWire(): Wire {
   const names = new Map<string, string>()
-  const secrets: string[] = []
+  const secrets = createKnownSecrets()
   let exchanges: Exchange[] = []
+  let purpose: string | undefined
+  const describe = (url: string, sent: SentRequest, response: Response, text: string) => {
+    const { origin } = new URL(url)
+    return describeExchange(
+      names.get(origin) ?? origin,
+      hideInUrl(url, secrets),
+      hideInRequest(sent, secrets),
+      { status: response.status, headers: hideInHeaders(response.headers, secrets) },
+      secrets.hideInText(text),
+    )
+  }
+  const takePurpose = () => {
+    const taken = purpose
+    purpose = undefined
+    return { purpose: taken }
+  }
   return {
     async fetch(url, init = {}) {
+      const sent = { ...init, ...takePurpose() }
       const limit = AbortSignal.timeout(TIMEOUT_MS)
       const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit
       const response = await send(url, init, signal)
       const text = await readBounded(response.clone(), MAX_ANSWER_BYTES)
-      const { origin } = new URL(url)
-      exchanges.push(describeExchange(names.get(origin) ?? origin, url, init, response, text))
+      exchanges.push(describe(url, sent, response, text))
       return response
     },
     take() {
@@ -46,14 +66,58 @@ export function createWire(): Wire {
       exchanges = []
       return taken
     },
+    announce(text) {
+      purpose = text
+    },
     name(origin, name) {
       names.set(origin, name)
     },
     keepSecret(secret) {
-      secrets.push(secret)
+      secrets.add(secret)
     },
-    listSecrets: () => secrets,
+    hideSecrets: (value) => secrets.hide(value),
   }
+}
+
+/** Where it leads stays: a segment of it may have a secret in it, and so may a parameter. */
+function hideInUrl(url: string, secrets: KnownSecrets): string {
+  const { origin, pathname, search } = new URL(url)
+  return `${origin}${pathname.split('/').map(secrets.hideInText).join('/')}${secrets.hideInText(search)}`
+}
+
+function hideInRequest(sent: SentRequest, secrets: KnownSecrets): SentRequest {
+  const { headers, body } = sent
+  return {
+    ...sent,
+    headers: headers && hideInHeaders(headers, secrets),
+    body:
+      body instanceof URLSearchParams
+        ? new URLSearchParams(secrets.hide([...body]))
+        : secrets.hide(body),
+  }
+}
+
+function hideInHeaders(
+  headers: Headers | Readonly<Record<string, string>>,
+  secrets: KnownSecrets,
+): Record<string, string> {
+  const pairs = headers instanceof Headers ? [...headers] : Object.entries(headers)
+  return Object.fromEntries(
+    pairs.map(([name, value]) => [
+      name,
+      BASIC.test(value) ? hideInBasic(value, secrets) : secrets.hideInText(value),
+    ]),
+  )
+}
+
+const BASIC = /^basic +/i
+
+/** Of the two words in it one is public: the name of the client. */
+function hideInBasic(value: string, secrets: KnownSecrets): string {
+  const credentials = Buffer.from(value.replace(BASIC, ''), 'base64').toString('utf8')
+  const hidden = secrets.hideInText(credentials)
+  if (hidden === credentials) return secrets.hideInText(value)
+  return `Basic ${Buffer.from(hidden).toString('base64')}`
 }
 
 async function send(url: string, init: WireRequest, signal: AbortSignal): Promise<Response> {

@@ -8,6 +8,8 @@ import { makeClientKey, type ClientKey } from './client-keys.ts'
 import { makeSecrets, type KeyName, type Secrets } from './configuration.ts'
 import {
   AUTH_SERVER,
+  DIRECT_ACCESS,
+  UNAUTHENTICATED_ACCESS,
   nameApi,
   startApi,
   locateConfig,
@@ -96,9 +98,9 @@ export async function buildWorld(
     owned.use(child)
     children.set(child.name, child)
     const { secrets: direct, unauthenticated } = child.ready.direct ?? {}
-    for (const url of [urlOf(child), direct, unauthenticated]) {
-      if (url !== undefined) wire.name(url, child.name)
-    }
+    wire.name(urlOf(child), child.name)
+    if (direct !== undefined) wire.name(direct, DIRECT_ACCESS)
+    if (unauthenticated !== undefined) wire.name(unauthenticated, UNAUTHENTICATED_ACCESS)
     void watch(child)
     return child
   }
@@ -160,11 +162,10 @@ export async function buildWorld(
     died: death.promise,
     isBroken: () => isBroken,
     listProcesses: () =>
-      [...children.values()].map((child) => ({
-        name: child.name,
-        pid: child.pid,
-        url: urlOf(child),
-      })),
+      [...children.values()].flatMap((child) => [
+        { name: child.name, pid: child.pid, url: urlOf(child) },
+        ...listDirectAccess(child, apis),
+      ]),
     async restartAuthServer() {
       await authServer[Symbol.asyncDispose]()
       authServer = keep(await startServer({ issuer, port: Number(new URL(issuer).port) }))
@@ -176,6 +177,22 @@ export async function buildWorld(
 /** Those that people chose long ago are short, and words. */
 function isRandom(secret: string): boolean {
   return secret.length >= 15
+}
+
+/** The listeners for clients of old, where a flow calls the APIs that take their tokens. */
+function listDirectAccess({ pid, ready }: Child, apis: readonly ApiName[]): ProcessReport[] {
+  const { secrets, unauthenticated } = ready.direct ?? {}
+  return [
+    { name: DIRECT_ACCESS, pid, url: secrets, isUsed: apis.includes('hello') },
+    {
+      name: UNAUTHENTICATED_ACCESS,
+      pid,
+      url: unauthenticated,
+      isUsed: apis.includes('oldGateway'),
+    },
+  ].flatMap(({ name, pid: process, url, isUsed }) =>
+    url !== undefined && isUsed ? [{ name, pid: process, url }] : [],
+  )
 }
 
 function urlOf({ ready }: Child): string {

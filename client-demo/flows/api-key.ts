@@ -5,7 +5,7 @@ import {
   type Configuration,
 } from 'openid-client'
 import { createBrowser, hasForm, readAll, type Browser } from '../browser.ts'
-import { callApi, checkRefusal, INSUFFICIENT_SCOPE, readParameter } from '../call-api.ts'
+import { callApi, checkNoWriting } from '../call-api.ts'
 import { decodeJwt, explainMembers } from '../claims.ts'
 import { conceal } from '../conceal.ts'
 import { NOTES } from '../configuration.ts'
@@ -131,10 +131,7 @@ const write: ApiKeyStep = {
   title: 'It cannot write',
   why: 'Alice may, her key may not.',
   async run({ world, token }, notes) {
-    const body = { text: 'Written with a key' }
-    const answer = await callApi(world, { method: 'POST', token: token.get(), body })
-    checkRefusal(notes, answer, INSUFFICIENT_SCOPE)
-    notes.check('the scope it takes', 'notes:write', readParameter(answer.challenge, 'scope'))
+    await checkNoWriting(notes, world, token.get())
   },
 }
 
@@ -272,6 +269,7 @@ const showBadTokens: ApiKeyStep = {
       'signed with the key': signWithSecret(DEMONSTRATION_KEY, claims),
       'signed with the secret of another API': signWithSecret(SESSION_SECRET, claims),
     })) {
+      world.wire.announce(what)
       checkAnswer(notes, await callV3(world, 'secret', token), invalid, `${what}: `)
     }
   },

@@ -16,6 +16,7 @@ import {
 } from '../oauth.ts'
 import { visit } from '../people.ts'
 import { createSlot, type Slot } from '../slot.ts'
+import type { Json } from '../value.ts'
 import type { World } from '../world.ts'
 
 interface CimdStage {
@@ -61,7 +62,7 @@ const NEW_NAME = 'Trail Journal and Maps'
 
 const idOf = ({ site }: World) => site.locate(PATH)
 
-function describeApp(world: World, path = PATH): Record<string, unknown> {
+function describeApp(world: World, path = PATH): Record<string, Json> {
   return {
     client_id: world.site.locate(path),
     client_name: NAME,
@@ -95,7 +96,7 @@ const publish: CimdStep = {
     world.site.publish(PATH, document)
     fact('at', idOf(world), 'this is its client_id')
     for (const member of ['client_name', 'redirect_uris', 'token_endpoint_auth_method'] as const) {
-      fact(member, JSON.stringify(document[member]), '')
+      fact(member, document[member] ?? '', '')
     }
     const read = await world.wire.fetch(idOf(world))
     check('anybody can read it: status', 200, read.status)
@@ -146,7 +147,7 @@ const signIn: CimdStep = {
     if (!consent) throw new TypeError('there was no consent page')
     check('this app is from', [world.site.host], readAll(consent, '.publisher'))
     check('nobody has checked it', true, consent.text.includes('Nobody here has checked this app'))
-    fact('and it says', readAll(consent, '.caution').at(-1) ?? '', '')
+    fact('the page says', readAll(consent, '.caution').at(-1) ?? '', '')
     tokens.set(await redeem(client.get(), request, answer))
   },
 }
@@ -171,7 +172,7 @@ const comeAgain: CimdStep = {
     const request = await makeRequest(world, client.get(), REQUEST)
     const { asked } = await visit(world, browser, request.url, 'alice')
     check('what she is asked', ['consent'], asked)
-    check('reads', 0, world.site.countReads(PATH) - before)
+    check('reads of the document', 0, world.site.countReads(PATH) - before)
   },
 }
 
@@ -182,7 +183,7 @@ const goOn: CimdStep = {
     await world.restartAuthServer()
     const before = world.site.countReads(PATH)
     tokens.set(await refresh(client.get(), tokens.get()))
-    check('reads', 1, world.site.countReads(PATH) - before)
+    check('reads of the document', 1, world.site.countReads(PATH) - before)
     const read = await callApi(world, { token: tokens.get().access })
     check('reading: status', 200, read.status)
   },
@@ -207,7 +208,7 @@ const askAnew: CimdStep = {
     const request = await makeRequest(world, client.get(), REQUEST)
     const { answer, asked, consent } = await visit(world, browser, request.url, 'alice')
     check('what she is asked', ['consent'], asked)
-    check('for', [NEW_NAME], consent ? readAll(consent, 'h1 .app') : [])
+    check('the page is about', [NEW_NAME], consent ? readAll(consent, 'h1 .app') : [])
     const got = await redeem(client.get(), request, answer)
     tokens.set(await refresh(client.get(), got))
     const read = await callApi(world, { token: tokens.get().access })

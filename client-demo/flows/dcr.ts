@@ -149,7 +149,11 @@ const askForTooMuch: DcrStep = {
         { grant_types: ['client_credentials'] },
         'invalid_client_metadata',
       ],
-      ['javascript:', { redirect_uris: ['javascript:alert(1)'] }, 'invalid_redirect_uri'],
+      [
+        'a script as a redirect',
+        { redirect_uris: ['javascript:alert(1)'] },
+        'invalid_redirect_uri',
+      ],
       ['the name of another app', { client_name: 'THE NOTES-ARCHIVE' }, 'invalid_client_metadata'],
     ] as const
     for (const [what, change, error] of refused) {
@@ -179,7 +183,7 @@ const registerApp: DcrStep = {
     for (const text of [secret, managementOf(config).token]) world.wire.keepSecret(text)
     fact('client_id', registered.client_id, 'made by the server')
     check('scope', SCOPE, registered['scope'])
-    check('a secret', true, secret.length > 40)
+    check('there is a secret', true, secret.length > 40)
     client.set(config)
   },
 }
@@ -238,7 +242,7 @@ const readItself: DcrStep = {
     const members = readMembers(answer)
     check('status', 200, answer.status)
     check('client_name', NAME, members['client_name'])
-    check('a secret', false, 'client_secret' in members)
+    check('secret', false, 'client_secret' in members)
   },
 }
 
@@ -254,6 +258,7 @@ const meddle: DcrStep = {
       ['a client that is not there', `${endpointOf(world)}/nobody`, token],
     ] as const
     for (const [what, target, used] of tried) {
+      world.wire.announce(what)
       checkRefused(notes, await send(world, target, 'DELETE', used), UNINVITED, what)
     }
   },
@@ -311,7 +316,7 @@ const forgeStatement: DcrStep = {
     const stranger = await createPublisher()
     const refused = [
       ['by a key of its own', await stranger.state(published), 'invalid_software_statement'],
-      ['altered', `${header}.${altered}.${signature}`, 'invalid_software_statement'],
+      ['that was altered', `${header}.${altered}.${signature}`, 'invalid_software_statement'],
       [
         'of nobody whose word counts',
         new UnsecuredJWT({ ...published, iss: 'https://anybody.example' }).encode(),
@@ -319,6 +324,7 @@ const forgeStatement: DcrStep = {
       ],
     ] as const
     for (const [what, software_statement, error] of refused) {
+      world.wire.announce(`a statement ${what}`)
       const document = { ...describeApp(world), software_statement }
       const answer = await send(world, endpointOf(world), 'POST', token, document)
       checkRefused(notes, answer, [400, error], what)

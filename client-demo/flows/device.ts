@@ -77,7 +77,11 @@ const ask: DeviceStep = {
   async run({ client, codes }, { check, fact }) {
     const answer = await initiateDeviceAuthorization(client.get(), { scope: SCOPE })
     fact('it shows', `Go to ${answer.verification_uri} and enter ${answer.user_code}`, '')
-    check('its form', true, /^[A-Z]{4}-[A-Z]{4}$/.test(answer.user_code))
+    check(
+      'it is eight letters with a dash between',
+      true,
+      /^[A-Z]{4}-[A-Z]{4}$/.test(answer.user_code),
+    )
     check('good for, in seconds', 600, answer.expires_in)
     check('seconds between two questions', 5, answer.interval)
     codes.set(answer)

@@ -244,6 +244,7 @@ const sendOtherProofs: DpopStep = {
     for (const [what, by, change] of attempts) {
       const claims = { htm: 'GET', htu: `${world.api}/notes`, nonce: nonce.get(), ...change }
       notes.fact(`a proof ${what}`, `${claims.htm} ${claims.htu}`, '')
+      world.wire.announce(`a proof ${what}`)
       const answer = await callProving(world, by, { token: tokens.get().access }, claims)
       checkRefusal(notes, answer, INVALID_PROOF, `${what}: `)
     }

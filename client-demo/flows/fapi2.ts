@@ -213,10 +213,12 @@ const pushWithoutChallenge: Fapi2Step = {
   why: 'PKCE ties the code to who has asked for it, whoever else gets hold of it.',
   async run({ world, client }, notes) {
     const names = ['code_challenge', 'code_challenge_method']
+    world.wire.announce('without a challenge')
     const none = pushRequest(world, client.get(), {}, names)
-    await checkTokenRefused(notes, none, INVALID_REQUEST, 'without one')
+    await checkTokenRefused(notes, none, INVALID_REQUEST, 'without a challenge')
+    world.wire.announce('with a plain one')
     const plain = pushRequest(world, client.get(), { code_challenge_method: 'plain' })
-    await checkTokenRefused(notes, plain, INVALID_REQUEST, 'a plain one')
+    await checkTokenRefused(notes, plain, INVALID_REQUEST, 'with a plain one')
   },
 }
 
@@ -239,6 +241,7 @@ const assertForAnother: Fapi2Step = {
         },
       })
       const other = createNeighbour(world, client.get(), BANK_CLIENT, auth)
+      world.wire.announce(`an assertion ${what}`)
       await checkTokenRefused(notes, pushRequest(world, other), INVALID_CLIENT, what)
     }
   },

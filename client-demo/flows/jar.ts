@@ -70,9 +70,9 @@ const discover: JarStep = {
     const metadata = config.serverMetadata()
     check('the server takes signed requests', true, metadata.request_parameter_supported)
     const algorithms = metadata.request_object_signing_alg_values_supported ?? []
-    check('by ES256', true, algorithms.includes('ES256'))
+    check('it takes them by ES256', true, algorithms.includes('ES256'))
     const modes = metadata.response_modes_supported ?? []
-    check('and signs its answers', true, modes.includes('jwt'))
+    check('it signs its answers', true, modes.includes('jwt'))
     client.set(config)
   },
 }

@@ -98,10 +98,12 @@ const useTokens: LogoutStep = {
   async run({ world, client, tokens, offline }, { check }) {
     for (const [what, held] of [
       ['of the sign-in', tokens.get()],
-      ['offline', offline.get()],
+      ['of the offline grant', offline.get()],
     ] as const) {
+      world.wire.announce(`with the token ${what}`)
       const { status } = await callApi(world, { token: held.access })
       check(`${what}: status at the API`, 200, status)
+      world.wire.announce(`with the token ${what}`)
       const { sub } = await fetchUserInfo(client.get(), held.access, held.claims.sub)
       check(`${what}: sub at userinfo`, held.claims.sub, sub)
     }
@@ -147,7 +149,7 @@ const goElsewhere: LogoutStep = {
     })
     const page = await browser.get(url.href)
     check('status', 400, page.status)
-    check('there is a form to sign out with', false, hasForm(page, CONFIRM))
+    check('form to sign out with', false, hasForm(page, CONFIRM))
     check('it is a page that explains', true, readAll(page, 'h1').length === 1)
   },
 }

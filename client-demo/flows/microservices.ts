@@ -115,6 +115,7 @@ const failChecks: ServicesStep = {
       ['an old one', sign({ iat: 1, exp: 2 }), 'Expired token'],
       ['a guessed secret', signWithSecret('secret', claims), 'Invalid token'],
     ] as const) {
+      world.wire.announce(what)
       checkAnswer(notes, await showToken(world, token), { status: 401, text }, `${what}: `)
     }
   },
@@ -133,8 +134,9 @@ const comeAsClient: ServicesStep = {
     const answer = await call(world, `${world.locate('oldGateway')}/`, { headers })
     notes.check('as Bearer: status', 200, answer.status)
     const stranger = await discoverServer(world, JWTGO_CLIENT, ClientSecretBasic('a guess'))
+    world.wire.announce('with a guess')
     const asked = clientCredentialsGrant(stranger, { scope: 'jwtgo:call' })
-    await checkTokenRefused(notes, asked, { status: 401, error: 'invalid_client' }, 'a guess')
+    await checkTokenRefused(notes, asked, { status: 401, error: 'invalid_client' }, 'with a guess')
   },
 }
 
@@ -265,6 +267,7 @@ const goAstray: ServicesStep = {
       ['at the gateway', 'gateway', '/orders', exchanged.get()],
       ['a token of old', 'gateway', '/orders', oldToken.get()],
     ] as const) {
+      world.wire.announce(what)
       const answer = await ask(world, api, path, token)
       check(`${what}: status`, 401, answer.status)
       check(`${what}: error`, 'invalid_token', readMembers(answer)['error'])

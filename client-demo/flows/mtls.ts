@@ -60,7 +60,11 @@ const discover: MtlsStep = {
     fact('thumbprint of the certificate', conceal('x5t#S256', thumbprintOf(own)), '')
     const methods = metadata.token_endpoint_auth_methods_supported ?? []
     check('the server takes certificates of an authority', true, methods.includes(METHOD))
-    check('and binds tokens to them', true, metadata.tls_client_certificate_bound_access_tokens)
+    check(
+      'the server binds tokens to certificates',
+      true,
+      metadata.tls_client_certificate_bound_access_tokens,
+    )
     const usesAliases = { use_mtls_endpoint_aliases: true }
     const server = found.serverMetadata()
     const config = new Configuration(server, VAULT_CLIENT, usesAliases, TlsClientAuth())
@@ -146,6 +150,7 @@ const showAnother: MtlsStep = {
       ['by the same name', forged],
     ] as const
     for (const [what, certificate] of attempts) {
+      world.wire.announce(`with a certificate ${what}`)
       const answer = await callApi(overTls(world, certificate), { token: token.get() })
       checkRefusal(notes, answer, INVALID_TOKEN, `${what}: `)
     }
@@ -184,6 +189,7 @@ const comeAsAnother: MtlsStep = {
       ['of somebody else', other],
       ['by the same name', forged],
     ] as const) {
+      world.wire.announce(`with a certificate ${what}`)
       const answer = await askFor(world, tokenEndpoint.get(), certificate)
       check(`${what}: status`, INVALID_CLIENT.status, answer.status)
       check(`${what}: error`, INVALID_CLIENT.error, readMembers(answer)['error'])

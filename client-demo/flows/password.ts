@@ -105,6 +105,7 @@ async function checkDenied(
   tokens: Readonly<Record<string, string | undefined>>,
 ): Promise<void> {
   for (const [what, token] of Object.entries(tokens)) {
+    world.wire.announce(what)
     checkAnswer(notes, await ask(world, token), DENIED, `${what}: `)
   }
 }

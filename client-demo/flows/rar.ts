@@ -1,5 +1,5 @@
 import { ClientSecretBasic, tokenIntrospection, type Configuration } from 'openid-client'
-import { createBrowser, readAll, type Browser } from '../browser.ts'
+import { createBrowser, readAll, type Browser, type Page } from '../browser.ts'
 import { callApi, type ApiAnswer } from '../call-api.ts'
 import { decodeJwt } from '../claims.ts'
 import { EXPORT_TYPE, PRINTER_CLIENT } from '../configuration.ts'
@@ -81,14 +81,19 @@ const agree: RarStep = {
       'alice',
       describeRequest(DETAIL),
     )
-    const text = consent?.text ?? ''
-    const words = consent ? readAll(consent, '.details dt, .details dd') : []
-    if (words.length > 0) fact('the page', words.join(' · '), '')
-    for (const word of ['Send some of your notes elsewhere', PLACE, String(MOST)]) {
-      check(`the page says “${word}”`, true, text.includes(word))
-    }
+    const said = consent ? readDetails(consent) : []
+    for (const [index, line] of said.entries()) fact(index === 0 ? 'the page' : '', line, '')
+    check('it says what is asked for', true, said[0]?.includes('Send some of your notes elsewhere'))
+    check('and each member of it', [`To: ${PLACE}`, `Notes at most: ${MOST}`], said.slice(1))
     token.set(tokens.access)
   },
+}
+
+/** As they stand there: what it is for, and each member by its name. */
+function readDetails(page: Page): string[] {
+  const values = readAll(page, '.details dd')
+  const members = readAll(page, '.details dt').map((name, index) => `${name}: ${values[index]}`)
+  return [...readAll(page, '.details h2'), ...members]
 }
 
 const readToken: RarStep = {

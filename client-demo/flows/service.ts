@@ -1,11 +1,5 @@
 import { clientCredentialsGrant, ClientSecretBasic, type Configuration } from 'openid-client'
-import {
-  callApi,
-  checkRefusal,
-  INSUFFICIENT_SCOPE,
-  INVALID_TOKEN,
-  readParameter,
-} from '../call-api.ts'
+import { callApi, checkNoWriting, checkRefusal, INVALID_TOKEN } from '../call-api.ts'
 import { decodeJwt, explainMembers } from '../claims.ts'
 import { BILLING, ROBOT_CLIENT } from '../configuration.ts'
 import type { Flow, Step } from '../flow.ts'
@@ -94,10 +88,7 @@ const write: ServiceStep = {
   title: 'It cannot write',
   why: 'Its token is good, and carries no notes:write.',
   async run({ world, token }, notes) {
-    const body = { text: 'Written by nobody' }
-    const answer = await callApi(world, { method: 'POST', token: token.get(), body })
-    checkRefusal(notes, answer, INSUFFICIENT_SCOPE)
-    notes.check('the scope it takes', 'notes:write', readParameter(answer.challenge, 'scope'))
+    await checkNoWriting(notes, world, token.get())
   },
 }
 

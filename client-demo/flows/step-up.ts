@@ -74,7 +74,7 @@ const signInHere: StepUpStep = {
       fact(name, value, meaning)
     }
     check('acr', 'urn:portreeve:acr:password', acr)
-    check('it says when', 'number', typeof auth_time)
+    check('it says when she signed in', true, typeof auth_time === 'number')
     tokens.set(obtained.tokens)
   },
 }

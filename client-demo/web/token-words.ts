@@ -1,4 +1,5 @@
 import { MEANINGS } from '../claims.ts'
+import { conceal } from '../conceal.ts'
 
 const MAX_CLAIMS = 30
 const MAX_VALUE_LENGTH = 300
@@ -27,7 +28,7 @@ export function describeToken(token: string): TokenWords | undefined {
       .map(([name, value]) => ({
         name,
         meaning: (Object.hasOwn(MEANINGS, name) && MEANINGS[name]) || '',
-        value: showValue(name, value),
+        value: showValue(name, conceal(name, value)),
       })),
   }
 }

@@ -113,7 +113,12 @@ function createRoutes(
         agreed['to'] === to && typeof agreed['notes'] === 'number' && length <= agreed['notes'],
     )
     if (!isAgreed) {
-      answer(ctx, 403, 'not_agreed', `Nobody has agreed to ${length} notes for that place.`)
+      answer(
+        ctx,
+        403,
+        'not_agreed',
+        `Nobody has agreed to ${length === 1 ? 'a note' : `${length} notes`} for that place.`,
+      )
       return
     }
     ctx.status = 201

@@ -7,6 +7,14 @@ import { startProgram } from '../support/program.ts'
 
 const SCHEMA = path.resolve(import.meta.dirname, '../../docs/transcript.schema.json')
 
+/** Who answers in flows beside the APIs: the client, and the authorization server at all its ports. */
+const NO_API: readonly string[] = [
+  'client',
+  'authorization server',
+  'direct access',
+  'issuer of old',
+]
+
 let validate: ValidateFunction
 let lines: readonly string[]
 let reports: readonly RunReport[]
@@ -41,7 +49,7 @@ describe('all flows, one after the other', () => {
     expect(steps.filter(({ ok }) => !ok)).toEqual([])
     for (const { flow } of readSummary().flows) {
       const exchanges = steps.filter((step) => step.flow === flow).flatMap((step) => step.exchanges)
-      const apis = exchanges.filter(({ to }) => to !== 'authorization server' && to !== 'client')
+      const apis = exchanges.filter(({ to }) => !NO_API.includes(to))
       expect([flow, apis.some(({ status }) => status < 300)]).toEqual([flow, true])
       const refusals = exchanges.filter(
         ({ status, received }) => status >= 400 || 'error' in received,

@@ -48,11 +48,12 @@ interface DemoControls {
 async function runDemo(
   args: readonly string[],
   onLine: (line: string, controls: DemoControls) => void = () => {},
+  environment: Readonly<Record<string, string>> = {},
 ): Promise<Ended> {
   await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-demo-test-'))
   const child = spawn(process.execPath, [CLI, ...args], {
-    // An empty environment, as on a machine where nobody has set anything.
-    env: { TMPDIR: folder.path },
+    // By default an empty environment, as on a machine where nobody has set anything.
+    env: { TMPDIR: folder.path, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const lines: string[] = []
@@ -313,3 +314,63 @@ test('start ends all of it, with a reason, when one of them ends', async () => {
   const { processes } = JSON.parse(stdout) as Running
   expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([])
 })
+
+test.each(['foo', 'localhost:6379', 'http://localhost', 'redis:///1', 'redis//:hush-hush@h/name'])(
+  'says what a Redis is called where it is told %s, and repeats no password',
+  async (url) => {
+    const asked = await runDemo(['run', '--redis', url])
+    const set = await runDemo(['run'], () => {}, { REDIS_URL: url })
+    expect(set).toEqual(asked)
+    expect(asked).toMatchObject({ code: 2, stdout: '', left: [] })
+    expect(asked.stderr).toMatch(/^error: --redis, or the variable REDIS_URL, is no URL of a Redis/)
+    expect(asked.stderr).toContain('Expected redis://HOST:PORT/NUMBER or rediss://')
+    expect(asked.stderr).not.toMatch(/[{}]|hush/)
+  },
+)
+
+test('says in a sentence that no Redis is there', async () => {
+  const { code, stderr } = await runDemo(['run', '--redis', 'redis://127.0.0.1:1/0', 'service'])
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/^ {2}Cannot reach Redis at 127\.0\.0\.1:1: /m)
+  expect(stderr).not.toContain('{')
+})
+
+test('is as wide as COLUMNS says, where the output is no terminal', async () => {
+  const widthOf = async (environment: Readonly<Record<string, string>>) => {
+    const { stdout } = await runDemo(['run', 'service'], () => {}, environment)
+    return Math.max(...stdout.split('\n').map((line) => Array.from(line).length))
+  }
+  expect(await widthOf({ COLUMNS: '80' })).toBe(80)
+  expect(await widthOf({ COLUMNS: 'wide' })).toBe(100)
+  expect(await widthOf({})).toBe(100)
+})
+
+test.each([
+  ['password', ['direct access']],
+  ['api-key', ['direct access']],
+  ['microservices', ['issuer of old']],
+  ['service', []],
+])('lists at the head of %s every place that it calls', async (flow, listeners) => {
+  const { code, stdout } = await runDemo(['run', flow, '--json'])
+  expect(code).toBe(0)
+  const { start, steps } = readReports(stdout)
+  const names = start.processes.map(({ name }) => name)
+  expect(names.filter((name) => /direct|issuer/.test(name))).toEqual(listeners)
+  const called = steps.flatMap(({ exchanges }) => exchanges).filter(({ to }) => to !== 'client')
+  const places = new Map(start.processes.map(({ name, url }) => [name, url]))
+  for (const { to, url } of called) expect([to, new URL(url).origin]).toEqual([to, places.get(to)])
+})
+
+test.each(['password', 'microservices', 'mtls', 'fapi2'])(
+  'tells requests of %s from one another that look the same',
+  async (flow) => {
+    const { stdout } = await runDemo(['run', flow, '--json'])
+    for (const { title, exchanges } of readReports(stdout).steps) {
+      const refused = exchanges.filter(({ status }) => status >= 400)
+      const shown = refused.map(({ to, purpose, method, url, sent }) =>
+        JSON.stringify([title, to, purpose, method, url, sent]),
+      )
+      expect(shown).toEqual([...new Set(shown)])
+    }
+  },
+)

@@ -43,11 +43,13 @@ export const readAsBob: CodeStep = {
   async run(stage, { check }) {
     const token = stage.tokens.bob.get().access
     const path = `/notes/${stage.note.get().id}`
+    stage.world.wire.announce('with Bob’s token')
     const hers = await callApi(stage.world, { token, path })
     check('her note: status', 404, hers.status)
     check('her note: error', 'not_found', hers.body.error)
     const list = await callApi(stage.world, { token })
     check('his notes', [], list.body.notes)
+    stage.world.wire.announce('with Alice’s token')
     const owner = await callApi(stage.world, { token: stage.tokens.alice.get().access, path })
     check('and for Alice: status', 200, owner.status)
   },

@@ -49,9 +49,11 @@ export const outliveToken: CodeStep = {
     const token = await obtainToken(stage, { scope: 'notes:read', resource: BRIEF })
     const { iat, exp } = decodeJwt(token).claims
     notes.check('lives for', BRIEF_SECONDS, Number(exp) - Number(iat))
+    stage.world.wire.announce('while it lives')
     const fresh = await callApi(stage.world, { token })
     notes.check('status while it lives', 200, fresh.status)
     await wait(BRIEF_SECONDS * 1000, undefined, { signal: stage.stopped })
+    stage.world.wire.announce(`after ${BRIEF_SECONDS} seconds`)
     checkRefusal(notes, await callApi(stage.world, { token }), INVALID_TOKEN)
   },
 }
