@@ -69,7 +69,8 @@ function requireCertificates(
 /**
  * A server that asks each client for its certificate, and lets in those too that have none: whether one is
  * needed is the client's setting. What a connection was found to be is found out anew each time: nothing
- * is resumed.
+ * is resumed. And it stays so: in a second handshake (TLS 1.2) the client could show another certificate,
+ * which Node would go on to call trusted for the sake of the first.
  */
 export function createTlsServer({ certificate, key, authorities }: TlsFiles, log: Logger): Server {
   const server = createServer({
@@ -82,7 +83,7 @@ export function createTlsServer({ certificate, key, authorities }: TlsFiles, log
     rejectUnauthorized: false,
     minVersion: 'TLSv1.2',
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-    secureOptions: constants.SSL_OP_NO_TICKET,
+    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
     sessionTimeout: 1,
   })
   server.timeout = REQUEST_TIMEOUT_MS

@@ -517,6 +517,26 @@ describe('the place for certificates', () => {
   })
 })
 
+test('who a client is stays so on its connection: no second handshake shows another certificate', async () => {
+  const { hostname, port } = new URL(server.mtlsUrl)
+  const socket = connect({
+    host: hostname,
+    port: Number(port),
+    servername: 'localhost',
+    ca: serverCertificate.pem,
+    cert: robot.pem,
+    key: robot.key,
+    // 1.3 has no such thing.
+    maxVersion: 'TLSv1.2',
+  })
+  await once(socket, 'secureConnect')
+  const { promise, resolve } = Promise.withResolvers<string | undefined>()
+  socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code))
+  socket.renegotiate({}, () => resolve('it shook hands again'))
+  expect(await promise).toBe('ERR_SSL_NO_RENEGOTIATION')
+  socket.destroy()
+})
+
 describe('a proxy that is trusted', () => {
   const MTLS = 'https://mtls.example'
   const describeProxy = (more: object = {}): ConfigInput['mtls'] => ({
