@@ -46,9 +46,13 @@ export function startBeats(
   timer.unref()
   return {
     async add(taker) {
-      const signed = await sign()
-      turns[count % TURNS]?.set(taker, 1)
+      const turn = turns[count % TURNS]
       count += 1
+      turn?.set(taker, 0)
+      const signed = await sign()
+      // Meanwhile it may have gone, or have heard in its turn.
+      if (turn?.get(taker) !== 0) return
+      turn.set(taker, 1)
       taker.take(signed, 0)
     },
     remove(taker) {

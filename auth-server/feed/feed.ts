@@ -35,6 +35,8 @@ export interface Asking {
   readonly listener: Listener
   /** What the receiver calls itself. */
   readonly receiver: string
+  /** Whether the token that it came with still lets it in. */
+  readonly isAdmitted: () => Promise<boolean>
 }
 
 export interface Poll {
@@ -95,12 +97,14 @@ export async function createFeed(
   }
   const running = cleanUp.move()
   return {
-    async stream({ listener, receiver }, lastEventId, response) {
+    async stream({ listener, receiver, isAdmitted }, lastEventId, response) {
       const { clientId } = listener
+      // Nobody would say a second time that it has gone.
+      if (response.destroyed) return true
       const own = [...streams.values()].filter((stream) => stream.clientId === clientId)
       if (isClosed || streams.size >= MOST_STREAMS || own.length >= MOST_STREAMS_OF_ONE)
         return false
-      const options = { listener, after: readEventName(feed, lastEventId) }
+      const options = { listener, isAdmitted, after: readEventName(feed, lastEventId) }
       const name = (sequence: number) => nameEvent(feed, sequence)
       const parts = { follower, nameEvent: name, textOf, report }
       const stream = openStream(parts, options, response)

@@ -23,18 +23,24 @@ export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middlew
   const guarded = (serve: (ctx: RouterContext, asking: Asking) => Promise<void>) =>
     async function guard(ctx: RouterContext): Promise<void> {
       ctx.set('Cache-Control', 'no-store')
-      const admitted = await admit(readToken(ctx))
+      const token = readToken(ctx)
+      const admitted = await admit(token)
       if (!admitted.ok) return refuse(collaborators, ctx, admitted.reason)
       const receiver = readReceiver(ctx)
       if (receiver === undefined) {
         return say(collaborators, ctx, 400, 'invalid_request', RECEIVER_HELP)
       }
-      await serve(ctx, { listener: admitted.value, receiver })
+      const isAdmitted = async () => (await admit(token)).ok
+      await serve(ctx, { listener: admitted.value, receiver, isAdmitted })
     }
 
   router.get(
     '/stream',
     guarded(async (ctx, asking) => {
+      // Behind the answer to another request (pipelining) nobody would say that the receiver has gone.
+      if (!ctx.res.socket) {
+        return say(collaborators, ctx, 400, 'invalid_request', 'expected a connection of its own')
+      }
       ctx.req.socket.setNoDelay(true)
       ctx.status = 200
       ctx.set('Content-Type', 'text/event-stream')

@@ -22,6 +22,8 @@ export interface StreamCollaborators {
 
 export interface StreamOptions {
   readonly listener: Listener
+  /** Whether its token is still good, as the log has it now. */
+  readonly isAdmitted: () => Promise<boolean>
   /** What the receiver has applied; `undefined`: nothing of this log. */
   readonly after: number | undefined
 }
@@ -40,7 +42,7 @@ export interface Stream {
  */
 export function openStream(
   { follower, nameEvent, textOf, report }: StreamCollaborators,
-  { listener, after }: StreamOptions,
+  { listener, isAdmitted, after }: StreamOptions,
   response: ServerResponse,
 ): Stream {
   let place = after ?? -1
@@ -76,6 +78,9 @@ export function openStream(
     if (place > head || place < oldest - 1) {
       const from = place > head ? 0 : Math.max(0, place)
       place = head
+      // The end of its own token may be among what it is not given.
+      if (!(await isAdmitted())) close('revoked')
+      if (!goesOn()) return false
       await write(`event: behind\ndata: ${JSON.stringify({ after: from })}\n\n`)
       return true
     }

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
@@ -259,6 +261,69 @@ describe('who follows the feed', () => {
     expect(await stream.next()).toBeUndefined()
     await using again = await openFeed(issuer, token)
     expect(again.status).toBe(401)
+  })
+
+  test('loses it as well where so much has ended that its own end is not given one by one', async () => {
+    await using server = await startServer(withListener, {}, { LISTENER_SECRET })
+    await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+    const token = await getListenerToken(server.issuer)
+    await using stream = await openFeed(server.issuer, token)
+    await stream.nextOf('beat')
+    const now = systemClock.now()
+    const about = { revokedAt: now, expiresAt: now + 86_400_000, reason: 'operator' } as const
+    const others = Array.from({ length: 6000 }, (_, index) => ({
+      ...about,
+      kind: 'grant' as const,
+      subject: `grant-${index}`,
+    }))
+    const own = { ...about, kind: 'client', subject: 'api' } as const
+    await stores.revocations.append(others.with(600, own))
+    await expect
+      .poll(() => stores.revocations.head(), { timeout: 5000 })
+      .toBeGreaterThanOrEqual(others.length)
+    expect(JSON.parse((await stream.nextOf('bye')).data)).toEqual({ reason: 'revoked' })
+    expect(await stream.next()).toBeUndefined()
+  })
+
+  test('has a place again when it has gone, however soon that was', async () => {
+    await using server = await startServer(withListener, {}, { LISTENER_SECRET })
+    const token = await getListenerToken(server.issuer)
+    const { hostname, port, host } = new URL(server.issuer)
+    const asking = `GET /revocations/stream HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${token}\r\n\r\n`
+    for (let round = 0; round < 10; round += 1) {
+      const sockets = Array.from({ length: 100 }, () => connect(Number(port), hostname))
+      await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+      for (const socket of sockets) socket.write(asking, () => socket.destroy())
+      await Promise.all(sockets.map((socket) => once(socket, 'close')))
+    }
+    // Behind them: whoever has gone is found to be, one after the other.
+    await expect
+      .poll(
+        async () => {
+          await using stream = await openFeed(server.issuer, token)
+          return stream.status
+        },
+        { timeout: 5000 },
+      )
+      .toBe(200)
+  })
+
+  test('has a connection for the stream alone', async () => {
+    await using server = await startServer(withListener, {}, { LISTENER_SECRET })
+    const token = await getListenerToken(server.issuer)
+    const { hostname, port, host } = new URL(server.issuer)
+    const headers = `Host: ${host}\r\nAuthorization: Bearer ${token}\r\n`
+    const socket = connect(Number(port), hostname)
+    await once(socket, 'connect')
+    // The first waits for something to be revoked, and the second is behind it.
+    socket.write(
+      `POST /revocations/poll HTTP/1.1\r\n${headers}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}` +
+        `GET /revocations/stream HTTP/1.1\r\n${headers}\r\n`,
+    )
+    await expect
+      .poll(() => server.logged(), { timeout: 5000 })
+      .toContain('expected a connection of its own')
+    socket.destroy()
   })
 
   test('is told when the server stops, and comes back', async () => {
