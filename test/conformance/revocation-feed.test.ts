@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
+import type { NewRevocation } from '../../auth-server/revocation/revocation.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { authorize, basic, decodeJwt, requestToken } from '../support/flow.ts'
 import { revoke } from '../support/endpoints.ts'
@@ -271,9 +272,9 @@ describe('who follows the feed', () => {
     await stream.nextOf('beat')
     const now = systemClock.now()
     const about = { revokedAt: now, expiresAt: now + 86_400_000, reason: 'operator' } as const
-    const others = Array.from({ length: 6000 }, (_, index) => ({
+    const others = Array.from({ length: 6000 }, (_, index): NewRevocation => ({
       ...about,
-      kind: 'grant' as const,
+      kind: 'grant',
       subject: `grant-${index}`,
     }))
     const own = { ...about, kind: 'client', subject: 'api' } as const
