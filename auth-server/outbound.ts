@@ -51,7 +51,7 @@ export interface OutboundOptions {
   /** Every address that a name leads to. Default: as DNS says. */
   readonly resolve?: (host: string) => Promise<readonly LookupAddress[]>
   /** Who is asked for names. Default: whom the operating system asks. */
-  readonly nameServers?: readonly string[]
+  readonly nameServers?: readonly string[] | undefined
 }
 
 const TIMEOUT_MS = 5000

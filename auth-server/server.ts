@@ -103,6 +103,8 @@ export interface AuthServerOverrides {
   readonly log?: Logger
   /** How often what has expired, or was never used, is removed. Default: a minute. */
   readonly purgeEveryMilliseconds?: number
+  /** Who is asked where names lead that clients have given. Default: whom the operating system asks. */
+  readonly nameServers?: readonly string[]
 }
 
 /** ES256 for access tokens and RS256 for ID tokens are always there. */
@@ -163,7 +165,8 @@ export async function createAuthServer(
   const mtls = config.mtls && (await openMtls(loaded, config.mtls, { issuer, log }))
   if (mtls) cleanUp.use(mtls)
   const keys = { rootKey, sealKey }
-  const services = { loaded, issuer, mtls, keys, stores, audit, events, clock, log }
+  const { nameServers } = overrides
+  const services = { loaded, issuer, mtls, nameServers, keys, stores, audit, events, clock, log }
   const draining = { now: false }
   const composed = await compose(services, () => draining.now)
   const { app, direct, watchKeys, deliverLogouts } = composed
@@ -217,6 +220,7 @@ interface Services {
   readonly loaded: LoadedConfig
   readonly issuer: string
   readonly mtls: Mtls | undefined
+  readonly nameServers: readonly string[] | undefined
   readonly keys: { readonly rootKey: Buffer; readonly sealKey: Buffer }
   readonly stores: Stores
   readonly audit: AuditRecorder
@@ -229,11 +233,12 @@ const requestId = () => currentRequest.getStore()?.requestId ?? ''
 
 /** Puts the rooms together: the one place that knows them all. */
 async function compose(services: Services, isDraining: () => boolean) {
-  const { loaded, issuer, keys, stores, audit, events, clock, log } = services
+  const { loaded, issuer, nameServers, keys, stores, audit, events, clock, log } = services
   const { config } = loaded
   const { accounts, apiKeys, createLimiter } = stores
-  const fetchOutbound = createOutboundFetch({ networks: listOutboundNetworks(config, issuer) })
-  const documents = openDocuments(services, fetchOutbound)
+  const networks = listOutboundNetworks(config, issuer)
+  const fetchOutbound = createOutboundFetch({ networks, nameServers })
+  const documents = openDocuments(services)
   const clients = withOwnClient(withDocuments(stores.clients, documents), issuer)
   const hasher = createPasswordHasher({
     concurrency: config.signIn.hashConcurrency,
@@ -474,10 +479,14 @@ const DOCUMENTS_OVERALL = { attempts: 300, windowSeconds: 60 }
 const DOCUMENT_KNOWN = { attempts: 60, windowSeconds: 60 }
 
 /** Nothing where clients may not be described by documents. */
-function openDocuments(
-  { loaded, issuer, stores, events, clock }: Services,
-  fetchOutbound: OutboundFetch,
-): ClientDocuments | undefined {
+function openDocuments({
+  loaded,
+  issuer,
+  nameServers,
+  stores,
+  events,
+  clock,
+}: Services): ClientDocuments | undefined {
   const { clientDocuments: policy, resources } = loaded.config
   if (!policy) return undefined
   const { clients, documents: store, createLimiter } = stores
@@ -487,6 +496,8 @@ function openDocuments(
     known: createPace('document_known', DOCUMENT_KNOWN, createLimiter),
     overall: createPace('document_overall', DOCUMENTS_OVERALL, createLimiter),
   }
+  // What the operator's own clients may have called in the network of this server is not for strangers.
+  const fetchOutbound = createOutboundFetch({ networks: listLocalNetworks(issuer), nameServers })
   return createClientDocuments(
     { clients, store, fetchOutbound, paces, events, clock },
     { issuer, policy, resources, ownNames: listOwnNames(issuer) },
@@ -583,11 +594,13 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
   }
 }
 
-/** In development the clients are where the server is. */
 function listOutboundNetworks({ outbound }: Config, issuer: string): readonly string[] {
-  return isLoopback(new URL(issuer).hostname)
-    ? [...outbound.networks, '127.0.0.0/8', '::1/128']
-    : outbound.networks
+  return [...outbound.networks, ...listLocalNetworks(issuer)]
+}
+
+/** In development the clients are where the server is. */
+function listLocalNetworks(issuer: string): readonly string[] {
+  return isLoopback(new URL(issuer).hostname) ? ['127.0.0.0/8', '::1/128'] : []
 }
 
 function algorithmsOf({ resources }: Config): readonly SigningAlgorithm[] {

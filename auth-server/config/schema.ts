@@ -832,7 +832,7 @@ export const configSchema = z.strictObject({
         .array(z.string())
         .default([])
         .describe(
-          'CIDR ranges of private or otherwise special addresses that may be called as well, such as `10.0.0.0/8`. Loopback is among them where the issuer is on loopback.',
+          'CIDR ranges of private or otherwise special addresses that may be called as well, such as `10.0.0.0/8`. Loopback is among them where the issuer is on loopback. Documents of `clientDocuments` are not fetched from the others.',
         ),
     })
     .prefault({})

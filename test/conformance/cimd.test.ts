@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
@@ -22,6 +24,7 @@ import {
   requestToken,
   signIn,
 } from '../support/flow.ts'
+import { startNameServer } from '../support/name-server.ts'
 import { sendRaw } from '../support/raw.ts'
 import { NOTES, REDIRECT, startServer, type TestServer } from '../support/server.ts'
 import { makeSigningKey, secondsNow, type SigningKey } from '../support/signing.ts'
@@ -464,6 +467,35 @@ describe('§8.6 from where a stranger must not lead', () => {
     }
     expect(host.asked(path)).toBe(0)
     expect(outside.logged()).toMatch(/a\.localhost leads (?:nowhere|to 127|to ::1)/)
+  })
+
+  test('nor what the operator lets clients of their own lead to', async () => {
+    await using names = await startNameServer('127.0.0.1')
+    let calls = 0
+    const inside = createServer(() => void (calls += 1)).listen(0, '127.0.0.1')
+    await once(inside, 'listening')
+    await using outside = await startServer(
+      (config) => ({
+        ...withDocuments()(config),
+        issuer: 'https://id.example',
+        trustedProxies: ['127.0.0.1'],
+        outbound: { networks: ['127.0.0.0/8'] },
+      }),
+      { nameServers: [names.address] },
+    )
+    const client = `https://inside.example:${(inside.address() as AddressInfo).port}/app`
+    const query = new URL(
+      authorizationUrl(outside.url, makePkce().challenge, { client_id: client }),
+    )
+    const { status, body } = await sendRaw(outside.url, [
+      `GET ${query.pathname}${query.search} HTTP/1.1`,
+      'Host: id.example',
+      'X-Forwarded-Proto: https',
+    ])
+    expect([status, calls]).toEqual([400, 0])
+    expect(body).toContain('could not be read')
+    expect(outside.logged()).toContain('inside.example leads to 127.0.0.1, which is no public')
+    inside.close()
   })
 })
 
