@@ -128,7 +128,7 @@ async function makeInvite({ operate, wire }: World, label: string) {
 
 const inviteApp: DcrStep = {
   title: 'The operator invites it',
-  why: 'One command: npx portreeve clients invite. The token is for one app, and ends in an hour.',
+  why: 'One command: npx portreeve clients invite --for NAME --expires 1h. The token is for one app, and ends in an hour.',
   async run({ world, invite }, { fact, check }) {
     const made = await makeInvite(world, 'The newcomer')
     check('apps that may register with it', 1, made.invite['usesLeft'])
