@@ -3,8 +3,9 @@ import type { Trace } from './decision.ts'
 import type { ClaimRefusal, Result } from './errors.ts'
 import type { JsonObject } from './json.ts'
 import type { KeySet } from './key-set.ts'
-import type { Revocations } from './revocations.ts'
+import type { FollowedRevocations, Revocations } from './revocations.ts'
 import type { TokenHeader } from './signature.ts'
+import type { StaleView } from './staleness.ts'
 import type { TokenCache } from './token-cache.ts'
 
 /**
@@ -20,6 +21,9 @@ export interface Authority extends AsyncDisposable {
   readonly keys: KeySet
   readonly cache: TokenCache | undefined
   readonly revocations: Revocations | undefined
+  /** The same, where they may be stale; what is left to do then. */
+  readonly followed: FollowedRevocations | undefined
+  readonly staleView: StaleView
   /** Checks the claims of a token that is signed with one of its keys. */
   readClaims(
     payload: JsonObject,

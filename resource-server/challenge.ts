@@ -119,6 +119,7 @@ function describeChallenge(refusal: Refusal, context: ChallengeContext): Refusal
     case 'not_yet_valid':
     case 'unknown_issuer':
     case 'revoked':
+    case 'not_young':
     case 'inactive':
     case 'wrong_claims':
     case 'sender_constrained':

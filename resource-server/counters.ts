@@ -1,5 +1,6 @@
 import type { Source } from './decision.ts'
 import type { Refusal } from './errors.ts'
+import type { StaleRuleName } from './staleness.ts'
 import type { Verifier } from './token-verifier.ts'
 
 /** What became of requests, in numbers. */
@@ -8,6 +9,8 @@ export interface Counters {
     outcome: 'allowed' | Refusal['kind'],
     source: Source | undefined,
     microseconds: number,
+    /** Where the view of revocations was stale: what the route says for then. */
+    staleRule?: StaleRuleName,
   ): void
   /** In the text format of Prometheus, version 0.0.4; its type is `text/plain; version=0.0.4`. */
   text(): string
@@ -24,10 +27,15 @@ const PREFIX = 'portreeve_resource_server'
 export function createCounters(verifier: Verifier): Counters {
   const outcomes = new Map<string, number>()
   const sources = new Map<Source, number>()
+  const staleRules = new Map<string, Map<StaleRuleName, number>>()
   const buckets = [...BOUNDS, Infinity].map(() => 0)
   let sumSeconds = 0
   return {
-    count(outcome, source, microseconds) {
+    count(outcome, source, microseconds, staleRule) {
+      if (staleRule !== undefined) {
+        const rules = staleRules.get(outcome) ?? new Map<StaleRuleName, number>()
+        staleRules.set(outcome, rules.set(staleRule, (rules.get(staleRule) ?? 0) + 1))
+      }
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
       if (source !== undefined) sources.set(source, (sources.get(source) ?? 0) + 1)
       const seconds = microseconds / 1e6
@@ -39,6 +47,9 @@ export function createCounters(verifier: Verifier): Counters {
     text: () => {
       const decided = [...outcomes].map(([outcome, count]): Sample => ['', { outcome }, count])
       const verified = [...sources].map(([source, count]): Sample => ['', { source }, count])
+      const stale = [...staleRules].flatMap(([outcome, rules]) =>
+        [...rules].map(([rule, count]): Sample => ['', { rule, outcome }, count]),
+      )
       const total = buckets.reduce((sum, count) => sum + count, 0)
       const times = [
         ...accumulate(buckets),
@@ -48,6 +59,7 @@ export function createCounters(verifier: Verifier): Counters {
       const lines = [
         ...writeFamily('decisions_total', 'counter', 'Requests by what was decided.', decided),
         ...writeFamily('verified_total', 'counter', 'Good tokens by how that was known.', verified),
+        ...writeFamily('stale_decisions_total', 'counter', 'Those with a stale view.', stale),
         ...writeFamily('decision_seconds', 'histogram', 'The time of decisions.', times),
         ...writeStates(verifier),
       ]
@@ -85,6 +97,31 @@ const STATES: readonly (readonly [
     'counter',
     'Those that failed.',
     ({ failedFetches }) => failedFetches,
+  ],
+  [
+    'revocations_fresh',
+    'gauge',
+    'Whether all that is revoked is known.',
+    ({ revocations }) => revocations && Number(revocations.isFresh),
+  ],
+  [
+    'revocations_age_seconds',
+    'gauge',
+    'Since the feed was last heard.',
+    ({ revocations }) => revocations?.ageSeconds,
+  ],
+  ['revocations', 'gauge', 'Those that are kept.', ({ revocations }) => revocations?.entries],
+  [
+    'revocations_place',
+    'gauge',
+    'Up to which place of the log.',
+    ({ revocations }) => revocations?.applied,
+  ],
+  [
+    'revocation_faults_total',
+    'counter',
+    'What failed in following them.',
+    ({ revocations }) => revocations?.faults,
   ],
 ]
 

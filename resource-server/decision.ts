@@ -1,5 +1,6 @@
 import type { Auth } from './claims.ts'
 import type { Refusal } from './errors.ts'
+import type { StaleRuleName } from './staleness.ts'
 
 /** What is checked, in this order; a check that failed is the last one. */
 export type CheckName =
@@ -27,6 +28,8 @@ export type CheckName =
   | 'roles'
   | 'acr'
   | 'max_age'
+  /** What the route says for when it is not known what was revoked just now. */
+  | 'freshness'
   /** Whether the claims fit the route's schema. */
   | 'schema'
   /** What the route's own rule says. */
@@ -60,6 +63,8 @@ export interface Decision {
   readonly issuer: string | undefined
   readonly subject: string | undefined
   readonly clientId: string | undefined
+  /** The view of revocations was stale: what the route says for then. `undefined`: it was not. */
+  readonly staleRule: StaleRuleName | undefined
 }
 
 export function describeDecision(
@@ -67,6 +72,7 @@ export function describeDecision(
   checks: readonly Check[],
   microseconds: number,
   verified: { readonly auth: Auth<unknown>; readonly source: Source } | undefined,
+  staleRule?: StaleRuleName,
 ): Decision {
   return {
     outcome: refusal === undefined ? 'allowed' : 'refused',
@@ -77,6 +83,7 @@ export function describeDecision(
     issuer: verified?.auth.issuer,
     subject: verified?.auth.subject,
     clientId: verified?.auth.clientId,
+    staleRule,
   }
 }
 

@@ -42,6 +42,13 @@ export type TokenRefusal =
   /** Of a verifier for several issuers: the token says that it is from none of them. */
   | { readonly kind: 'unknown_issuer'; readonly expected: readonly string[] }
   | { readonly kind: 'revoked' }
+  /** What is revoked is not known just now, and then only younger tokens are taken. */
+  | {
+      readonly kind: 'not_young'
+      readonly maxAgeSeconds: number
+      readonly iat: number | undefined
+      readonly now: number
+    }
   /** The issuer was asked, and says that it is not good, without a reason (RFC 7662 §2.2). */
   | { readonly kind: 'inactive' }
   | ClaimRefusal

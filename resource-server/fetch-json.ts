@@ -9,10 +9,13 @@ export type JsonAnswer =
   | { readonly status: 200; readonly body: unknown }
   | { readonly status: number; readonly body?: undefined }
 
-/** Gets JSON from the issuer. Throws an `IssuerError` where no usable answer comes. */
-export type FetchJson = (url: string) => Promise<JsonAnswer>
+/**
+ * Gets JSON from the issuer; past the caches on the way, where an older copy would not do. Throws an
+ * `IssuerError` where no usable answer comes.
+ */
+export type FetchJson = (url: string, pastCaches?: boolean) => Promise<JsonAnswer>
 
-/** What the issuer answered to a form: the bytes and their media type, or the status in their place. */
+/** What the issuer answered to another request: the bytes and their media type, or the status in their place. */
 export type FormAnswer =
   | { readonly status: 200; readonly bytes: Buffer; readonly type: string }
   | { readonly status: number; readonly bytes?: undefined; readonly type?: undefined }
@@ -20,10 +23,18 @@ export type FormAnswer =
 /** Sends a form to the issuer. Throws an `IssuerError`, which holds nothing of it, as `FetchJson` does. */
 export type PostForm = (
   url: string,
-  authorization: string,
+  /** The header; `undefined` where the form says who is asking. */
+  authorization: string | undefined,
   form: URLSearchParams,
   /** The media type that is asked for. */
   accept: string,
+) => Promise<FormAnswer>
+
+/** Any other request. The answer holds at most `maxBytes`, and bytes only where its status is 200. */
+export type Send = (
+  url: string,
+  request: Pick<RequestInit, 'method' | 'headers' | 'body'>,
+  maxBytes?: number,
 ) => Promise<FormAnswer>
 
 /**
@@ -34,7 +45,7 @@ export type PostForm = (
 export async function withDeadline<T>(
   clock: Clock,
   stop: AbortSignal,
-  work: (fetchJson: FetchJson, postForm: PostForm, signal: AbortSignal) => Promise<T>,
+  work: (fetchJson: FetchJson, postForm: PostForm, signal: AbortSignal, send: Send) => Promise<T>,
 ): Promise<T> {
   const late = new AbortController()
   const cancel = clock.schedule(TIMEOUT_MS, async () => late.abort())
@@ -48,17 +59,21 @@ export async function withDeadline<T>(
   }
   try {
     return await work(
-      (url) => ask(url, fetchJson(url, signal)),
-      (url, authorization, form, accept) =>
-        ask(url, postForm(url, { authorization, form, accept, signal })),
+      (url, pastCaches) => ask(url, fetchJson(url, signal, pastCaches)),
+      (url, authorization, form, accept) => {
+        const headers = { accept, ...(authorization === undefined ? {} : { authorization }) }
+        return ask(url, send(url, { method: 'POST', headers, body: form }, signal))
+      },
       signal,
+      (url, request, maxBytes) => ask(url, send(url, request, signal, maxBytes)),
     )
   } finally {
     cancel()
   }
 }
 
-function describeFailure(url: string, cause: unknown, isLate: boolean): IssuerError {
+/** What went wrong, as the operator reads it. */
+export function describeFailure(url: string, cause: unknown, isLate: boolean): IssuerError {
   if (cause instanceof IssuerError) return cause
   if (isLate) {
     const message = `${url} gave no whole answer within ${TIMEOUT_MS} ms`
@@ -70,14 +85,17 @@ function describeFailure(url: string, cause: unknown, isLate: boolean): IssuerEr
   return new IssuerError('unreachable', `${url} cannot be reached: ${why}`, { cause })
 }
 
-async function fetchJson(url: string, signal: AbortSignal): Promise<JsonAnswer> {
-  const headers = { accept: 'application/json' }
-  const response = await fetch(url, { headers, signal, redirect: 'manual' })
-  if (response.status !== 200) {
-    await response.body?.cancel()
-    return { status: response.status }
+async function fetchJson(
+  url: string,
+  signal: AbortSignal,
+  pastCaches = false,
+): Promise<JsonAnswer> {
+  const headers = {
+    accept: 'application/json',
+    ...(pastCaches ? { 'cache-control': 'no-cache' } : {}),
   }
-  const bytes = await readBounded(url, response)
+  const { status, bytes } = await send(url, { headers }, signal)
+  if (bytes === undefined) return { status }
   try {
     return {
       status: 200,
@@ -88,21 +106,16 @@ async function fetchJson(url: string, signal: AbortSignal): Promise<JsonAnswer> 
   }
 }
 
-async function postForm(
+async function send(
   url: string,
-  {
-    authorization,
-    form,
-    accept,
-    signal,
-  }: { authorization: string; form: URLSearchParams; accept: string; signal: AbortSignal },
+  request: RequestInit,
+  signal: AbortSignal,
+  maxBytes = MAX_BYTES,
 ): Promise<FormAnswer> {
-  const headers = { accept, authorization }
-  const request = { method: 'POST', headers, body: form, signal, redirect: 'manual' } as const
-  const response = await fetch(url, request)
+  const response = await fetch(url, { ...request, signal, redirect: 'manual' })
   if (response.status === 200) {
     const [type = ''] = (response.headers.get('content-type') ?? '').split(';')
-    const bytes = await readBounded(url, response)
+    const bytes = await readBounded(url, response, maxBytes)
     return { status: 200, bytes, type: type.trim().toLowerCase() }
   }
   await response.body?.cancel()
@@ -110,13 +123,13 @@ async function postForm(
 }
 
 /** Counts what has been unpacked: a small compressed answer can be a large one. */
-async function readBounded(url: string, response: Response): Promise<Buffer> {
+async function readBounded(url: string, response: Response, maxBytes: number): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of response.body ?? []) {
     size += chunk.byteLength
-    if (size > MAX_BYTES) {
-      throw new IssuerError('bad_answer', `${url} answered more than ${MAX_BYTES} bytes`)
+    if (size > maxBytes) {
+      throw new IssuerError('bad_answer', `${url} answered more than ${maxBytes} bytes`)
     }
     chunks.push(chunk)
   }

@@ -25,6 +25,7 @@ import { refuseUnknownOptions } from './options.ts'
 import { readPolicy, type Requirements, type RoutePolicy } from './policy.ts'
 import { describeIssue, type ClaimsSchema } from './schema.ts'
 import { createSenderCheck, type Binding, type SenderCheck, type SenderOptions } from './sender.ts'
+import { checkFreshness, nameStaleRule, type StaleRule } from './staleness.ts'
 import {
   chain,
   narrowAudiences,
@@ -133,6 +134,7 @@ export function createGuardMaker<Context>(
   const { exposeReasons = false } = options
   const sender = createSenderCheck(options.sender)
   const memos = memosOf(verifier)
+  const { clock } = verifier
   const isTimed = onDecision !== undefined || counters !== undefined
 
   function findToken(
@@ -152,6 +154,7 @@ export function createGuardMaker<Context>(
   return <Claims>(policy: RoutePolicy<Claims, Context>) => {
     const wanted = readPolicy(policy)
     requireSender(wanted, sender)
+    requireFollowing(policy, verifier)
     const narrow = createNarrowing(wanted.audiences, verifier)
     const challenge: ChallengeContext = {
       accepted: listSchemes(wanted.sender, sender.dpop !== undefined),
@@ -161,7 +164,7 @@ export function createGuardMaker<Context>(
 
     /** What depends on the route or on the request. In this order, every time. */
     function checkRoute(
-      { auth, audiences }: Authenticated,
+      { auth, audiences, stale }: Authenticated,
       found: FoundToken,
       facts: RequestFacts,
       trace: Trace,
@@ -169,12 +172,19 @@ export function createGuardMaker<Context>(
       const wrongAudience = checkAudience(auth.claims, narrow(audiences), trace)
       if (wrongAudience !== undefined) return refuse(wrongAudience)
       return chain(sender.check(auth, found, facts, wanted.sender, trace), (unproven) => {
-        const reason =
+        const lacking =
           unproven ??
           checkScopes(auth, wanted.scopes, trace) ??
           checkRoles(auth, wanted.roles, trace) ??
           checkAuthentication(auth, wanted, verifier, trace)
-        return reason === undefined ? applySchema(auth, wanted.schema, trace) : refuse(reason)
+        // The issuer may have to be asked: not for who could not come in anyway.
+        const reason =
+          lacking === undefined && stale !== undefined
+            ? checkFreshness({ token: found.token, auth, stale }, wanted.whenStale, clock, trace)
+            : lacking
+        return chain(reason, (refusal) =>
+          refusal === undefined ? applySchema(auth, wanted.schema, trace) : refuse(refusal),
+        )
       })
     }
 
@@ -194,7 +204,7 @@ export function createGuardMaker<Context>(
 
     return {
       decide(facts, context) {
-        const startedAt = isTimed ? verifier.clock.monotonic() : 0
+        const startedAt = isTimed ? clock.monotonic() : 0
         const trace: Trace = onDecision === undefined ? undefined : []
         const memo = recallConnection(memos, facts?.socket)
         const found = findToken(facts, memo, trace)
@@ -202,9 +212,13 @@ export function createGuardMaker<Context>(
         const conclude = (result: Result<Auth<Claims>, Refusal>): GuardDecision<Claims> => {
           const reason = result.ok ? undefined : result.reason
           if (isTimed) {
-            const microseconds = (verifier.clock.monotonic() - startedAt) * 1000
-            counters?.count(reason?.kind ?? 'allowed', verified?.source, microseconds)
-            onDecision?.(describeDecision(reason, trace ?? [], microseconds, verified), context)
+            const microseconds = (clock.monotonic() - startedAt) * 1000
+            const staleRule = verified?.stale && nameStaleRule(wanted.whenStale)
+            counters?.count(reason?.kind ?? 'allowed', verified?.source, microseconds, staleRule)
+            onDecision?.(
+              describeDecision(reason, trace ?? [], microseconds, verified, staleRule),
+              context,
+            )
           }
           const scheme = found.ok ? found.value.scheme : undefined
           if (result.ok)
@@ -227,20 +241,17 @@ export function createGuardMaker<Context>(
         return chain(decided, conclude)
       },
       async explain(token) {
-        const startedAt = verifier.clock.monotonic()
+        const startedAt = clock.monotonic()
         const trace: Check[] = []
         const verified = await verifier.authenticate(token, { trace, anew: true })
         const decided = verified.ok
           ? await checkRoute(verified.value, { token, scheme: 'Bearer' }, NO_REQUEST, trace)
           : verified
-        const microseconds = (verifier.clock.monotonic() - startedAt) * 1000
+        const microseconds = (clock.monotonic() - startedAt) * 1000
         const refusal = decided.ok ? undefined : decided.reason
-        return describeDecision(
-          refusal,
-          trace,
-          microseconds,
-          verified.ok ? verified.value : undefined,
-        )
+        const known = verified.ok ? verified.value : undefined
+        const staleRule = known?.stale && nameStaleRule(wanted.whenStale)
+        return describeDecision(refusal, trace, microseconds, known, staleRule)
       },
     }
   }
@@ -301,6 +312,24 @@ function requireSender(
 ): void {
   if (needed?.includes('dpop') && dpop === undefined) {
     throw new TypeError('sender: dpop needs the option sender.dpop, with createDpopVerifier()')
+  }
+}
+
+/** A rule for what never happens, or one that cannot be kept, would be believed in all the same. */
+function requireFollowing(
+  { whenStale }: { readonly whenStale?: StaleRule },
+  { follows }: Pick<Verifier, 'follows'>,
+): void {
+  if (whenStale === undefined) return
+  if (follows === undefined) {
+    throw new TypeError(
+      'whenStale: needs a verifier with revocations from createRevocationFeed, or it says nothing',
+    )
+  }
+  if (whenStale === 'introspect' && !follows.canIntrospect) {
+    throw new TypeError(
+      "whenStale: 'introspect' needs the verifier's option introspection, for each issuer with a feed",
+    )
   }
 }
 

@@ -10,7 +10,18 @@ export { createSharedSecretVerifier } from './shared-secret.ts'
 export type { SharedSecretOptions } from './shared-secret.ts'
 export { createIntrospectionVerifier } from './introspection.ts'
 export type { IntrospectionOptions } from './introspection.ts'
-export type { Revocations } from './revocations.ts'
+export type {
+  FollowedRevocations,
+  Revocations,
+  RevocationState,
+  WatchedKeys,
+} from './revocations.ts'
+export { createRevocationFeed } from './revocation-feed.ts'
+export type { RevocationFeed, RevocationFeedOptions } from './revocation-feed.ts'
+export type { FeedClientOptions } from './feed-client.ts'
+export type { Authorize } from './authorization.ts'
+export { young } from './staleness.ts'
+export type { StaleRule, StaleRuleName, StaleView, Young } from './staleness.ts'
 export type {
   Authenticated,
   AuthenticateOptions,

@@ -1,4 +1,4 @@
-import { addAbortListener } from 'node:events'
+import { askAuthorization, type Authorize } from './authorization.ts'
 import type { Clock } from './clock.ts'
 import { IssuerError, type IntrospectionUnavailable, type Result } from './errors.ts'
 import { withDeadline, type FetchJson, type PostForm } from './fetch-json.ts'
@@ -24,7 +24,7 @@ export interface EndpointSettings {
   /** `undefined`: where the issuer's metadata say. */
   readonly url: string | undefined
   /** The header `Authorization` with which this API asks. */
-  readonly authorize: () => string | PromiseLike<string>
+  readonly authorize: Authorize
   /** Where answers have to be signed. It ends with the endpoint. */
   readonly signed: SignedAnswers | undefined
 }
@@ -176,7 +176,7 @@ class RemoteEndpoint implements IntrospectionEndpoint {
     signal: AbortSignal,
   ): Promise<IntrospectionAnswer> {
     const url = await this.#findUrl(fetchJson)
-    const authorization = await this.#authorize(signal)
+    const authorization = await askAuthorization(this.#settings.authorize, signal)
     const form = new URLSearchParams({ token, token_type_hint: 'access_token' })
     const { signed } = this.#settings
     const accept = signed ? SIGNED_ANSWER : 'application/json'
@@ -213,17 +213,6 @@ class RemoteEndpoint implements IntrospectionEndpoint {
     throw new IssuerError('bad_answer', `${url} answered JSON: ${parsed.reason}`)
   }
 
-  async #authorize(signal: AbortSignal): Promise<string> {
-    const given = await orAbort(signal, async () => this.#settings.authorize()).catch(
-      (cause: unknown) => {
-        throw new IssuerError('turned_away', 'no authorization to ask the issuer', { cause })
-      },
-    )
-    // What `fetch` would say of it quotes it.
-    if (typeof given === 'string' && /^[\x21-\x7E]+ [\x21-\x7E]+$/.test(given)) return given
-    throw new IssuerError('turned_away', 'authorization answered no scheme with credentials')
-  }
-
   async #findUrl(fetchJson: FetchJson): Promise<string> {
     const { issuer, url } = this.#settings
     if (url !== undefined) return url
@@ -254,16 +243,6 @@ const STOPPED = new IssuerError('turned_away', 'this verifier was disposed of')
 function unavailable(milliseconds: number, cause: Error): IntrospectionUnavailable {
   const retryAfterSeconds = Math.max(1, Math.ceil(milliseconds / 1000))
   return { kind: 'introspection_unavailable', retryAfterSeconds, cause }
-}
-
-/** What the users' own function does need not end by itself. */
-function orAbort<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const listener = addAbortListener(signal, () => reject(signal.reason as Error))
-    void work()
-      .then(resolve, reject)
-      .finally(() => listener[Symbol.dispose]())
-  })
 }
 
 interface Turns {

@@ -1,11 +1,11 @@
-import { readType } from './authority.ts'
 import type { Clock } from './clock.ts'
-import { IssuerError } from './errors.ts'
-import { parseJsonObject, type JsonObject } from './json.ts'
+import type { IssuerError } from './errors.ts'
+import type { JsonObject } from './json.ts'
 import { ALGORITHMS } from './jwk.ts'
 import { createKeySet } from './key-set.ts'
-import { createTokenParser, type UnverifiedToken } from './signature.ts'
+import { createSignedMessageReader, refuseMessage } from './signed-message.ts'
 
+const NAME = 'the signed answer'
 const TYPE = 'token-introspection+jwt'
 /** The media type of an answer that is signed, and what is asked for one by. */
 export const SIGNED_ANSWER = `application/${TYPE}`
@@ -36,33 +36,13 @@ export interface SignedAnswers extends AsyncDisposable {
  */
 export function createSignedAnswers(settings: SignedAnswerSettings, clock: Clock): SignedAnswers {
   const keys = createKeySet(settings.issuer, clock)
-  const parser = createTokenParser(ALGORITHMS, MAX_LENGTH)
+  const message = { name: NAME, type: TYPE, algorithms: ALGORITHMS, maxLength: MAX_LENGTH }
+  const reader = createSignedMessageReader(keys, message)
   return {
-    async read(text) {
-      const parsed = parser.parse(text)
-      if (!parsed.ok) throw refuse('is no JWT that is signed', parsed.reason)
-      const { header, payload, signed, signature } = parsed.value
-      if (readType(header.type) !== TYPE) throw refuse('is of another type', header.type)
-      const key = await findKey(parsed.value)
-      if (!key.isSigner(signed, signature)) throw refuse('is not signed by its key', header.keyId)
-      const claims = parseJsonObject(payload)
-      if (!claims.ok) throw refuse(`is JSON: ${claims.reason}`, undefined)
-      return readClaims(claims.value, settings, clock.now() / 1000)
-    },
+    read: async (text) => readClaims(await reader.read(text), settings, clock.now() / 1000),
     [Symbol.asyncDispose]: () => keys[Symbol.asyncDispose](),
   }
-
-  async function findKey({ header: { keyId, algorithm } }: UnverifiedToken) {
-    const lookup = await keys.find(keyId, algorithm)
-    if (lookup.kind === 'found') return lookup.key
-    if (lookup.kind !== 'keys_unavailable') throw refuse(`names no key: ${lookup.kind}`, keyId)
-    const { cause } = lookup
-    const { code = 'unreachable' } = (cause ?? {}) as Partial<IssuerError>
-    throw new IssuerError(code === 'bad_answer' ? 'turned_away' : code, KEYS_AWAY, { cause })
-  }
 }
-
-const KEYS_AWAY = 'the keys that answers are signed with cannot be had'
 
 function readClaims(
   { iss, aud, iat, token_introspection: said }: JsonObject,
@@ -80,5 +60,5 @@ function readClaims(
 }
 
 function refuse(why: string, actual: unknown): IssuerError {
-  return new IssuerError('bad_answer', `the signed answer ${why}`, { cause: { actual } })
+  return refuseMessage(NAME, why, actual)
 }

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { readAuthorize } from './authorization.ts'
 import { checkTimes, describeAuth, type Auth } from './claims.ts'
 import type { Clock } from './clock.ts'
 import type { Check, Source, Trace } from './decision.ts'
@@ -10,7 +11,9 @@ import { createSignedAnswers, type SignedAnswers } from './introspection-signed.
 import { isTrustworthy } from './metadata.ts'
 import { readNames, refuseUnknownOptions } from './options.ts'
 import {
+  asFollowed,
   checkRevocation,
+  isStale,
   NEVER_COMPARED,
   requireRevocations,
   type Revocations,
@@ -64,7 +67,10 @@ export interface IntrospectionOptions extends Omit<CommonVerifierOptions, 'cache
    *   them apart. Only for an issuer that never puts the `aud` of an API into these.
    */
   readonly mayLack?: readonly LackingMember[]
-  /** Compared at every use, so that what has been revoked is refused although it is still kept. */
+  /**
+   * Compared at every use, so that what has been revoked is refused although it is still kept. While a
+   * feed is stale, nothing that is kept is used.
+   */
   readonly revocations?: Revocations
   /**
    * How many tokens that were found good are kept, and for how long: so long a token may go on that the
@@ -134,9 +140,10 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
     ...options,
     cache: cache === false ? false : { maxAgeSeconds: DEFAULT_MAX_AGE_SECONDS, ...cache },
   })
-  requireRevocations(revocations)
   const { clock, clockToleranceSeconds, maxTokens, maxKeptMs } = common
   const { issuer, ...settings } = readEndpoint(options)
+  requireRevocations(revocations, issuer, clock)
+  const followed = asFollowed(revocations)
   const signed = readSigned(options, clockToleranceSeconds, clock)
   const expected = { issuer, clockToleranceSeconds, mayLack: readMayLack(options.mayLack) }
   const audiences = readNames('audience', options.audience)
@@ -224,8 +231,10 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
       return refuse({ kind: 'malformed', part: 'token', why: 'its length or characters' })
     if (anew) return inquire(token).then((inquiry) => useInquiry(inquiry, trace))
     const digest = hash('sha256', token, 'base64url')
-    const kept = known.find(digest, clock.monotonic())
-    if (kept === undefined) {
+    const now = clock.monotonic()
+    const kept = known.find(digest, now)
+    // While it is not known what was revoked meanwhile, the issuer knows.
+    if (kept === undefined || (followed !== undefined && isStale(followed, now))) {
       const inquiry = inquireTogether(token, digest)
       return inquiry instanceof Promise
         ? inquiry.then((ended) => useInquiry(ended, trace))
@@ -300,44 +309,7 @@ function readEndpoint(options: IntrospectionOptions): Omit<EndpointSettings, 'si
       'endpoint: expected a URL of https without credentials or fragment (http only on loopback)',
     )
   }
-  return { issuer, url, authorize: readAuthorization(options) }
-}
-
-function readAuthorization(options: IntrospectionOptions): EndpointSettings['authorize'] {
-  const { clientId, clientSecret, authorization } = options
-  if (authorization !== undefined) {
-    if (typeof authorization !== 'function') {
-      throw new TypeError('authorization: expected a function that answers a header')
-    }
-    if (clientId !== undefined || clientSecret !== undefined) {
-      throw new TypeError('authorization: expected it, or clientId and clientSecret, not both')
-    }
-    return authorization
-  }
-  if (!isFilled(clientId)) {
-    throw new TypeError(
-      'clientId: createIntrospectionVerifier expected a text that is not empty, or authorization',
-    )
-  }
-  if (!isFilled(clientSecret)) {
-    throw new TypeError(
-      'clientSecret: createIntrospectionVerifier expected a text that is not empty; is its variable set?',
-    )
-  }
-  const header = writeBasic(clientId, clientSecret)
-  return () => header
-}
-
-function isFilled(value: unknown): value is string {
-  return typeof value === 'string' && value !== ''
-}
-
-/** RFC 6749 §2.3.1: each is encoded as in a form, before they are put together. */
-function writeBasic(clientId: string, clientSecret: string): string {
-  const [id, secret] = [clientId, clientSecret].map((text) =>
-    new URLSearchParams({ '': text }).toString().slice(1),
-  )
-  return `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`
+  return { issuer, url, authorize: readAuthorize('createIntrospectionVerifier', options) }
 }
 
 function readSigned(

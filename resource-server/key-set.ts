@@ -1,4 +1,4 @@
-import { randomInt } from 'node:crypto'
+import { hash, randomInt } from 'node:crypto'
 import type { Clock } from './clock.ts'
 import { IssuerError, type KeysUnavailable } from './errors.ts'
 import { withDeadline, type FetchJson } from './fetch-json.ts'
@@ -37,8 +37,13 @@ export interface KeySet extends AsyncDisposable {
    * `now` is the monotonic time.
    */
   isCurrent(key: VerificationKey, now: number): boolean
-  /** Fetches the keys now, within the bounds of unknown key ids. For news that they have changed. */
-  refresh(): Promise<void>
+  /**
+   * Fetches the keys now, past all caches, unless they are those of which the issuer has said that they
+   * are published now: `digest` is that of their ids. Does nothing for keys that nobody has needed yet.
+   * Does not throw: keys that cannot be had are asked for again as ever. From the first call on, an older
+   * copy out of a cache is never taken.
+   */
+  follow(digest: string): Promise<void>
   readonly state: KeySetState
 }
 
@@ -60,6 +65,17 @@ export function createKeySet(issuer: string, clock: Clock): KeySet {
   return new RefreshingKeySet(issuer, clock)
 }
 
+interface PublishedKeys {
+  readonly keys: readonly VerificationKey[]
+  /** Of the ids of all keys, those that are of no use here as well. */
+  readonly digest: string
+}
+
+function digestIds(keys: readonly { readonly kid?: unknown }[]): string {
+  const ids = keys.map((key) => key?.kid).filter((id) => typeof id === 'string')
+  return hash('sha256', JSON.stringify(ids.toSorted()), 'base64url')
+}
+
 type Keys = ReadonlyMap<string | undefined, readonly VerificationKey[]>
 
 /** What a set holds at most: more would make each fetch a load. */
@@ -75,6 +91,8 @@ class RefreshingKeySet implements KeySet {
   #fetches = 0
   #failedFetches = 0
   #fetchedAt: number | undefined
+  #digest: string | undefined
+  #isFollowing = false
   #failure: { readonly at: number; readonly error: Error } | undefined
   #flight: Promise<void> | undefined
   #source: { readonly url: string; readonly at: number } | undefined
@@ -108,8 +126,11 @@ class RefreshingKeySet implements KeySet {
     }
   }
 
-  refresh(): Promise<void> {
-    return this.#refreshOutOfTurn()
+  async follow(digest: string): Promise<void> {
+    this.#isFollowing = true
+    // What is under way may have been asked for before the news.
+    await this.#flight
+    if (this.#fetchedAt !== undefined && this.#digest !== digest) await this.#refresh()
   }
 
   async #findByAsking(keyId: string | undefined, algorithm: string): Promise<KeyLookup> {
@@ -167,7 +188,9 @@ class RefreshingKeySet implements KeySet {
     this.#fetches += 1
     try {
       const ask = (fetchJson: FetchJson) => this.#fetchKeys(fetchJson)
-      this.#replaceKeys(await withDeadline(this.#clock, this.#stop.signal, ask))
+      const { keys, digest } = await withDeadline(this.#clock, this.#stop.signal, ask)
+      this.#replaceKeys(keys)
+      this.#digest = digest
       this.#fetchedAt = startedAt
       this.#failure = undefined
       this.#scheduleRefresh(randomInt(FRESH_MS * 0.8, FRESH_MS))
@@ -189,9 +212,9 @@ class RefreshingKeySet implements KeySet {
     this.#keys = new Map(keys.map(({ id }) => [id, keys.filter((key) => key.id === id)]))
   }
 
-  async #fetchKeys(fetchJson: FetchJson): Promise<readonly VerificationKey[]> {
+  async #fetchKeys(fetchJson: FetchJson): Promise<PublishedKeys> {
     const { url } = await this.#findSource(fetchJson)
-    const { status, body } = await fetchJson(url)
+    const { status, body } = await fetchJson(url, this.#isFollowing)
     const { keys } = (body ?? {}) as { keys?: unknown }
     if (status !== 200 || !Array.isArray(keys)) {
       throw new IssuerError('bad_answer', `${url} answered ${status} and no key set`)
@@ -200,7 +223,7 @@ class RefreshingKeySet implements KeySet {
       throw new IssuerError('bad_answer', `${url} answered more than ${MAX_KEYS} keys`)
     }
     const imported = await Promise.all(keys.map(importVerificationKey))
-    return imported.filter((key) => key !== undefined)
+    return { keys: imported.filter((key) => key !== undefined), digest: digestIds(keys) }
   }
 
   async #findSource(fetchJson: FetchJson): Promise<{ readonly url: string }> {

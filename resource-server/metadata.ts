@@ -4,7 +4,14 @@ import { deepFreeze } from './json.ts'
 import { readNames, refuseUnknownOptions } from './options.ts'
 
 /** What an issuer's metadata name, and this toolkit asks for. */
-export type IssuerPlace = 'jwks_uri' | 'introspection_endpoint'
+export type IssuerPlace = 'jwks_uri' | 'introspection_endpoint' | 'token_endpoint'
+
+/** Metadata of which it is known that they are the issuer's. */
+export interface IssuerMetadata {
+  /** Where they were found. */
+  readonly url: string
+  readonly members: { readonly [member: string]: unknown }
+}
 
 /** Finds where an issuer publishes its keys. */
 export function discoverKeySetUrl(issuer: string, fetchJson: FetchJson): Promise<string> {
@@ -23,10 +30,18 @@ export async function discoverUrl(
   place: IssuerPlace,
   fetchJson: FetchJson,
 ): Promise<string> {
+  return readPlace(issuer, place, await discoverMetadata(issuer, fetchJson))
+}
+
+/** As `discoverUrl`, for who needs several places. */
+export async function discoverMetadata(
+  issuer: string,
+  fetchJson: FetchJson,
+): Promise<IssuerMetadata> {
   let status = 0
   for (const url of listMetadataUrls(issuer)) {
     const answer = await fetchJson(url)
-    if (answer.status === 200) return readUrl(issuer, place, url, answer.body)
+    if (answer.status === 200) return readMetadata(issuer, url, answer.body)
     status = answer.status
     // Only "there is no such document" leads to the next place; a sick issuer is not two.
     if (status < 400 || status > 499) break
@@ -46,17 +61,27 @@ function listMetadataUrls(issuer: string): readonly string[] {
   ]
 }
 
-function readUrl(issuer: string, place: IssuerPlace, url: string, body: unknown): string {
-  const { issuer: actual, [place]: found } = (body ?? {}) as Record<string, unknown>
-  if (actual !== issuer) {
-    const message = `${url} is the metadata of ${JSON.stringify(actual)}, not of ${JSON.stringify(issuer)}`
-    throw new IssuerError('issuer_mismatch', message, { cause: { expected: issuer, actual } })
-  }
-  if (typeof found !== 'string' || !URL.canParse(found)) {
-    const instead =
-      place === 'introspection_endpoint' ? ': name it as endpoint, if there is one' : ''
-    throw new IssuerError('bad_answer', `${url} names no ${place}${instead}`)
-  }
+function readMetadata(issuer: string, url: string, body: unknown): IssuerMetadata {
+  const members = (body ?? {}) as IssuerMetadata['members']
+  const { issuer: actual } = members
+  if (actual === issuer) return { url, members }
+  const message = `${url} is the metadata of ${JSON.stringify(actual)}, not of ${JSON.stringify(issuer)}`
+  throw new IssuerError('issuer_mismatch', message, { cause: { expected: issuer, actual } })
+}
+
+/** A place that the metadata name. */
+export function readPlace(
+  issuer: string,
+  place: IssuerPlace,
+  { url, members: { [place]: found } }: IssuerMetadata,
+): string {
+  const instead = place === 'introspection_endpoint' ? ': name it as endpoint, if there is one' : ''
+  return requirePlace(issuer, place, found, `${url} names no ${place}${instead}`)
+}
+
+/** Throws an `IssuerError` for what is no URL (`lack` says so), and for one that is not safe. */
+export function requirePlace(issuer: string, place: string, found: unknown, lack: string): string {
+  if (typeof found !== 'string' || !URL.canParse(found)) throw new IssuerError('bad_answer', lack)
   if (!isTrustworthy(found, isLoopback(issuer))) {
     throw new IssuerError('insecure_url', `the ${place} ${found} is not https`)
   }

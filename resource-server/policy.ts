@@ -2,6 +2,7 @@ import type { AccessTokenClaims, Auth } from './claims.ts'
 import { readNames, readNumber, refuseUnknownOptions } from './options.ts'
 import { requireSchema, type ClaimsSchema } from './schema.ts'
 import type { Binding } from './sender.ts'
+import { readStaleRule, type StaleRule } from './staleness.ts'
 
 /**
  * What a request needs to reach what is behind a guard. `Claims` is what `claims` makes of them,
@@ -26,6 +27,18 @@ export interface RoutePolicy<Claims = AccessTokenClaims, Context = unknown> {
    * `sender.dpop`. Not needed for the proof to be checked: a token that is bound is always to be proven.
    */
   readonly sender?: Binding | readonly Binding[]
+  /**
+   * What is done while it is not known what the issuer has revoked: before the first connection to its
+   * feed, and from 15 seconds after the last sign of life. Only where the verifier follows revocations;
+   * then `young(60)` by default.
+   *
+   * - `young(seconds)`: tokens that were issued no longer ago than that are taken. Others are 401, so that
+   *   the client gets a new one from the issuer, which knows what it has revoked.
+   * - `'closed'`: nobody is let in; 503.
+   * - `'introspect'`: the issuer is asked about each token; needs `introspection` of the verifier.
+   * - `'open'`: **warning:** whatever is revoked meanwhile goes on until it expires.
+   */
+  readonly whenStale?: StaleRule
   /** What the claims must be. `auth.claims` is what the schema makes of them, and has its type. */
   readonly claims?: ClaimsSchema<Claims>
   /**
@@ -43,11 +56,22 @@ export interface Requirements<Claims, Context> {
   readonly acrValues: readonly string[]
   readonly maxAgeSeconds: number | undefined
   readonly sender: readonly Binding[] | undefined
+  readonly whenStale: StaleRule
   readonly schema: ClaimsSchema<Claims> | undefined
   readonly owns: RoutePolicy<Claims, Context>['owns'] | undefined
 }
 
-const OPTIONS = ['scope', 'roles', 'audience', 'acr', 'maxAgeSeconds', 'sender', 'claims', 'owns']
+const OPTIONS = [
+  'scope',
+  'roles',
+  'audience',
+  'acr',
+  'maxAgeSeconds',
+  'sender',
+  'whenStale',
+  'claims',
+  'owns',
+]
 /** Characters of RFC 6749 §3.3: no space, quote or backslash, so a challenge can quote it. */
 const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/
 const YEAR_SECONDS = 31_536_000
@@ -61,7 +85,7 @@ export function readPolicy<Claims, Context>(
   // A name that was misspelt where the value comes from: it would be a check that nobody makes.
   const empty = Object.entries(policy).find(([, value]) => value === undefined)
   if (empty !== undefined) throw new TypeError(`${empty[0]}: expected a value, not undefined`)
-  const { scope, roles, audience, acr, maxAgeSeconds, sender, claims, owns } = policy
+  const { scope, roles, audience, acr, maxAgeSeconds, sender, whenStale, claims, owns } = policy
   if (claims !== undefined) requireSchema('claims', claims)
   if (owns !== undefined && typeof owns !== 'function') {
     throw new TypeError('owns: expected a function')
@@ -76,6 +100,7 @@ export function readPolicy<Claims, Context>(
         ? undefined
         : readNumber('maxAgeSeconds', maxAgeSeconds, [0, YEAR_SECONDS]),
     sender: sender === undefined ? undefined : readBindings(sender),
+    whenStale: readStaleRule(whenStale),
     schema: claims,
     owns,
   }

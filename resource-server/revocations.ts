@@ -1,4 +1,5 @@
 import type { AccessTokenClaims, Auth } from './claims.ts'
+import type { Clock } from './clock.ts'
 import type { Trace } from './decision.ts'
 import type { TokenRefusal } from './errors.ts'
 
@@ -9,13 +10,56 @@ export interface Revocations {
    * looked up. While it is anything else, no token is accepted.
    */
   readonly epoch: number
-  /** Only `false` lets a token through. Where it cannot say, let it throw: the answer is 503 then. */
-  isRevoked(claims: AccessTokenClaims): boolean
+  /**
+   * Only `false` lets a token through. Where it cannot say, let it throw: the answer is 503 then.
+   * `keyId`: of the key that the token is signed with, where there is such.
+   */
+  isRevoked(claims: AccessTokenClaims, keyId?: string): boolean
+}
+
+/**
+ * Revocations that are heard from the issuer when they happen. What was heard last may be too long ago:
+ * then each route's `whenStale` says what becomes of its requests.
+ */
+export interface FollowedRevocations extends Revocations {
+  /** Whose they are: a verifier of another issuer's tokens refuses them. */
+  readonly issuer: string
+  /** By which `isFresh` reckons: the verifier must have the same one. */
+  readonly clock: Clock
+  /** Whether all that has been revoked is known at this monotonic time. Asked for every use of a token. */
+  isFresh(now: number): boolean
+  /** Tells these keys which ones the issuer publishes, until the function that it answers is called. */
+  watchKeys(keys: WatchedKeys): () => void
+  readonly state: RevocationState
+}
+
+/** Keys of an issuer that are to be fetched again as soon as it has others. */
+export interface WatchedKeys {
+  /** `digest`: of the ids of those that it has now. Does not throw. */
+  follow(digest: string): Promise<void>
+}
+
+/** What is known of an issuer's revocations, for the operator. */
+export interface RevocationState {
+  readonly isFresh: boolean
+  /** Since the issuer last said where its log stands; `undefined`: never. */
+  readonly ageSeconds: number | undefined
+  /** The place in the log up to which everything is known; `undefined`: none. */
+  readonly applied: number | undefined
+  /** How many are kept. */
+  readonly entries: number
+  /** Connections that were opened, and failures of all kinds, since the start. */
+  readonly connections: number
+  readonly faults: number
+  /** What failed last. It may quote the issuer's answers, and holds no secret. */
+  readonly lastFault: Error | undefined
 }
 
 /** A token that was found good otherwise. */
 export interface RevocableToken {
   readonly auth: Auth
+  /** What it is signed with; `undefined` where nobody knows. */
+  readonly key?: { readonly id: string | undefined }
   /** How far the revocations had come when it was last compared with them. */
   epoch: number
 }
@@ -24,13 +68,41 @@ export interface RevocableToken {
 export const NEVER_COMPARED = -1
 const RETRY_AFTER_SECONDS = 5
 
-/** Throws a `TypeError` for what cannot say what has been revoked. */
-export function requireRevocations(revocations: Revocations | undefined): void {
+/** Throws a `TypeError` for what cannot say what has been revoked, or says it of another issuer. */
+export function requireRevocations(
+  revocations: Revocations | undefined,
+  issuer: string,
+  clock: Clock,
+): void {
   if (revocations === undefined) return
   if (typeof revocations?.isRevoked !== 'function' || !isEpoch(revocations.epoch)) {
     throw new TypeError(
       'revocations: expected isRevoked, and an epoch that is a whole number from 0',
     )
+  }
+  const followed = asFollowed(revocations)
+  if (followed === undefined) return
+  if (followed.issuer !== issuer) {
+    throw new TypeError(`revocations: expected those of ${issuer}, not of ${followed.issuer}`)
+  }
+  if (followed.clock !== clock) {
+    throw new TypeError('revocations: expected the same clock as the verifier has')
+  }
+}
+
+export function asFollowed(revocations: Revocations | undefined): FollowedRevocations | undefined {
+  return revocations !== undefined && 'isFresh' in revocations
+    ? (revocations as FollowedRevocations)
+    : undefined
+}
+
+/** What cannot say that it is fresh is not. */
+export function isStale(followed: FollowedRevocations, now: number): boolean {
+  try {
+    const isFresh: unknown = followed.isFresh(now)
+    return isFresh !== true
+  } catch {
+    return true
   }
 }
 
@@ -50,15 +122,15 @@ function findRevocation(token: RevocableToken, revocations: Revocations): TokenR
   try {
     const { epoch } = revocations
     if (epoch === token.epoch && epoch !== NEVER_COMPARED) return undefined
-    if (!isEpoch(epoch)) return unavailable(`the epoch is ${String(epoch)}`)
-    const isRevoked: unknown = revocations.isRevoked(token.auth.claims)
+    if (!isEpoch(epoch)) return refuseUnknown(`the epoch is ${String(epoch)}`)
+    const isRevoked: unknown = revocations.isRevoked(token.auth.claims, token.key?.id)
     if (isRevoked === true) return { kind: 'revoked' }
     // A promise, or nothing, by mistake.
-    if (isRevoked !== false) return unavailable(`isRevoked answered ${typeof isRevoked}`)
+    if (isRevoked !== false) return refuseUnknown(`isRevoked answered ${typeof isRevoked}`)
     token.epoch = epoch
     return undefined
   } catch (error) {
-    return unavailable('they threw', error)
+    return refuseUnknown('they threw', error)
   }
 }
 
@@ -66,7 +138,8 @@ function isEpoch(epoch: unknown): boolean {
   return Number.isSafeInteger(epoch) && (epoch as number) >= 0
 }
 
-function unavailable(why: string, cause?: unknown): TokenRefusal {
+/** Whether the token has been revoked cannot be said. */
+export function refuseUnknown(why: string, cause?: unknown): TokenRefusal {
   return {
     kind: 'revocations_unavailable',
     retryAfterSeconds: RETRY_AFTER_SECONDS,

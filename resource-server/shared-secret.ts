@@ -18,7 +18,7 @@ import { createGrantPool, type GrantPool } from './grants.ts'
 import type { VerificationKey } from './jwk.ts'
 import type { KeySet } from './key-set.ts'
 import { readNames, refuseUnknownOptions } from './options.ts'
-import { requireRevocations, type Revocations } from './revocations.ts'
+import { asFollowed, requireRevocations, type Revocations } from './revocations.ts'
 import { createTokenParser } from './signature.ts'
 import { createTokenCache } from './token-cache.ts'
 import { createTokenVerifier, type Verifier } from './token-verifier.ts'
@@ -77,8 +77,8 @@ export function createSharedSecretVerifier(options: SharedSecretOptions): Verifi
   }
   const [name = ''] = readNames('issuer', issuer)
   if (typeof issuer !== 'string') throw new TypeError('issuer: expected one name')
-  requireRevocations(revocations)
   const common = readCommonOptions(options)
+  requireRevocations(revocations, name, common.clock)
   const { clockToleranceSeconds } = common
   const subject = readSubject(options.subject)
   const { requiredClaims = [] } = options
@@ -96,6 +96,8 @@ export function createSharedSecretVerifier(options: SharedSecretOptions): Verifi
     keys: createFixedKeySet(key),
     cache: common.maxTokens === 0 ? undefined : createTokenCache(common.maxTokens),
     revocations,
+    followed: asFollowed(revocations),
+    staleView: { introspection: undefined },
     readClaims(payload, _header, nowSeconds, trace) {
       const expected = {
         issuer: name,
@@ -136,7 +138,7 @@ function createFixedKeySet(key: VerificationKey): KeySet {
   return {
     find: () => ({ kind: 'found', key }),
     isCurrent: () => true,
-    refresh: async () => {},
+    follow: async () => {},
     state: { keys: 1, ageSeconds: undefined, fetches: 0, failedFetches: 0 },
     async [Symbol.asyncDispose]() {},
   }

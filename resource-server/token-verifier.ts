@@ -6,8 +6,9 @@ import type { Result, TokenRefusal } from './errors.ts'
 import type { FoundToken } from './extractors.ts'
 import { parseJsonObject, weighJson } from './json.ts'
 import type { KeyLookup, KeySetState } from './key-set.ts'
-import { checkRevocation, NEVER_COMPARED } from './revocations.ts'
+import { checkRevocation, isStale, NEVER_COMPARED, type RevocationState } from './revocations.ts'
 import type { TokenParser, UnverifiedToken } from './signature.ts'
+import { checkFreshness, readStaleRule, type StaleRule, type StaleView } from './staleness.ts'
 import type { KeptToken } from './token-cache.ts'
 
 /** Where nothing has to be waited for, nothing is. */
@@ -16,6 +17,8 @@ export type MaybePromise<T> = T | Promise<T>
 export interface VerifyOptions {
   /** Of the verifier's own audiences, those that are meant: an issuer's tokens must be for its own. */
   readonly audiences?: readonly string[]
+  /** As that of a route: what is done while the revocations are stale. `young(60)` by default. */
+  readonly whenStale?: StaleRule
 }
 
 /** A token whose form, signature, claims, times and revocation have been checked. */
@@ -24,6 +27,8 @@ export interface Authenticated {
   /** Those of its issuer. Not checked yet: a token must be for one of these. */
   readonly audiences: readonly string[]
   readonly source: Source
+  /** Where it is not known whether it was revoked just now. Not checked yet: see `whenStale`. */
+  readonly stale?: StaleView | undefined
 }
 
 /** What a connection is remembered by: a client that sends the same token again is found at once. */
@@ -45,6 +50,8 @@ export interface AuthenticateOptions {
 export interface IssuerState extends KeySetState {
   readonly issuer: string
   readonly keptTokens: number
+  /** Where they are followed. */
+  readonly revocations?: RevocationState | undefined
 }
 
 /** Checks access tokens. Keeps its issuers' keys by a timer: dispose of it at the end. */
@@ -56,6 +63,8 @@ export interface Verifier extends AsyncDisposable {
   readonly clock: Clock
   readonly clockToleranceSeconds: number
   readonly state: readonly IssuerState[]
+  /** Whether it follows what its issuers revoke; `canIntrospect`: and can ask all of those meanwhile. */
+  readonly follows?: { readonly canIntrospect: boolean } | undefined
   /**
    * Answers whom the token speaks for, or why it is refused; never throws for what a token holds, or
    * for what is none.
@@ -73,7 +82,7 @@ export interface Verifier extends AsyncDisposable {
   explain(token: string, options?: VerifyOptions): Promise<Decision>
   /**
    * For guards: what does not depend on the request, and no more. **Warning:** neither the audience nor
-   * the sender of a bound token is checked. Waits only where the issuer has to be asked for a key.
+   * the sender of a bound token is checked, and what is `stale` is for the guard to decide. Waits only where the issuer has to be asked for a key.
    */
   authenticate(
     token: string,
@@ -114,7 +123,20 @@ export function createTokenVerifier(
       checkTimes(auth.claims, clockToleranceSeconds, clock.now() / 1000, trace) ??
       checkRevocation(kept, authority.revocations, trace)
     if (reason !== undefined) return refuse(reason)
-    return { ok: true, value: { auth, audiences: authority.audiences, source } }
+    const { audiences, followed, staleView } = authority
+    const stale = followed !== undefined && isStale(followed, now) ? staleView : undefined
+    return { ok: true, value: { auth, audiences, source, stale } }
+  }
+
+  function describeAuthenticated(
+    verified: Result<KeptToken, TokenRefusal>,
+  ): Result<Authenticated, TokenRefusal> {
+    if (!verified.ok) return verified
+    const { auth, authority } = verified.value
+    const { audiences, followed, staleView } = authority
+    const isKnown = followed === undefined || !isStale(followed, clock.monotonic())
+    const stale = isKnown ? undefined : staleView
+    return { ok: true, value: { auth, audiences, source: 'verified', stale } }
   }
 
   function findKept(token: string): KeptToken | undefined {
@@ -212,11 +234,13 @@ export function createTokenVerifier(
     clock,
     clockToleranceSeconds,
     authenticate,
+    follows: describeFollowing(authorities),
     get state() {
-      return authorities.map(({ issuer, keys, cache }) => ({
+      return authorities.map(({ issuer, keys, cache, followed }) => ({
         issuer,
         keptTokens: cache?.size ?? 0,
         ...keys.state,
+        revocations: followed?.state,
       }))
     },
     ...decideWithoutRequest(authenticate, clock),
@@ -232,24 +256,19 @@ export function decideWithoutRequest(
   clock: Clock,
 ): Pick<Verifier, 'verify' | 'explain'> {
   return {
-    async verify(token, { audiences } = {}) {
+    async verify(token, options = {}) {
       const outcome = await authenticate(token)
       if (!outcome.ok) return outcome
-      const { auth, audiences: own } = outcome.value
-      const reason = checkWithoutRequest(auth, narrowAudiences(own, audiences), undefined)
-      return reason ? refuse(reason) : { ok: true, value: auth }
+      const reason = await checkAlone(token, outcome.value, options, clock, undefined)
+      return reason ? refuse(reason) : { ok: true, value: outcome.value.auth }
     },
-    async explain(token, { audiences } = {}) {
+    async explain(token, options = {}) {
       const startedAt = clock.monotonic()
       const trace: Check[] = []
       const verified = await authenticate(token, { anew: true, trace })
       const authenticated = verified.ok ? verified.value : undefined
       const refusal = verified.ok
-        ? checkWithoutRequest(
-            verified.value.auth,
-            narrowAudiences(verified.value.audiences, audiences),
-            trace,
-          )
+        ? await checkAlone(token, verified.value, options, clock, trace)
         : verified.reason
       const microseconds = (clock.monotonic() - startedAt) * 1000
       return describeDecision(refusal, trace, microseconds, authenticated)
@@ -283,14 +302,6 @@ function keep(kept: KeptToken, memo: ConnectionMemo | undefined): void {
   if (memo !== undefined) memo.kept = kept
 }
 
-function describeAuthenticated(
-  verified: Result<KeptToken, TokenRefusal>,
-): Result<Authenticated, TokenRefusal> {
-  if (!verified.ok) return verified
-  const { auth, authority } = verified.value
-  return { ok: true, value: { auth, audiences: authority.audiences, source: 'verified' } }
-}
-
 /** Of several issuers, the token says whose it is; whether that is true, only their keys can say. */
 function chooseAuthority(
   authorities: readonly [Authority, ...Authority[]],
@@ -309,6 +320,20 @@ function chooseAuthority(
   return chosen ? { ok: true, value: chosen } : refuse({ kind: 'unknown_issuer', expected })
 }
 
+/** What is left to check of a token that comes without a request. */
+function checkAlone(
+  token: string,
+  authenticated: Authenticated,
+  { audiences, whenStale }: VerifyOptions,
+  clock: Clock,
+  trace: Trace,
+): MaybePromise<TokenRefusal | undefined> {
+  const { auth, audiences: own, stale } = authenticated
+  const reason = checkWithoutRequest(auth, narrowAudiences(own, audiences), trace)
+  if (reason !== undefined || stale === undefined) return reason
+  return checkFreshness({ token, auth, stale }, readStaleRule(whenStale), clock, trace)
+}
+
 function checkWithoutRequest(
   { claims }: Auth,
   audiences: readonly string[],
@@ -319,6 +344,12 @@ function checkWithoutRequest(
   const expected = 'a proof that comes with the request'
   trace?.push({ check: 'sender', passed: false, expected })
   return { kind: 'sender_constrained' }
+}
+
+function describeFollowing(authorities: readonly Authority[]): Verifier['follows'] {
+  const following = authorities.filter(({ followed }) => followed !== undefined)
+  const canIntrospect = following.every(({ staleView }) => staleView.introspection !== undefined)
+  return following.length === 0 ? undefined : { canIntrospect }
 }
 
 function describeMiss(

@@ -6,7 +6,7 @@ import { ALGORITHMS } from './jwk.ts'
 import { createKeySet } from './key-set.ts'
 import { isLoopback, isTrustworthy } from './metadata.ts'
 import { readNames, readNumber, refuseUnknownOptions } from './options.ts'
-import { requireRevocations, type Revocations } from './revocations.ts'
+import { asFollowed, requireRevocations, type Revocations } from './revocations.ts'
 import { createTokenParser } from './signature.ts'
 import { createTokenCache } from './token-cache.ts'
 import { createTokenVerifier, type Verifier } from './token-verifier.ts'
@@ -29,8 +29,16 @@ export interface IssuerOptions {
    * and `events`. An issuer whose ID tokens pass all of that must not be used so.
    */
   readonly tokenType?: 'at+jwt' | 'JWT'
-  /** What the issuer has revoked. Without it, a token is good until it expires. */
+  /**
+   * What the issuer has revoked, such as `createRevocationFeed` makes it. Without it, a token is good
+   * until it expires.
+   */
   readonly revocations?: Revocations
+  /**
+   * Who asks this issuer about tokens while the revocations are stale, on routes with
+   * `whenStale: 'introspect'`: from `createIntrospectionVerifier`. It is disposed of by who made it.
+   */
+  readonly introspection?: Verifier
 }
 
 /** What all verifiers can be told. */
@@ -61,7 +69,7 @@ export interface SeveralIssuersOptions extends CommonVerifierOptions {
   readonly issuers: readonly IssuerOptions[]
 }
 
-const ISSUER_OPTIONS = ['issuer', 'audience', 'tokenType', 'revocations']
+const ISSUER_OPTIONS = ['issuer', 'audience', 'tokenType', 'revocations', 'introspection']
 export const COMMON_OPTIONS: readonly string[] = ['clockToleranceSeconds', 'cache', 'clock']
 const MAX_CLOCK_TOLERANCE_SECONDS = 300
 
@@ -119,7 +127,7 @@ export function readCommonOptions(options: CommonVerifierOptions): CommonSetting
 }
 
 function createAuthority(
-  { issuer, audience, tokenType = 'at+jwt', revocations }: IssuerOptions,
+  { issuer, audience, tokenType = 'at+jwt', revocations, introspection }: IssuerOptions,
   { clock, clockToleranceSeconds, maxTokens }: CommonSettings,
 ): Authority {
   requireIssuer(issuer)
@@ -127,10 +135,13 @@ function createAuthority(
   if (tokenType !== 'at+jwt' && tokenType !== 'JWT') {
     throw new TypeError(`tokenType: expected 'at+jwt' or 'JWT', not ${JSON.stringify(tokenType)}`)
   }
-  requireRevocations(revocations)
+  requireRevocations(revocations, issuer, clock)
+  const followed = asFollowed(revocations)
+  requireIntrospection(introspection, issuer, followed !== undefined)
   const acceptedTypes = tokenType === 'JWT' ? ['at+jwt', 'JWT'] : ['at+jwt']
   const comparedTypes = acceptedTypes.map(readType)
   const keys = createKeySet(issuer, clock)
+  const unwatch = followed?.watchKeys(keys)
   const pool = createGrantPool()
   return {
     issuer,
@@ -143,6 +154,8 @@ function createAuthority(
     keys,
     cache: maxTokens === 0 ? undefined : createTokenCache(maxTokens),
     revocations,
+    followed,
+    staleView: { introspection },
     readClaims(payload, { type }, nowSeconds, trace) {
       const typeIsAmbiguous = readType(type) === 'jwt'
       const expected = {
@@ -154,7 +167,29 @@ function createAuthority(
       const claims = checkClaims(payload, expected, nowSeconds, trace)
       return claims.ok ? { ok: true, value: describeAuth(claims.value, pool) } : claims
     },
-    [Symbol.asyncDispose]: () => keys[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]() {
+      unwatch?.()
+      return keys[Symbol.asyncDispose]()
+    },
+  }
+}
+
+function requireIntrospection(
+  introspection: Verifier | undefined,
+  issuer: string,
+  isFollowing: boolean,
+): void {
+  if (introspection === undefined) return
+  if (
+    typeof introspection?.authenticate !== 'function' ||
+    !introspection.issuers.includes(issuer)
+  ) {
+    throw new TypeError(
+      `introspection: expected what createIntrospectionVerifier makes for ${issuer}`,
+    )
+  }
+  if (!isFollowing) {
+    throw new TypeError('introspection: expected revocations beside it, from createRevocationFeed')
   }
 }
 

@@ -1,0 +1,387 @@
+import { randomInt, randomUUID } from 'node:crypto'
+import type { AccessTokenClaims } from './claims.ts'
+import { systemClock, type Clock } from './clock.ts'
+import { IssuerError } from './errors.ts'
+import {
+  createFeedClient,
+  readFeedCredentials,
+  type FeedClient,
+  type FeedClientOptions,
+  type OpenStream,
+} from './feed-client.ts'
+import { createKeySet, type KeySet } from './key-set.ts'
+import { readNumber, refuseUnknownOptions } from './options.ts'
+import { createRevocationMessages, type RevocationMessages } from './revocation-messages.ts'
+import { createRevocationView, type RevocationView } from './revocation-view.ts'
+import type { FollowedRevocations, RevocationState, WatchedKeys } from './revocations.ts'
+import { readEvents, type ServerSentEvent } from './server-sent-events.ts'
+import { requireIssuer } from './verifier.ts'
+
+export interface RevocationFeedOptions extends FeedClientOptions {
+  /** The issuer, exactly as its metadata write it. https; plain http only on loopback. */
+  readonly issuer: string
+  /**
+   * What this process calls itself, for the operator of the issuer: 1 to 64 of `A-Z a-z 0-9 . _ -`, and
+   * no two alike at the same time. Random by default.
+   */
+  readonly receiver?: string
+  /** How long after the last sign of life the view is stale: 10 to 300 seconds, 15 by default. */
+  readonly staleAfterSeconds?: number
+  /**
+   * How many revocations are kept: 1000 to 50,000,000. 1,000,000 by default, which take 27 MB at most.
+   * When there are more, the view is stale.
+   */
+  readonly maxEntries?: number
+  /** Told of each failure, for the operator's log. It may quote the issuer's answers, and no secret. */
+  readonly onFault?: (fault: Error) => void
+  /** For tests: that of the verifier. The system's clock by default. */
+  readonly clock?: Clock
+}
+
+/** What an issuer revokes, as it happens. Holds a connection to it: dispose of it at the end. */
+export interface RevocationFeed extends FollowedRevocations, AsyncDisposable {
+  /**
+   * Resolves when the view is fresh. Rejects when the feed is disposed of before. An API need not wait
+   * for it: until then its routes do what they say for a stale one.
+   */
+  whenFresh(): Promise<void>
+  /**
+   * Calls `listener` when something was revoked, until the answered function is called: for requests that
+   * go on for long, such as streams, to have their tokens checked again.
+   */
+  subscribe(listener: () => void): () => void
+}
+
+const OPTIONS = [
+  'issuer',
+  'clientId',
+  'clientSecret',
+  'privateKey',
+  'authorization',
+  'receiver',
+  'staleAfterSeconds',
+  'maxEntries',
+  'onFault',
+  'clock',
+]
+/** What was applied is reported so often at most: the newest is enough. */
+const REPORT_EVERY_MS = 250
+/** How long a restored or foreign log may make pages start anew, within one catching up. */
+const MOST_RESTARTS = 3
+const FIRST_PAUSE_MS = 500
+/** After an answer that will be the same the next time. */
+const LONG_PAUSE_MS = 5000
+const MOST_PAUSE_MS = 30_000
+
+/**
+ * Follows what an issuer revokes, for `revocations` of verifiers: it finds the feed by the issuer's
+ * metadata, gets tokens for it, and keeps a connection from the first moment on. All that it believes is
+ * signed by the issuer's keys. What it has missed, it reads again; what it cannot know makes it stale.
+ *
+ * Throws a `TypeError` that names the option, and never quotes a secret.
+ */
+export function createRevocationFeed(options: RevocationFeedOptions): RevocationFeed {
+  refuseUnknownOptions('createRevocationFeed', options, OPTIONS)
+  const { issuer, receiver = randomUUID(), staleAfterSeconds = 15, clock = systemClock } = options
+  const { maxEntries = 1_000_000, onFault = () => {} } = options
+  requireIssuer(issuer)
+  if (typeof receiver !== 'string' || !/^[\w.-]{1,64}$/.test(receiver)) {
+    throw new TypeError('receiver: expected 1 to 64 characters of A-Z a-z 0-9 . _ -')
+  }
+  if (typeof onFault !== 'function') throw new TypeError('onFault: expected a function')
+  const staleAfterMs = readNumber('staleAfterSeconds', staleAfterSeconds, [10, 300]) * 1000
+  readNumber('maxEntries', maxEntries, [1000, 50_000_000])
+  const credentials = readFeedCredentials(options)
+  const stop = new AbortController()
+  const client = createFeedClient({ issuer, receiver, credentials }, clock, stop.signal)
+  const view = createRevocationView({ issuer, staleAfterMs, maxEntries }, clock)
+  return new RemoteFeed({ issuer, client, view, clock, stop, staleAfterMs, onFault })
+}
+
+interface FeedParts {
+  readonly issuer: string
+  readonly client: FeedClient
+  readonly view: RevocationView
+  readonly clock: Clock
+  readonly stop: AbortController
+  readonly staleAfterMs: number
+  readonly onFault: (fault: Error) => void
+}
+
+interface Waiter {
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
+class RemoteFeed implements RevocationFeed {
+  readonly issuer: string
+  readonly clock: Clock
+  readonly isFresh: FollowedRevocations['isFresh']
+  readonly #client: FeedClient
+  readonly #view: RevocationView
+  readonly #stop: AbortController
+  readonly #silentAfterMs: number
+  readonly #keys: KeySet
+  readonly #onFault: (fault: Error) => void
+  readonly #watched = new Set<WatchedKeys>()
+  readonly #listeners = new Set<() => void>()
+  #announced = 0
+  readonly #waiters = new Set<Waiter>()
+  readonly #following: Promise<void>
+  #connections = 0
+  #faults = 0
+  #lastFault: Error | undefined
+  /** Since when nothing was heard; `undefined` while all is well. */
+  #lostAt: number | undefined
+  #reported = { feed: '', applied: -1 }
+  #reportDue = false
+  #reporting: Promise<void> = Promise.resolve()
+
+  constructor({ issuer, client, view, clock, stop, staleAfterMs, onFault }: FeedParts) {
+    this.issuer = issuer
+    this.clock = clock
+    this.isFresh = view.isFresh
+    this.#client = client
+    this.#view = view
+    this.#stop = stop
+    this.#onFault = onFault
+    // Before the view gets stale, there is time to come back.
+    this.#silentAfterMs = (staleAfterMs * 2) / 3
+    this.#keys = createKeySet(issuer, clock)
+    this.#watched.add(this.#keys)
+    this.#following = this.#follow()
+  }
+
+  get epoch(): number {
+    return this.#view.epoch
+  }
+
+  get state(): RevocationState {
+    const now = this.clock.monotonic()
+    return {
+      isFresh: this.isFresh(now),
+      ageSeconds: this.#view.ageSeconds(now),
+      applied: this.#view.place?.applied,
+      entries: this.#view.entries,
+      connections: this.#connections,
+      faults: this.#faults,
+      lastFault: this.#lastFault,
+    }
+  }
+
+  isRevoked(claims: AccessTokenClaims, keyId?: string): boolean {
+    return this.#view.isRevoked(claims, keyId)
+  }
+
+  watchKeys(keys: WatchedKeys): () => void {
+    this.#watched.add(keys)
+    return () => void this.#watched.delete(keys)
+  }
+
+  whenFresh(): Promise<void> {
+    if (this.isFresh(this.clock.monotonic())) return Promise.resolve()
+    if (this.#stop.signal.aborted) return Promise.reject(disposed())
+    return new Promise((resolve, reject) => this.#waiters.add({ resolve, reject }))
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    for (const { reject } of this.#waiters) reject(disposed())
+    this.#waiters.clear()
+    await this.#following
+    await this.#reporting
+    await this.#keys[Symbol.asyncDispose]()
+  }
+
+  /** One connection after the other, until the end. */
+  async #follow(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      const fault = await this.#listen().catch((error: unknown) => error as Error)
+      if (this.#stop.signal.aborted) return
+      this.#lostAt ??= this.clock.monotonic()
+      if (fault !== undefined) {
+        this.#noteFault(fault)
+        this.#client.forget()
+      }
+      await this.#pause(fault)
+    }
+  }
+
+  #noteFault(fault: Error): void {
+    this.#faults += 1
+    this.#lastFault = fault
+    this.#onFault(fault)
+  }
+
+  #announce(): void {
+    this.#report()
+    if (this.#view.epoch === this.#announced) return
+    this.#announced = this.#view.epoch
+    for (const listener of this.#listeners) listener()
+  }
+
+  /** Until the stream ends. */
+  async #listen(): Promise<undefined> {
+    const { resource } = await this.#client.findPlaces()
+    const messages = createRevocationMessages(this.#keys, {
+      issuer: this.issuer,
+      audience: resource,
+      isRevokedKey: this.#view.isRevokedKey,
+    })
+    const { place } = this.#view
+    const stream = await this.#client.openStream(place && `${place.feed}:${place.applied}`)
+    const close = () => stream.close()
+    this.#stop.signal.addEventListener('abort', close)
+    try {
+      this.#connections += 1
+      this.#view.connect(stream.askedAt)
+      for await (const event of readEvents(this.#watch(stream))) await this.#take(event, messages)
+    } finally {
+      this.#stop.signal.removeEventListener('abort', close)
+      close()
+    }
+  }
+
+  /** Ends a stream on which nothing comes. What is worked on meanwhile takes as long as it takes. */
+  async *#watch({ chunks, close }: OpenStream): AsyncGenerator<Uint8Array> {
+    const reader = chunks[Symbol.asyncIterator]()
+    for (;;) {
+      let isSilent = false
+      const cancel = this.clock.schedule(this.#silentAfterMs, async () => {
+        isSilent = true
+        close()
+      })
+      const next = await reader.next().catch((error: unknown) => {
+        throw isSilent ? new IssuerError('timed_out', SILENT, { cause: error }) : error
+      })
+      cancel()
+      if (next.done === true) return
+      yield next.value
+    }
+  }
+
+  async #take({ event, data, id }: ServerSentEvent, messages: RevocationMessages): Promise<void> {
+    switch (event) {
+      case 'set': {
+        const logged = await messages.readEvent(data)
+        if (id !== logged.name) throw new IssuerError('bad_answer', 'an event has another id')
+        if (this.#view.takeEvent(logged) === 'behind') {
+          await this.#catchUp(messages)
+          if (this.#view.takeEvent(logged) === 'behind') throw new IssuerError('bad_answer', GAP)
+        }
+        return this.#announce()
+      }
+      case 'beat':
+      case 'keys':
+        return this.#takeBeat(await messages.readBeat(data), messages)
+      case 'behind':
+        return this.#catchUp(messages)
+      case 'bye':
+        // Its reason is for people; a token that was taken away opens no other stream.
+        return this.#client.forgetToken()
+      default:
+      // Not known here: if it matters, what follows will not fit.
+    }
+  }
+
+  async #takeBeat(
+    beat: Awaited<ReturnType<RevocationMessages['readBeat']>>,
+    messages: RevocationMessages,
+  ): Promise<void> {
+    let outcome = this.#view.takeBeat(beat)
+    if (outcome === 'behind' || outcome === 'doubtful') {
+      await this.#catchUp(messages)
+      // It was no other log, but somebody who knows less: nothing is proven by that.
+      if (outcome === 'doubtful' && beat.head < (this.#view.place?.applied ?? 0)) return
+      outcome = this.#view.takeBeat(beat)
+      if (outcome === 'behind') throw new IssuerError('bad_answer', GAP)
+    }
+    // Another connection may be quicker.
+    if (outcome === 'late') throw new IssuerError('timed_out', LATE)
+    if (outcome !== 'taken') return
+    for (const keys of this.#watched) void keys.follow(beat.keys)
+    this.#report()
+    if (!this.isFresh(this.clock.monotonic())) return
+    this.#lostAt = undefined
+    for (const { resolve } of this.#waiters) resolve()
+    this.#waiters.clear()
+  }
+
+  /** Reads pages from where the view stands, or from the start. */
+  async #catchUp(messages: RevocationMessages): Promise<void> {
+    let restarts = 0
+    let after: number | undefined = this.#view.place?.applied ?? 0
+    while (after !== undefined) {
+      const page = await messages.readPage(await this.#client.getPage(after))
+      after = this.#view.takePage(page, after)
+      if (this.#view.place !== undefined) continue
+      restarts += 1
+      if (restarts > MOST_RESTARTS) throw new IssuerError('bad_answer', RESTLESS)
+    }
+    this.#announce()
+  }
+
+  /** Tells the issuer what was applied: now, or soon after the last time. */
+  #report(): void {
+    const { place } = this.#view
+    const { feed, applied } = this.#reported
+    if (this.#reportDue || place === undefined) return
+    if (place.feed === feed && place.applied === applied) return
+    this.#reportDue = true
+    this.#reporting = this.#sendReport(place)
+  }
+
+  async #sendReport({ feed, applied }: { feed: string; applied: number }): Promise<void> {
+    try {
+      await this.#client.reportApplied(feed, applied)
+      this.#reported = { feed, applied }
+    } catch (error) {
+      // The next beat tries again: nothing here depends on it.
+      if (this.#stop.signal.aborted) return
+      this.#noteFault(error as Error)
+    }
+    this.clock.schedule(REPORT_EVERY_MS, async () => {
+      this.#reportDue = false
+      if (this.#reported.applied === applied) this.#report()
+    })
+  }
+
+  /**
+   * Longer the longer the issuer is away: a tenth of that, so that who comes back after seconds is found
+   * within a second, and ten thousand who wait for it do not all come at once.
+   */
+  async #pause(fault: Error | undefined): Promise<void> {
+    const away = this.clock.monotonic() - (this.#lostAt ?? 0)
+    const isLasting = fault instanceof IssuerError && !MAY_PASS.includes(fault.code)
+    const most = Math.max(isLasting ? LONG_PAUSE_MS : FIRST_PAUSE_MS, away / 10)
+    const pauseMs = Math.min(most, MOST_PAUSE_MS)
+    const least = Math.ceil(pauseMs / 2)
+    const { signal } = this.#stop
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) return resolve()
+      const cancel = this.clock.schedule(least + 1 + randomInt(least), async () => end())
+      const end = () => {
+        signal.removeEventListener('abort', end)
+        cancel()
+        resolve()
+      }
+      signal.addEventListener('abort', end)
+    })
+  }
+}
+
+const SILENT = 'nothing came on the stream of revocations'
+const LATE = 'what came on the stream of revocations is of before'
+const GAP = 'events are missing that pages do not have'
+const RESTLESS = 'the log of revocations became another one again and again'
+/** Else the issuer would answer the same again, and count it. */
+const MAY_PASS = ['unreachable', 'timed_out', 'bad_answer']
+
+function disposed(): Error {
+  return new Error('the revocation feed was disposed of')
+}
