@@ -3,7 +3,7 @@ import type { Trace } from './decision.ts'
 import type { ClaimRefusal, Result } from './errors.ts'
 import type { JsonObject } from './json.ts'
 import type { KeySet } from './key-set.ts'
-import type { FollowedRevocations, Revocations } from './revocations.ts'
+import type { FollowedRevocations, Pulse, Revocations } from './revocations.ts'
 import type { TokenHeader } from './signature.ts'
 import type { StaleView } from './staleness.ts'
 import type { TokenCache } from './token-cache.ts'
@@ -23,6 +23,7 @@ export interface Authority extends AsyncDisposable {
   readonly revocations: Revocations | undefined
   /** The same, where they may be stale; what is left to do then. */
   readonly followed: FollowedRevocations | undefined
+  readonly pulse: Pulse | undefined
   readonly staleView: StaleView
   /** Checks the claims of a token that is signed with one of its keys. */
   readClaims(

@@ -1,7 +1,8 @@
-/** Until when what was heard of an issuer may be taken for all that there is. All in milliseconds. */
+/**
+ * Until when what was heard of an issuer may be taken for all that there is: it keeps `freshUntil`. All in
+ * milliseconds.
+ */
 export interface Freshness {
-  /** Whether it may be so at this monotonic time: one comparison. */
-  isFresh(now: number): boolean
   /** A connection was asked for at that monotonic time: the beats that follow were made after it. */
   connect(askedAt: number): void
   /**
@@ -40,8 +41,7 @@ interface Connection {
  * or it is taken for a copy out of a cache; unless it agrees with this machine's clock, because issuers'
  * clocks are set right, too.
  */
-export function createFreshness(staleAfterMs: number): Freshness {
-  let freshUntil = -Infinity
+export function createFreshness(staleAfterMs: number, pulse: { freshUntil: number }): Freshness {
   let last: { readonly madeAt: number; readonly arrivedAt: number } | undefined
   let connection: Connection = { askedAt: -Infinity, firstMadeAt: undefined }
   const issuerTime = (now: number) => last && last.madeAt + now - last.arrivedAt
@@ -51,7 +51,6 @@ export function createFreshness(staleAfterMs: number): Freshness {
   }
 
   return {
-    isFresh: (now) => now < freshUntil,
     connect(askedAt) {
       connection = { askedAt, firstMadeAt: undefined }
     },
@@ -63,11 +62,11 @@ export function createFreshness(staleAfterMs: number): Freshness {
       last = { madeAt, arrivedAt: now.monotonic }
       const made = Math.min(connection.askedAt + madeAt - connection.firstMadeAt, now.monotonic)
       if (made + staleAfterMs <= now.monotonic) return 'late'
-      if (isComplete) freshUntil = Math.max(freshUntil, made + staleAfterMs)
+      if (isComplete) pulse.freshUntil = Math.max(pulse.freshUntil, made + staleAfterMs)
       return 'new'
     },
     end() {
-      freshUntil = -Infinity
+      pulse.freshUntil = -Infinity
     },
     issuerTime,
     ageSeconds: (now) => last && (now - last.arrivedAt) / 1000,

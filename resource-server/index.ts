@@ -12,6 +12,7 @@ export { createIntrospectionVerifier } from './introspection.ts'
 export type { IntrospectionOptions } from './introspection.ts'
 export type {
   FollowedRevocations,
+  Pulse,
   Revocations,
   RevocationState,
   WatchedKeys,

@@ -13,7 +13,13 @@ import { createKeySet, type KeySet } from './key-set.ts'
 import { readNumber, refuseUnknownOptions } from './options.ts'
 import { createRevocationMessages, type RevocationMessages } from './revocation-messages.ts'
 import { createRevocationView, type RevocationView } from './revocation-view.ts'
-import type { FollowedRevocations, RevocationState, WatchedKeys } from './revocations.ts'
+import {
+  isStale,
+  type FollowedRevocations,
+  type Pulse,
+  type RevocationState,
+  type WatchedKeys,
+} from './revocations.ts'
 import { readEvents, type ServerSentEvent } from './server-sent-events.ts'
 import { requireIssuer } from './verifier.ts'
 
@@ -116,7 +122,7 @@ interface Waiter {
 class RemoteFeed implements RevocationFeed {
   readonly issuer: string
   readonly clock: Clock
-  readonly isFresh: FollowedRevocations['isFresh']
+  readonly pulse: Pulse
   readonly #client: FeedClient
   readonly #view: RevocationView
   readonly #stop: AbortController
@@ -140,7 +146,7 @@ class RemoteFeed implements RevocationFeed {
   constructor({ issuer, client, view, clock, stop, staleAfterMs, onFault }: FeedParts) {
     this.issuer = issuer
     this.clock = clock
-    this.isFresh = view.isFresh
+    this.pulse = view.pulse
     this.#client = client
     this.#view = view
     this.#stop = stop
@@ -153,13 +159,13 @@ class RemoteFeed implements RevocationFeed {
   }
 
   get epoch(): number {
-    return this.#view.epoch
+    return this.pulse.epoch
   }
 
   get state(): RevocationState {
     const now = this.clock.monotonic()
     return {
-      isFresh: this.isFresh(now),
+      isFresh: !isStale(this, now),
       ageSeconds: this.#view.ageSeconds(now),
       applied: this.#view.place?.applied,
       entries: this.#view.entries,
@@ -179,7 +185,7 @@ class RemoteFeed implements RevocationFeed {
   }
 
   whenFresh(): Promise<void> {
-    if (this.isFresh(this.clock.monotonic())) return Promise.resolve()
+    if (!isStale(this, this.clock.monotonic())) return Promise.resolve()
     if (this.#stop.signal.aborted) return Promise.reject(disposed())
     return new Promise((resolve, reject) => this.#waiters.add({ resolve, reject }))
   }
@@ -220,8 +226,8 @@ class RemoteFeed implements RevocationFeed {
 
   #announce(): void {
     this.#report()
-    if (this.#view.epoch === this.#announced) return
-    this.#announced = this.#view.epoch
+    if (this.pulse.epoch === this.#announced) return
+    this.#announced = this.pulse.epoch
     for (const listener of this.#listeners) listener()
   }
 
@@ -306,7 +312,7 @@ class RemoteFeed implements RevocationFeed {
     if (outcome !== 'taken') return
     for (const keys of this.#watched) void keys.follow(beat.keys)
     this.#report()
-    if (!this.isFresh(this.clock.monotonic())) return
+    if (isStale(this, this.clock.monotonic())) return
     this.#lostAt = undefined
     for (const { resolve } of this.#waiters) resolve()
     this.#waiters.clear()

@@ -4,6 +4,7 @@ import { IssuerError } from './errors.ts'
 import { createFreshness } from './freshness.ts'
 import type { Beat, LogEntry, LoggedEvent, Page } from './revocation-messages.ts'
 import { createRevocationStore } from './revocation-store.ts'
+import type { Pulse } from './revocations.ts'
 
 /** A token is taken so long after its `exp` at most: its revocation must not be forgotten before. */
 const MOST_TOLERANCE_SECONDS = 300
@@ -27,12 +28,11 @@ export interface LogPlace {
 
 /** What has been revoked, as far as the issuer's messages say. Does no I/O. */
 export interface RevocationView {
-  readonly epoch: number
+  readonly pulse: Pulse
   readonly place: LogPlace | undefined
   readonly entries: number
   isRevoked(claims: AccessTokenClaims, keyId?: string): boolean
   isRevokedKey(keyId: string): boolean
-  isFresh(now: number): boolean
   ageSeconds(now: number): number | undefined
   /** A stream was asked for at that monotonic time. */
   connect(askedAt: number): void
@@ -59,8 +59,8 @@ export function createRevocationView(
   clock: Clock,
 ): RevocationView {
   const store = createRevocationStore(maxEntries)
-  const freshness = createFreshness(staleAfterMs)
-  let epoch = 0
+  const pulse = { epoch: 0, freshUntil: -Infinity }
+  const freshness = createFreshness(staleAfterMs, pulse)
   let place: LogPlace | undefined
   /** Milliseconds at the issuer: when what is applied last was signed. */
   let appliedSignedAt = 0
@@ -100,9 +100,7 @@ export function createRevocationView(
   }
 
   return {
-    get epoch() {
-      return epoch
-    },
+    pulse,
     get place() {
       return place
     },
@@ -124,14 +122,13 @@ export function createRevocationView(
       )
     },
     isRevokedKey: (keyId) => store.isRevoked('key', keyId),
-    isFresh: freshness.isFresh,
     ageSeconds: freshness.ageSeconds,
     connect: freshness.connect,
     takeEvent(event) {
       const { feed, sequence, signedAt } = event
       if (place?.feed !== feed || sequence > place.applied + 1) return 'behind'
       if (sequence <= place.applied) return 'taken'
-      if (apply(event, readDeadline(signedAt))) epoch += 1
+      if (apply(event, readDeadline(signedAt))) pulse.epoch += 1
       advance({ feed, applied: sequence }, signedAt)
       return 'taken'
     },
@@ -156,7 +153,7 @@ export function createRevocationView(
         for (const entry of entries) isNew = apply(entry, deadline) || isNew
       } finally {
         // Also of a part: what is in there has to be compared.
-        if (isNew) epoch += 1
+        if (isNew) pulse.epoch += 1
       }
       advance({ feed, applied: through }, signedAt)
       return through < head ? through : undefined

@@ -24,13 +24,24 @@ export interface Revocations {
 export interface FollowedRevocations extends Revocations {
   /** Whose they are: a verifier of another issuer's tokens refuses them. */
   readonly issuer: string
-  /** By which `isFresh` reckons: the verifier must have the same one. */
+  /** By which `pulse` reckons: the verifier must have the same one. */
   readonly clock: Clock
-  /** Whether all that has been revoked is known at this monotonic time. Asked for every use of a token. */
-  isFresh(now: number): boolean
+  /** Always the same object. */
+  readonly pulse: Pulse
   /** Tells these keys which ones the issuer publishes, until the function that it answers is called. */
   watchKeys(keys: WatchedKeys): () => void
   readonly state: RevocationState
+}
+
+/**
+ * What each use of a token is compared with. It changes in place: two numbers are read where two calls
+ * would take a tenth of the time of a whole check.
+ */
+export interface Pulse {
+  /** As `epoch` of the revocations. */
+  readonly epoch: number
+  /** Until this monotonic time, all that has been revoked is known. */
+  readonly freshUntil: number
 }
 
 /** Keys of an issuer that are to be fetched again as soon as it has others. */
@@ -91,16 +102,24 @@ export function requireRevocations(
 }
 
 export function asFollowed(revocations: Revocations | undefined): FollowedRevocations | undefined {
-  return revocations !== undefined && 'isFresh' in revocations
+  return revocations !== undefined && 'pulse' in revocations
     ? (revocations as FollowedRevocations)
     : undefined
+}
+
+/** Whether neither has anything been revoked since the token was compared, nor could it be unknown. */
+export function isSettled(token: RevocableToken, pulse: Pulse, now: number): boolean {
+  try {
+    return token.epoch === pulse.epoch && now < pulse.freshUntil && token.epoch !== NEVER_COMPARED
+  } catch {
+    return false
+  }
 }
 
 /** What cannot say that it is fresh is not. */
 export function isStale(followed: FollowedRevocations, now: number): boolean {
   try {
-    const isFresh: unknown = followed.isFresh(now)
-    return isFresh !== true
+    return !(now < followed.pulse.freshUntil)
   } catch {
     return true
   }

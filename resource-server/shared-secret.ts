@@ -79,6 +79,7 @@ export function createSharedSecretVerifier(options: SharedSecretOptions): Verifi
   if (typeof issuer !== 'string') throw new TypeError('issuer: expected one name')
   const common = readCommonOptions(options)
   requireRevocations(revocations, name, common.clock)
+  const followed = asFollowed(revocations)
   const { clockToleranceSeconds } = common
   const subject = readSubject(options.subject)
   const { requiredClaims = [] } = options
@@ -96,7 +97,8 @@ export function createSharedSecretVerifier(options: SharedSecretOptions): Verifi
     keys: createFixedKeySet(key),
     cache: common.maxTokens === 0 ? undefined : createTokenCache(common.maxTokens),
     revocations,
-    followed: asFollowed(revocations),
+    followed,
+    pulse: followed?.pulse,
     staleView: { introspection: undefined },
     readClaims(payload, _header, nowSeconds, trace) {
       const expected = {

@@ -6,7 +6,13 @@ import type { Result, TokenRefusal } from './errors.ts'
 import type { FoundToken } from './extractors.ts'
 import { parseJsonObject, weighJson } from './json.ts'
 import type { KeyLookup, KeySetState } from './key-set.ts'
-import { checkRevocation, isStale, NEVER_COMPARED, type RevocationState } from './revocations.ts'
+import {
+  checkRevocation,
+  isSettled,
+  isStale,
+  NEVER_COMPARED,
+  type RevocationState,
+} from './revocations.ts'
 import type { TokenParser, UnverifiedToken } from './signature.ts'
 import { checkFreshness, readStaleRule, type StaleRule, type StaleView } from './staleness.ts'
 import type { KeptToken } from './token-cache.ts'
@@ -119,13 +125,15 @@ export function createTokenVerifier(
       expected: 'a key that is current',
       received: source,
     })
-    const reason =
-      checkTimes(auth.claims, clockToleranceSeconds, clock.now() / 1000, trace) ??
-      checkRevocation(kept, authority.revocations, trace)
+    const wrongTime = checkTimes(auth.claims, clockToleranceSeconds, clock.now() / 1000, trace)
+    if (wrongTime !== undefined) return refuse(wrongTime)
+    const { audiences, pulse } = authority
+    if (trace === undefined && pulse !== undefined && isSettled(kept, pulse, now)) {
+      return { ok: true, value: { auth, audiences, source, stale: undefined } }
+    }
+    const reason = checkRevocation(kept, authority.revocations, trace)
     if (reason !== undefined) return refuse(reason)
-    const { audiences, followed, staleView } = authority
-    const stale = followed !== undefined && isStale(followed, now) ? staleView : undefined
-    return { ok: true, value: { auth, audiences, source, stale } }
+    return { ok: true, value: { auth, audiences, source, stale: findStaleView(authority, now) } }
   }
 
   function describeAuthenticated(
@@ -133,10 +141,8 @@ export function createTokenVerifier(
   ): Result<Authenticated, TokenRefusal> {
     if (!verified.ok) return verified
     const { auth, authority } = verified.value
-    const { audiences, followed, staleView } = authority
-    const isKnown = followed === undefined || !isStale(followed, clock.monotonic())
-    const stale = isKnown ? undefined : staleView
-    return { ok: true, value: { auth, audiences, source: 'verified', stale } }
+    const stale = findStaleView(authority, clock.monotonic())
+    return { ok: true, value: { auth, audiences: authority.audiences, source: 'verified', stale } }
   }
 
   function findKept(token: string): KeptToken | undefined {
@@ -300,6 +306,10 @@ function keep(kept: KeptToken, memo: ConnectionMemo | undefined): void {
   if (cache === undefined) return
   cache.keep(kept)
   if (memo !== undefined) memo.kept = kept
+}
+
+function findStaleView({ followed, staleView }: Authority, now: number): StaleView | undefined {
+  return followed !== undefined && isStale(followed, now) ? staleView : undefined
 }
 
 /** Of several issuers, the token says whose it is; whether that is true, only their keys can say. */

@@ -155,6 +155,7 @@ function createAuthority(
     cache: maxTokens === 0 ? undefined : createTokenCache(maxTokens),
     revocations,
     followed,
+    pulse: followed?.pulse,
     staleView: { introspection },
     readClaims(payload, { type }, nowSeconds, trace) {
       const typeIsAmbiguous = readType(type) === 'jwt'

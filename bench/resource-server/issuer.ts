@@ -7,6 +7,7 @@ import { AUDIENCE, SCOPE, type Algorithm, type Setup } from './setup.ts'
 export interface Issuer extends AsyncDisposable {
   readonly setup: Setup
   readonly publicKey: KeyObject
+  readonly privateKey: KeyObject
   /** A token that is good for two hours; no two are alike. */
   sign(changes?: TokenChanges): string
 }
@@ -17,7 +18,7 @@ export interface TokenChanges {
   readonly key?: KeyObject
 }
 
-const KEY_ID = 'current-2026-11'
+export const KEY_ID = 'current-2026-11'
 const LIFETIME_SECONDS = 7200
 
 /** An issuer on loopback with metadata and a key set over HTTP: the key it signs with and the next one. */
@@ -52,6 +53,7 @@ export async function startIssuer(algorithm: Algorithm): Promise<Issuer> {
   return {
     setup,
     publicKey: current.publicKey,
+    privateKey: current.privateKey,
     sign: ({ scope = `openid ${SCOPE} notes:write`, key = current.privateKey } = {}) => {
       const iat = readSeconds()
       const claims = {

@@ -242,6 +242,21 @@ describe('lines for the end of api.mjs', () => {
     expect((await careless.ended).stderr).toContain('is its variable set?')
   })
 
+  test('do what each route says while nothing is known of revocations', async () => {
+    const environment = { NOTES_API_SECRET: 'a secret' }
+    const where = 'Revoked before its time'
+    await using api = await runApi(where, { environment })
+    const status = async (place: string, method: string, claims: Record<string, unknown>) =>
+      (await api.ask(place, await makeToken(claims), method)).status
+    expect(await status('/followed', 'GET', { scope: 'notes:read' })).toBe(200)
+    expect(await status('/drafts', 'GET', {})).toBe(200)
+    expect(await status('/followed', 'POST', { scope: 'notes:write' })).toBe(503)
+    expect(await status('/accounts', 'GET', {})).toBe(503)
+    expect(api.logged()).toContain('names no portreeve_revocation_feed')
+    await using careless = await run(findSample(where))
+    expect((await careless.ended).stderr).toContain('is its variable set?')
+  })
+
   test('count what was decided', async () => {
     await using api = await runApi('Metrics')
     await api.ask('/counted')
@@ -260,7 +275,8 @@ describe('lines for the end of api.mjs', () => {
   ])('of “%s” leave the rest as it was', async (section) => {
     const [sample] = samples.filter((each) => each.section === section && !each.name)
     if (sample === undefined) throw new TypeError(`README.md has no lines in ${section}`)
-    const environment = { TOKEN_SECRET: Buffer.alloc(32, 's').toString('base64') }
+    const TOKEN_SECRET = Buffer.alloc(32, 's').toString('base64')
+    const environment = { TOKEN_SECRET, NOTES_API_SECRET: 'a secret' }
     await using api = await run(sample, { environment })
     const port = Number(await api.firstLine)
     const authorization = `Bearer ${await makeToken({ scope: 'notes:read' })}`

@@ -89,8 +89,6 @@ export async function startFeedIssuer(clock: TurnableClock): Promise<FeedIssuer>
     const common = { iss: url, aud: `${url}/revocations`, iat: seconds() }
     return signToken(by, { ...common, ...claims }, { typ, ...header })
   }
-  const writeEvent = (event: string, data: string, id?: string) =>
-    `event: ${event}\n${id === undefined ? '' : `id: ${id}\n`}data: ${data}\n\n`
   const nameOf = ({ sequence }: LogRow) => `${issuer.feed}:${sequence}`
   const writeRow = (row: LogRow) => writeEvent('set', issuer.event(row), nameOf(row))
 
@@ -232,7 +230,7 @@ export async function startFeedIssuer(clock: TurnableClock): Promise<FeedIssuer>
 }
 
 export function digestKeys(keys: readonly JWK[]): string {
-  const ids = keys.map(({ kid }) => kid).toSorted()
+  const ids = keys.map(({ kid = '' }) => kid).toSorted()
   return hash('sha256', JSON.stringify(ids), 'base64url')
 }
 
@@ -266,4 +264,8 @@ function describeEvent({ kind, subject, revokedAt }: LogRow, iss: string): Claim
   const isCaep = kind === 'session' || kind === 'user'
   const type = isCaep ? SESSION_REVOKED : `urn:portreeve:event:${kind}-revoked`
   return { sub_id: subjects[kind], events: { [type]: { event_timestamp: revokedAt } } }
+}
+
+function writeEvent(event: string, data: string, id?: string): string {
+  return `event: ${event}\n${id === undefined ? '' : `id: ${id}\n`}data: ${data}\n\n`
 }
