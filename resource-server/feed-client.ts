@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { request as requestHttp, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
-import { importJWK, SignJWT, type JWK } from 'jose'
+import { importJWK, SignJWT } from 'jose'
 import {
   askAuthorization,
   readAuthorize,
@@ -21,6 +21,15 @@ import { ALGORITHMS } from './jwk.ts'
 import { discoverMetadata, readPlace, requirePlace, type IssuerMetadata } from './metadata.ts'
 import { MAX_PAGE_BYTES } from './revocation-messages.ts'
 
+/** A private key (RFC 7517), of the kinds that sign access tokens. */
+export interface PrivateJwk {
+  readonly kty: string
+  readonly alg: string
+  readonly kid?: string
+  readonly d: string
+  readonly [member: string]: unknown
+}
+
 /** As whom an API follows its issuer's revocations. */
 export interface FeedClientOptions {
   /** The client of the issuer that this API is: it needs the grant `client_credentials`. */
@@ -31,7 +40,7 @@ export interface FeedClientOptions {
    * In place of `clientSecret`: the client's private key as a JWK with `alg`, and with `kid` where the
    * issuer knows several (`private_key_jwt`).
    */
-  readonly privateKey?: JWK
+  readonly privateKey?: PrivateJwk
   /** In place of all three: answers the header `Authorization`, such as `Bearer` and a token. */
   readonly authorization?: Authorize
 }
@@ -77,7 +86,7 @@ export interface FeedClientSettings {
 export type FeedCredentials =
   | { readonly kind: 'header'; readonly authorize: Authorize }
   | { readonly kind: 'secret'; readonly authorize: Authorize }
-  | { readonly kind: 'key'; readonly clientId: string; readonly privateKey: JWK }
+  | { readonly kind: 'key'; readonly clientId: string; readonly privateKey: PrivateJwk }
 
 const WHERE = 'createRevocationFeed'
 const METADATA_MEMBER = 'portreeve_revocation_feed'
@@ -99,7 +108,7 @@ export function readFeedCredentials(options: FeedClientOptions): FeedCredentials
     throw new TypeError('privateKey: expected it, or clientSecret, or authorization, not several')
   }
   const isPrivate = typeof privateKey === 'object' && typeof privateKey?.d === 'string'
-  if (!isPrivate || !ALGORITHMS.includes(privateKey.alg ?? '')) {
+  if (!isPrivate || !ALGORITHMS.includes(privateKey.alg)) {
     throw new TypeError(
       `privateKey: expected a private JWK with alg, one of ${ALGORITHMS.join(', ')}`,
     )
@@ -225,14 +234,14 @@ async function signAssertion(
   issuer: string,
   clock: Clock,
 ): Promise<string> {
-  const { alg = '', kid } = privateKey
+  const { alg, kid } = privateKey
   const now = Math.floor(clock.now() / 1000)
   const header = { alg, ...(kid === undefined ? {} : { kid }) }
   const assertion = new SignJWT({ jti: randomUUID() }).setProtectedHeader(header)
   assertion.setIssuer(clientId).setSubject(clientId).setAudience(issuer)
   assertion.setIssuedAt(now).setExpirationTime(now + ASSERTION_SECONDS)
   try {
-    return await assertion.sign(await importJWK(privateKey, alg))
+    return await assertion.sign(await importJWK({ ...privateKey }, alg))
   } catch (cause) {
     throw new IssuerError('turned_away', 'privateKey signs nothing', { cause })
   }

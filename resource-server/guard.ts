@@ -25,7 +25,7 @@ import { refuseUnknownOptions } from './options.ts'
 import { readPolicy, type Requirements, type RoutePolicy } from './policy.ts'
 import { describeIssue, type ClaimsSchema } from './schema.ts'
 import { createSenderCheck, type Binding, type SenderCheck, type SenderOptions } from './sender.ts'
-import { checkFreshness, nameStaleRule, type StaleRule } from './staleness.ts'
+import { checkFreshness, nameStaleRule, requireFollowing } from './staleness.ts'
 import {
   chain,
   narrowAudiences,
@@ -154,7 +154,7 @@ export function createGuardMaker<Context>(
   return <Claims>(policy: RoutePolicy<Claims, Context>) => {
     const wanted = readPolicy(policy)
     requireSender(wanted, sender)
-    requireFollowing(policy, verifier)
+    requireFollowing(policy.whenStale, verifier)
     const narrow = createNarrowing(wanted.audiences, verifier)
     const challenge: ChallengeContext = {
       accepted: listSchemes(wanted.sender, sender.dpop !== undefined),
@@ -312,24 +312,6 @@ function requireSender(
 ): void {
   if (needed?.includes('dpop') && dpop === undefined) {
     throw new TypeError('sender: dpop needs the option sender.dpop, with createDpopVerifier()')
-  }
-}
-
-/** A rule for what never happens, or one that cannot be kept, would be believed in all the same. */
-function requireFollowing(
-  { whenStale }: { readonly whenStale?: StaleRule },
-  { follows }: Pick<Verifier, 'follows'>,
-): void {
-  if (whenStale === undefined) return
-  if (follows === undefined) {
-    throw new TypeError(
-      'whenStale: needs a verifier with revocations from createRevocationFeed, or it says nothing',
-    )
-  }
-  if (whenStale === 'introspect' && !follows.canIntrospect) {
-    throw new TypeError(
-      "whenStale: 'introspect' needs the verifier's option introspection, for each issuer with a feed",
-    )
   }
 }
 

@@ -19,7 +19,7 @@ export type {
 } from './revocations.ts'
 export { createRevocationFeed } from './revocation-feed.ts'
 export type { RevocationFeed, RevocationFeedOptions } from './revocation-feed.ts'
-export type { FeedClientOptions } from './feed-client.ts'
+export type { FeedClientOptions, PrivateJwk } from './feed-client.ts'
 export type { Authorize } from './authorization.ts'
 export { young } from './staleness.ts'
 export type { StaleRule, StaleRuleName, StaleView, Young } from './staleness.ts'

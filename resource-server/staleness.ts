@@ -49,6 +49,24 @@ export function nameStaleRule(rule: StaleRule): StaleRuleName {
   return typeof rule === 'string' ? rule : rule.rule
 }
 
+/** A rule for what never happens, or one that cannot be kept, would be believed in all the same. */
+export function requireFollowing(
+  whenStale: StaleRule | undefined,
+  { follows }: Pick<Verifier, 'follows'>,
+): void {
+  if (whenStale === undefined) return
+  if (follows === undefined) {
+    throw new TypeError(
+      'whenStale: needs a verifier with revocations from createRevocationFeed, or it says nothing',
+    )
+  }
+  if (whenStale === 'introspect' && !follows.canIntrospect) {
+    throw new TypeError(
+      "whenStale: 'introspect' needs the verifier's option introspection, for each issuer with a feed",
+    )
+  }
+}
+
 export interface StaleToken {
   readonly token: string
   readonly auth: Auth

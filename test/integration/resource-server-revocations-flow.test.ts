@@ -1,9 +1,12 @@
-import type { JWK } from 'jose'
 import { describe, expect, test } from 'vitest'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import type { RevokedKind } from '../../auth-server/revocation/revocation.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
-import { createRevocationFeed, type RevocationFeed } from '../../resource-server/index.ts'
+import {
+  createRevocationFeed,
+  type PrivateJwk,
+  type RevocationFeed,
+} from '../../resource-server/index.ts'
 import { systemClock } from '../../resource-server/clock.ts'
 import { createBrowser } from '../support/browser.ts'
 import { revoke, withClients } from '../support/endpoints.ts'
@@ -132,7 +135,7 @@ describe('an API that follows a real server', () => {
   test('may prove itself by a key, and has its progress known at the server', async () => {
     const { jwk, privateKey: key } = await createKey('ES256')
     const { kid = '', alg = '' } = jwk
-    const privateKey = { ...key.export({ format: 'jwk' }), kid, alg } as JWK
+    const privateKey = { ...key.export({ format: 'jwk' }), kid, alg } as PrivateJwk
     const signing = withClients({
       id: 'signing-api',
       grants: ['client_credentials'],

@@ -109,6 +109,14 @@ export async function startFeedWorld(
   }
 }
 
+/** Tells that all is well, and resolves when the API has heard it. */
+export async function beatAll(world: FeedWorld, change?: Record<string, unknown>): Promise<void> {
+  await world.learns(() => {
+    world.issuer.beat(change)
+    world.issuer.revoke('session', `for ${world.issuer.log.length}`)
+  })
+}
+
 function watchPauses(clock: TurnableClock, notice: () => void): TurnableClock {
   return {
     ...clock,
