@@ -73,6 +73,7 @@ describe('a person with a device, in Chromium', () => {
     const { page, complaints } = visitor
     const { user_code, device_code } = await ask(world)
     await page.goto(`${world.server.issuer}/device`)
+    await page.locator('input:focus').waitFor()
     await page.keyboard.type(user_code.toLowerCase().replace('-', ' '))
     await page.keyboard.press('Enter')
     await page.getByRole('heading', { name: 'Does your device show this code?' }).waitFor()
