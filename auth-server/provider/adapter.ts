@@ -8,6 +8,7 @@ import { seal, unseal } from '../keys/seal.ts'
 import { BACKCHANNEL_MODEL } from './ciba.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import { toMetadata } from './clients.ts'
+import type { RevocationStore } from '../revocation/revocation.ts'
 import { isForged, reattach, type Identifiers } from './identifiers.ts'
 import type { ModelPayload, ModelRow, ModelStore, ModelWrite, StoredModel } from './model-store.ts'
 import { write, writeLate } from './unit-of-work.ts'
@@ -17,6 +18,7 @@ const MAX_ID_LENGTH = 512
 
 export interface AdapterCollaborators {
   readonly models: ModelStore
+  readonly revocations: Pick<RevocationStore, 'isRevoked'>
   readonly clients: ClientStore
   /** Looks up a client that is described by a document. Throws the engine's errors. */
   readonly findByDocument: (url: string) => Promise<Client | undefined>
@@ -117,7 +119,7 @@ export function createReplayCheck({
 
 function createModelAdapter(
   model: string,
-  { models, clients, identifiers, events, clock }: AdapterCollaborators,
+  { models, revocations, clients, identifiers, events, clock }: AdapterCollaborators,
   options: AdapterOptions,
 ): Adapter {
   const { isResourceImplied, replacedSession } = options
@@ -143,13 +145,24 @@ function createModelAdapter(
     return models.find(model, key)
   }
 
+  /**
+   * A code belongs to the session that it was made in, also where its tokens would outlive it: they would
+   * name, to a client that was told of its end already, a session that nobody ends any more. One that was
+   * used is for the engine, which ends what was granted.
+   */
+  const isLate = async ({ consumedAt, payload }: StoredModel) => {
+    const sid = textOf(payload['sid'])
+    if (model !== 'AuthorizationCode' || consumedAt !== undefined || !sid) return false
+    return revocations.isRevoked('session', sid)
+  }
+
   return {
     async find(id) {
       if (id.length > MAX_ID_LENGTH || (isForged(id) && !mayBeRowKey(model, options))) {
         return undefined
       }
       const row = await findSettled(identifiers.key(model, id))
-      if (!row) return undefined
+      if (!row || (await isLate(row))) return undefined
       const hidden = row.consumedAt !== undefined && (await isRetry(id, row.consumedAt))
       const payload = toPayload(model, row, id, hidden)
       if (model !== 'Grant') return payload
@@ -381,6 +394,7 @@ function toPayload(
   const consumed = row.consumedAt !== undefined && !hideConsumed
   return {
     ...(model === 'Interaction' ? restoreIds(row.payload, jti) : row.payload),
+    ...(outlivesSession(model, row.payload) ? { sid: undefined } : {}),
     jti,
     // The store may keep a grant for longer than it was given, and we an interaction for less.
     ...((model === 'Grant' || model === 'Interaction') && row.expiresAt !== undefined
@@ -388,6 +402,11 @@ function toPayload(
       : {}),
     ...(consumed ? { consumed: Math.floor((row.consumedAt ?? 0) / 1000) } : {}),
   }
+}
+
+/** What outlives a session does not name it: whoever reads its tokens would take it for one that goes on. */
+function outlivesSession(model: string, { expiresWithSession }: ModelPayload): boolean {
+  return (model === 'RefreshToken' || model === 'DeviceCode') && expiresWithSession !== true
 }
 
 /** Turns a lost write into the engine's error for the endpoint that made it. */

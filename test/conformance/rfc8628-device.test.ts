@@ -416,6 +416,20 @@ describe('§3.4 and §3.5 a device that polls', () => {
     await browser.submit(page, '/session/end/confirm', { logout: 'yes' })
     expect((await refresh(server.issuer, body.refresh_token)).status).toBe(200)
   })
+
+  test('is at no session there, whether that ends before it asks or after', async () => {
+    const server = shared()
+    const { device_code, user_code } = await obtainCode(server, {
+      scope: 'openid offline_access notes:read',
+    })
+    const { browser } = await approve(server, user_code)
+    const page = await browser.get(`${server.issuer}/session/end?client_id=web`)
+    await browser.submit(page, '/session/end/confirm', { logout: 'yes' })
+    const { status, body } = await poll(server.issuer, device_code)
+    expect(status).toBe(200)
+    const claims = [body.id_token, body.access_token].map((token) => decodeJwt(token).claims)
+    expect(claims.map(({ sid }) => sid)).toEqual([undefined, undefined])
+  })
 })
 
 test('RFC 9449 §5: a device that proves a key gets a token for that key', async () => {

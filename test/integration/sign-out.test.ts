@@ -1,18 +1,31 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { createBrowser, type Browser } from '../support/browser.ts'
-import { authorizationUrl, authorize, makePkce, requestToken, signIn } from '../support/flow.ts'
+import {
+  authorizationUrl,
+  authorize,
+  decodeJwt,
+  makePkce,
+  obtainTokens,
+  refresh,
+  requestToken,
+  signIn,
+  type TokenAnswer,
+} from '../support/flow.ts'
 import { REDIRECT, shareServer } from '../support/server.ts'
 
 const sharedServer = shareServer()
 
-async function redeem(issuer: string, code: string, verifier: string): Promise<string> {
-  const { body } = await requestToken(issuer, {
+function tryRedeem(issuer: string, code: string, verifier: string): Promise<TokenAnswer> {
+  return requestToken(issuer, {
     grant_type: 'authorization_code',
     code,
     code_verifier: verifier,
     redirect_uri: REDIRECT,
   })
-  return body.access_token
+}
+
+async function redeem(issuer: string, code: string, verifier: string): Promise<string> {
+  return (await tryRedeem(issuer, code, verifier)).body.access_token
 }
 
 async function obtain(
@@ -36,16 +49,21 @@ async function askUserinfo(issuer: string, token: string): Promise<number> {
   return (await fetch(`${issuer}/userinfo`, { headers })).status
 }
 
-async function signOut(issuer: string, browser: Browser): Promise<void> {
+async function signOut(
+  issuer: string,
+  browser: Browser,
+  fields: Record<string, string> = { logout: 'yes' },
+): Promise<void> {
   const page = await browser.get(`${issuer}/session/end?client_id=web`)
-  await browser.submit(page, '/session/end/confirm', { logout: 'yes' })
+  await browser.submit(page, '/session/end/confirm', fields)
 }
+
+const OFFLINE = { scope: 'openid offline_access notes:read', prompt: 'consent' }
 
 test('ends the token of the session at userinfo, beside an offline grant that stays', async () => {
   const { issuer } = sharedServer()
   const browser = createBrowser(issuer)
-  const offline = { scope: 'openid offline_access notes:read', prompt: 'consent' }
-  const tokens = [await obtain(issuer, browser, offline), await obtain(issuer, browser)]
+  const tokens = [await obtain(issuer, browser, OFFLINE), await obtain(issuer, browser)]
   const ask = () => Promise.all(tokens.map((token) => askUserinfo(issuer, token)))
   expect(await ask()).toEqual([200, 200])
   await signOut(issuer, browser)
@@ -117,4 +135,48 @@ test('ends nothing of a session that goes on, nor of the same person in another 
   await signOut(issuer, browser)
   expect(await askUserinfo(issuer, token)).toBe(401)
   expect(await askUserinfo(issuer, elsewhere)).toBe(200)
+})
+
+describe('a code of an offline grant', () => {
+  test.each([
+    ['the session', { logout: 'yes' }],
+    ['the app alone', {}],
+  ])(
+    'is good before, and for nothing after whoever it is of has left %s',
+    async (_what, fields) => {
+      const { issuer } = sharedServer()
+      const { browser, ...first } = await obtainTokens(issuer, OFFLINE)
+      const { sid } = decodeJwt(first.id_token).claims
+      expect(sid).toEqual(expect.any(String))
+      const late = await authorize(issuer, OFFLINE, 'alice', browser)
+      await signOut(issuer, browser, fields)
+      const refused = await tryRedeem(issuer, late.code, late.verifier)
+      expect([refused.status, refused.body.error]).toEqual([400, 'invalid_grant'])
+      expect(refused.body.id_token).toBeUndefined()
+      // What was redeemed in time goes on, and says nothing of the session any more.
+      const next = await refresh(issuer, first.refresh_token)
+      expect(next.status).toBe(200)
+      const tokens = [next.body.id_token, next.body.access_token]
+      expect(tokens.map((token) => decodeJwt(token).claims['sid'])).toEqual([undefined, undefined])
+    },
+  )
+
+  test('is good again in the session that comes after', async () => {
+    const { issuer } = sharedServer()
+    const { browser, id_token } = await obtainTokens(issuer, OFFLINE)
+    await signOut(issuer, browser)
+    const next = await authorize(issuer, OFFLINE, 'alice', browser)
+    const { status, body } = await tryRedeem(issuer, next.code, next.verifier)
+    const sids = [id_token, body.id_token].map((token) => decodeJwt(token).claims['sid'])
+    expect([status, new Set(sids).size]).toEqual([200, 2])
+  })
+
+  test('that comes twice ends what was granted, also after the sign-out', async () => {
+    const { issuer } = sharedServer()
+    const { browser, code, verifier } = await authorize(issuer, OFFLINE)
+    const { body } = await tryRedeem(issuer, code, verifier)
+    await signOut(issuer, browser)
+    expect((await tryRedeem(issuer, code, verifier)).body.error).toBe('invalid_grant')
+    expect((await refresh(issuer, body.refresh_token)).status).toBe(400)
+  })
 })
