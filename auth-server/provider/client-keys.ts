@@ -5,9 +5,10 @@ import type { OutboundFetch } from '../outbound.ts'
 import { recordOf } from './clients.ts'
 
 const LONGEST_ASSERTION_SECONDS = 300
-const LONGEST_JTI = 256
+/** In characters, of whatever a client signs. */
+export const LONGEST_JTI = 256
 /** What clocks may be apart (FAPI 2.0 Security Profile §5.3.2.1, 13). */
-const MOST_SECONDS_AHEAD = 60
+export const MOST_SECONDS_AHEAD = 60
 
 /**
  * Refuses an assertion that lives for long: whoever gets hold of one may use it as long as nobody has,

@@ -2,13 +2,11 @@ import { errors, type Configuration, type KoaContextWithOIDC } from 'oidc-provid
 import type { Clock } from '../clock.ts'
 import { FAPI2_ALGORITHMS } from '../config/built-in.ts'
 import type { TakeOnce } from './adapter.ts'
+import { LONGEST_JTI, MOST_SECONDS_AHEAD } from './client-keys.ts'
 import { recordOf } from './clients.ts'
 import type { EngineMiddleware } from './middleware.ts'
 
 const LONGEST_SECONDS = 3600
-const LONGEST_JTI = 256
-/** What clocks may be apart (FAPI 2.0 Security Profile §5.3.2.1, 13). */
-const MOST_SECONDS_AHEAD = 60
 /** `JWT` is what libraries write that know no better name. */
 const TYPES: ReadonlySet<unknown> = new Set([undefined, 'JWT', 'oauth-authz-req+jwt'])
 
