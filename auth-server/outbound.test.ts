@@ -48,6 +48,13 @@ const sayHello: RequestListener = (request, response) => {
     .end('hello')
 }
 
+/** Never stops. */
+const pour: RequestListener = (_request, response) => {
+  const more = () =>
+    void (response.write(Buffer.alloc(65_536)) ? setImmediate(more) : response.once('drain', more))
+  more()
+}
+
 function leadTo(...addresses: string[]): NonNullable<OutboundOptions['resolve']> {
   return async () =>
     addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }))
@@ -101,40 +108,55 @@ describe('an outbound request', () => {
     expect(place.connections()).toBe(0)
   })
 
+  // The first and the last address of each range, and what is written in another way.
   test.each([
-    '0.1.2.3',
-    '10.0.0.1',
-    '100.64.0.1',
-    '127.0.0.1',
-    '169.254.169.254',
-    '172.16.0.1',
-    '192.0.0.8',
-    '192.0.2.1',
-    '192.168.0.1',
-    '198.18.0.1',
-    '198.51.100.1',
-    '203.0.113.1',
-    '224.0.0.1',
-    '240.0.0.1',
-    '255.255.255.255',
-    '::',
-    '::1',
-    '::ffff:10.0.0.1',
-    '::ffff:169.254.169.254',
-    '64:ff9b::a00:1',
-    '64:ff9b:1::1',
-    '100::1',
-    '2001::1',
-    '2001:db8::1',
-    '2002:a00:1::',
-    'fc00::1',
-    'fd12::1',
-    'fe80::1',
-    'fec0::1',
-    'ff02::1',
+    ...['0.0.0.0', '0.255.255.255', '10.0.0.0', '10.255.255.255', '100.64.0.0', '100.127.255.255'],
+    ...['127.0.0.0', '127.255.255.255', '169.254.0.0', '169.254.169.254', '169.254.255.255'],
+    ...['172.16.0.0', '172.31.255.255', '192.0.0.0', '192.0.0.255', '192.0.2.0', '192.0.2.255'],
+    ...['192.31.196.0', '192.31.196.255', '192.52.193.0', '192.52.193.255', '192.88.99.0'],
+    ...['192.88.99.255', '192.168.0.0', '192.168.255.255', '192.175.48.0', '192.175.48.255'],
+    ...['198.18.0.0', '198.19.255.255', '198.51.100.0', '198.51.100.255', '203.0.113.0'],
+    ...['203.0.113.255', '224.0.0.0', '239.255.255.255', '240.0.0.0', '255.255.255.255'],
+    ...['168.63.129.16', '::ffff:168.63.129.16', '::ffff:10.0.0.1', '::ffff:a9fe:a9fe'],
+    ...['::', '::1', '::10.0.0.1', '::8.8.8.8', '::ffff:0:10.0.0.1', '64:ff9b::a00:1'],
+    ...['64:ff9b::808:808', '64:ff9b:1::1', '100::1', '100:0:0:1::1', '200::1', '1fff:ffff::1'],
+    ...['2001::', '2001::1', '2001:1::1', '2001:2::1', '2001:3::1', '2001:4:112::1', '2001:10::1'],
+    ...['2001:20::1', '2001:30::1', '2001:1ff:ffff::1', '2001:db8::1', '2001:db8:ffff::1'],
+    ...['2002::1', '2002:a00:1::', '2002:808:808::1', '2002:ffff::1', '2620:4f:8000::1'],
+    ...['3fff::1', '3fff:fff:ffff::1', '4000::1', '5f00::1', '8000::1', 'e000::1', 'fc00::1'],
+    ...['fd00:ec2::254', 'fdff::1', 'fe00::1', 'fe80::1', 'febf::1', 'fec0::1', 'ff02::1'],
+    ...['fe80::1%eth0', '::1%lo', '2606:4700::1111%eth0', '::ffff:8.8.8.8%eth0'],
   ])('is not sent to a name that leads to %s', async (address) => {
     const call = createOutboundFetch({ networks: [], resolve: leadTo(address) })
     await expect(call('https://app.example/')).rejects.toMatchObject({ fault: 'address' })
+  })
+
+  // What is beside those ranges. Nobody answers: it is refused for going there without TLS, no earlier.
+  test.each([
+    ...['1.0.0.0', '9.255.255.255', '11.0.0.0', '100.63.255.255', '100.128.0.0', '126.255.255.255'],
+    ...['128.0.0.0', '168.63.129.15', '168.63.129.17', '169.253.255.255', '169.255.0.0'],
+    ...[
+      '172.15.255.255',
+      '172.32.0.0',
+      '191.255.255.255',
+      '192.0.1.0',
+      '192.0.3.0',
+      '192.31.195.255',
+    ],
+    ...['192.88.98.255', '192.88.100.0', '192.167.255.255', '192.169.0.0', '198.17.255.255'],
+    ...['198.20.0.0', '203.0.112.255', '203.0.114.0', '223.255.255.255', '::ffff:8.8.8.8'],
+    ...['2001:200::1', '2001:4860:4860::8888', '2001:db7:ffff::1', '2001:db9::1', '2003::1'],
+    ...[
+      '2606:4700::1111',
+      '2620:4f:7fff::1',
+      '2620:4f:8001::1',
+      '2a00::1',
+      '3ffe:ffff::1',
+      '3fff:1000::1',
+    ],
+  ])('may be sent to a name that leads to %s', async (address) => {
+    const call = createOutboundFetch({ networks: [], resolve: leadTo(address) })
+    await expect(call('http://app.example/')).rejects.toMatchObject({ fault: 'scheme' })
   })
 
   test('is not sent where one of several addresses is special', async () => {
@@ -179,17 +201,7 @@ describe('an outbound request', () => {
 
   test.each<[string, RequestListener, string]>([
     ['too much', (_, response) => void response.end(Buffer.alloc(300_000)), 'too_large'],
-    [
-      'without an end',
-      (_, response) => {
-        const more = () =>
-          void (response.write(Buffer.alloc(65_536))
-            ? setImmediate(more)
-            : response.once('drain', more))
-        more()
-      },
-      'too_large',
-    ],
+    ['without an end', pour, 'too_large'],
     [
       'packed',
       (_, response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end('x'),
@@ -209,6 +221,36 @@ describe('an outbound request', () => {
     await expect(createOutboundFetch({ networks: LOOPBACK })(place.url)).rejects.toMatchObject({
       fault,
     })
+  })
+
+  test.each<[string, RequestListener]>([
+    ['without an end', pour],
+    ['by one byte and nothing more', (_, response) => void response.writeHead(200).write('x')],
+    ['at length', (_, response) => void response.end(Buffer.alloc(3_000_000))],
+    [
+      'packed',
+      (_, response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end('x'),
+    ],
+    [
+      'half of it',
+      (_, response) => void response.writeHead(200, { 'content-length': '10' }).write('x'),
+    ],
+  ])('for a status has it when it is answered %s, and hangs up', async (_how, answer) => {
+    const closed = Promise.withResolvers<void>()
+    await using place = await startPlace((request, response) => {
+      request.socket.once('close', () => closed.resolve())
+      answer(request, response)
+    })
+    const call = createOutboundFetch({ networks: LOOPBACK })
+    const response = await call(place.url, { method: 'POST', body: 'b', isStatusEnough: true })
+    expect([response.status, response.body, place.connections()]).toEqual([200, null, 1])
+    await closed.promise
+  })
+
+  test.each([204, 302, 400, 503])('for a status has %i as it is', async (status) => {
+    await using place = await startPlace((_, response) => void response.writeHead(status).end('x'))
+    const call = createOutboundFetch({ networks: LOOPBACK })
+    expect((await call(place.url, { isStatusEnough: true })).status).toBe(status)
   })
 
   test('can be stopped, also while a name is looked up', async () => {

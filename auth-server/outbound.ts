@@ -37,6 +37,11 @@ export interface OutboundRequest {
   readonly signal?: AbortSignal | undefined
   /** The most bytes that the answer may have. Default: 256 KiB. */
   readonly mostBytes?: number | undefined
+  /**
+   * The status is the answer, and the connection ends with it: what comes after it, packed, long or
+   * without an end, is not read. Default: false.
+   */
+  readonly isStatusEnough?: boolean | undefined
 }
 
 /**
@@ -63,7 +68,6 @@ const NAME_TIMEOUT_MS = 2000
  * and no others, whatever name leads there: a name is looked up once, all of its addresses have to be
  * allowed, and the connection goes to one of them (no rebinding). Proxies of the environment are not used.
  *
- * @see {@link https://www.rfc-editor.org/rfc/rfc6890.html RFC 6890} for the special addresses
  */
 export function createOutboundFetch({
   networks,
@@ -72,9 +76,9 @@ export function createOutboundFetch({
 }: OutboundOptions): OutboundFetch {
   const allowed = networks.map(parseNetwork)
   const judge = (address: string): 'public' | 'allowed' | 'forbidden' => {
-    const parsed = ipaddr.process(address)
+    const parsed = parseAddress(address)
     if (allowed.some((network) => isWithin(parsed, network))) return 'allowed'
-    return parsed.range() === 'unicast' ? 'public' : 'forbidden'
+    return isPublic(parsed) && !address.includes('%') ? 'public' : 'forbidden'
   }
 
   const pin = async ({ protocol, hostname }: URL): Promise<readonly LookupAddress[]> => {
@@ -92,7 +96,7 @@ export function createOutboundFetch({
       throw new OutboundError('address', message)
     }
     const isLoopback = addresses.every(
-      ({ address }) => ipaddr.process(address).range() === 'loopback',
+      ({ address }) => parseAddress(address).range() === 'loopback',
     )
     if (protocol === 'http:' && !isLoopback) {
       throw new OutboundError('scheme', `${host} is to be called without TLS`)
@@ -143,6 +147,46 @@ async function resolveName(
 type Address = ReturnType<typeof ipaddr.process>
 type Network = ReturnType<typeof ipaddr.parseCIDR>
 
+/** ipaddr.js takes ::192.0.2.1, as DNS writes an IPv6 address that begins with zeros, for the IPv4 address. */
+function parseAddress(address: string): Address {
+  return ipaddr.process(address.replace(/^::(?=\d+\.)/, '::0:'))
+}
+
+/**
+ * The IPv4 addresses that no client is at: those that have a use of their own, also where the Internet
+ * leads to them, and the one that machines of a cloud reach what runs them by.
+ *
+ * @see {@link https://www.iana.org/assignments/iana-ipv4-special-registry/ IANA IPv4 Special-Purpose Address Registry}
+ */
+const SPECIAL_IPV4 = [
+  ...['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12'],
+  ...['192.0.0.0/24', '192.0.2.0/24', '192.31.196.0/24', '192.52.193.0/24', '192.88.99.0/24'],
+  ...['192.168.0.0/16', '192.175.48.0/24', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24'],
+  ...['224.0.0.0/4', '240.0.0.0/4', '168.63.129.16/32'],
+].map(parseNetwork)
+
+/** Whatever else may be given out one day is none yet, and may be anything inside of a network. */
+const GLOBAL_IPV6 = parseNetwork('2000::/3')
+
+/**
+ * Those of them that have a use of their own. 2001::/32 and 2002::/16 lead to IPv4 addresses that stand in
+ * them.
+ *
+ * @see {@link https://www.iana.org/assignments/iana-ipv6-special-registry/ IANA IPv6 Special-Purpose Address Registry}
+ */
+const SPECIAL_IPV6 = [
+  '2001::/23',
+  '2001:db8::/32',
+  '2002::/16',
+  '2620:4f:8000::/48',
+  '3fff::/20',
+].map(parseNetwork)
+
+function isPublic(address: Address): boolean {
+  if (address.kind() === 'ipv4') return !SPECIAL_IPV4.some((range) => isWithin(address, range))
+  return isWithin(address, GLOBAL_IPV6) && !SPECIAL_IPV6.some((range) => isWithin(address, range))
+}
+
 function parseNetwork(range: string): Network {
   if (ipaddr.isValidCIDR(range)) return ipaddr.parseCIDR(range)
   const message = `outbound.networks has ${JSON.stringify(range)}: expected a range such as 10.0.0.0/8.`
@@ -166,17 +210,28 @@ function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
 async function exchange(
   url: URL,
   addresses: readonly LookupAddress[],
-  { method = 'GET', headers, body, signal, mostBytes = MOST_BYTES }: OutboundRequest,
+  {
+    method = 'GET',
+    headers,
+    body,
+    signal,
+    mostBytes = MOST_BYTES,
+    isStatusEnough,
+  }: OutboundRequest,
 ): Promise<Response> {
   const sent = new Headers(headers)
   sent.set('accept-encoding', 'identity')
   const response = await send(url, addresses, { method, headers: sent, body, signal })
+  const { statusCode = 0 } = response
+  if (isStatusEnough) {
+    response.destroy()
+    return new Response(null, { status: statusCode, headers: copyHeaders(response) })
+  }
   const coding = response.headers['content-encoding'] ?? 'identity'
   if (coding !== 'identity') {
     response.destroy()
     throw new OutboundError('encoded', `${url.host} answers in the coding ${coding}`)
   }
-  const { statusCode = 0 } = response
   const answer = await readBounded(response, url, mostBytes)
   const isBodiless = statusCode === 204 || statusCode === 205 || statusCode === 304
   return new Response(isBodiless ? null : new Uint8Array(answer), {

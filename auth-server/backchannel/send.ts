@@ -23,7 +23,13 @@ export async function sendLogoutToken(
     const body = new URLSearchParams({ logout_token: token })
     const signal = AbortSignal.any([late, stop])
     const response = guard
-      ? await guard(uri, { method: 'POST', headers: FORM, body: String(body), signal })
+      ? await guard(uri, {
+          method: 'POST',
+          headers: FORM,
+          body: String(body),
+          signal,
+          isStatusEnough: true,
+        })
       : await fetch(uri, { method: 'POST', body, redirect: 'manual', signal })
     // The answer counts, whatever becomes of the rest of it.
     await response.body?.cancel().catch(() => {})

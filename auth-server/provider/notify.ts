@@ -51,6 +51,7 @@ export function createNotifier({
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body: JSON.stringify({ auth_req_id }),
       signal: stop.signal,
+      isStatusEnough: true,
     })
     events.cibaNotified({ clientId, outcome: ok ? 'told' : 'status', detail: String(status) })
   }

@@ -20,7 +20,12 @@ import {
 } from '../support/ciba.ts'
 import { askUserinfo, prove } from '../support/endpoints.ts'
 import { basic, decodeJwt, obtainTokens, requestToken } from '../support/flow.ts'
-import { answerWith, startLogoutReceiver, type LogoutReceiver } from '../support/logout-receiver.ts'
+import {
+  answerWith,
+  startLogoutReceiver,
+  type LogoutReceiver,
+  type Answer,
+} from '../support/logout-receiver.ts'
 import { createProofClient } from '../support/proof.ts'
 import { SERVICE_SECRET, startServer, WEB_SECRET, type TestServer } from '../support/server.ts'
 import {
@@ -531,7 +536,7 @@ describe('§10.2 a client that is pinged', () => {
   const askPinged = (login_hint: string, id = 'pinged') =>
     ask(shared().issuer, { login_hint, client_notification_token: CLIENT_TOKEN }, asDesk(id))
   const noticesOf = (id: string) => receiver.received.filter(({ text }) => text.includes(id))
-  const countFailed = (outcome: string) =>
+  const countNoticed = (outcome: string) =>
     shared()
       .logged()
       .split('\n')
@@ -563,15 +568,31 @@ describe('§10.2 a client that is pinged', () => {
     const server = shared()
     const person = meet()
     receiver.answer = answer
-    const before = countFailed('status')
+    const before = countNoticed('status')
     const { body } = await askPinged(person)
     const { page } = await answerRequest(server, person)
     expect(page.text).toContain('You have approved')
     await expect.poll(() => noticesOf(body.auth_req_id)).toHaveLength(1)
-    await expect.poll(() => countFailed('status')).toBe(before + 1)
+    await expect.poll(() => countNoticed('status')).toBe(before + 1)
     expect(receiver.received.map(({ url }) => url)).not.toContain('/elsewhere')
     const tokens = await pollRequest(server.issuer, body.auth_req_id, asDesk('pinged'))
     expect(tokens.status).toBe(200)
+  })
+
+  test.each<[string, Answer]>([
+    [
+      'packed',
+      (response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end('not packed'),
+    ],
+    ['without an end', (response) => void response.writeHead(200).write('x')],
+  ])('and answers %s was told', async (_how, answer) => {
+    const person = meet()
+    receiver.answer = answer
+    const before = countNoticed('told')
+    const { body } = await askPinged(person)
+    await answerRequest(shared(), person)
+    await expect.poll(() => countNoticed('told')).toBe(before + 1)
+    expect(noticesOf(body.auth_req_id)).toHaveLength(1)
   })
 
   test('and is not there loses nothing', async () => {
@@ -579,7 +600,7 @@ describe('§10.2 a client that is pinged', () => {
     const person = meet()
     const { body } = await askPinged(person, 'unreachable')
     await answerRequest(server, person)
-    await expect.poll(() => countFailed('network')).toBe(1)
+    await expect.poll(() => countNoticed('network')).toBe(1)
     const tokens = await pollRequest(server.issuer, body.auth_req_id, asDesk('unreachable'))
     expect(tokens.status).toBe(200)
   })
