@@ -172,7 +172,7 @@ const CREDENTIALS = [
   'PushedAuthorizationRequest',
 ]
 const NOTICES = ['told', 'status', 'timeout', 'network', 'address', 'scheme', 'stopped']
-const LOGOUT_FAILURES = ['refused', 'status', 'timeout', 'network', 'keys']
+const LOGOUT_FAILURES = ['refused', 'status', 'timeout', 'network', 'keys', 'disabled']
 const KEY_REFUSALS = [
   'not_a_key',
   'mistyped',

@@ -24,9 +24,12 @@ describe('an attempt', () => {
     },
   )
 
-  test.each(['timeout', 'network'] as const)('that ends in a %s is made again', (reason) => {
-    expect(judge({ kind: 'unreachable', reason })).toMatchObject({ kind: 'retry', reason })
-  })
+  test.each(['timeout', 'network', 'keys', 'disabled'] as const)(
+    'that ends in a %s is made again',
+    (reason) => {
+      expect(judge({ kind: 'unreachable', reason })).toMatchObject({ kind: 'retry', reason })
+    },
+  )
 
   test('waits twice as long as the one before, and an hour at most', () => {
     const pauses = Array.from({ length: 60 }, (_, index) => {

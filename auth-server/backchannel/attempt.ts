@@ -1,10 +1,13 @@
 /** What came of one attempt. */
 export type Attempt =
   | { readonly kind: 'answered'; readonly status: number }
-  | { readonly kind: 'unreachable'; readonly reason: 'timeout' | 'network' | 'keys' }
+  | {
+      readonly kind: 'unreachable'
+      readonly reason: 'timeout' | 'network' | 'keys' | 'disabled'
+    }
 
-/** `keys`: it is encrypted for, and has no key for that. */
-export type FailureReason = 'refused' | 'status' | 'timeout' | 'network' | 'keys'
+/** `keys`: no token can be made for it, such as one that is encrypted with a key that it has not. */
+export type FailureReason = 'refused' | 'status' | 'timeout' | 'network' | 'keys' | 'disabled'
 
 /** What becomes of an entry of the queue. */
 export type Verdict =

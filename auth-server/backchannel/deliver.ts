@@ -7,16 +7,16 @@ import type { Events } from '../events.ts'
 import type { PrivateJwk } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
 import type { OutboundFetch } from '../outbound.ts'
-import { judgeAttempt } from './attempt.ts'
+import { judgeAttempt, type Attempt } from './attempt.ts'
 import { encryptLogoutToken } from './encrypt.ts'
-import type { LogoutDelivery, LogoutQueue } from './logout-queue.ts'
+import type { LogoutDelivery, LogoutQueue, Whose } from './logout-queue.ts'
 import { signLogoutToken } from './logout-token.ts'
 import { sendLogoutToken } from './send.ts'
 
 const LOOK_EVERY_MS = 500
 /** Longer than an attempt may take: of two servers only one tries at a time. */
 const LEASE_MS = 20_000
-/** Clients that are told things at the same time. */
+/** Clients of each kind that are told things at the same time. */
 const MOST_LANES = 32
 /** Requests to one client at the same time. */
 const AT_ONCE = 4
@@ -43,7 +43,8 @@ export interface DeliveryCollaborators {
 /**
  * Tells clients of sessions that ended, from the queue, until disposed of. Any number of servers may do
  * so at once. Each client has a lane of its own and clients take turns: one that hangs keeps nobody
- * else waiting but what waits for itself.
+ * else waiting but what waits for itself. Those that nobody has vouched for, of which there may be any
+ * number, have lanes apart from those of the operator's.
  *
  * A client may be told twice: a process that dies after the client has answered leaves the entry there.
  */
@@ -51,43 +52,26 @@ export function startLogoutDelivery(
   collaborators: DeliveryCollaborators,
   { issuer }: { readonly issuer: string },
 ): AsyncDisposable {
-  const { logouts, log } = collaborators
+  const { log } = collaborators
   const stop = new AbortController()
   const cutOff = new AbortController()
-  const lanes = new Map<string, Promise<void>>()
-  let place = ''
   let failure: string | undefined
 
   const report = (error: unknown) => {
     if (failure !== String(error)) log.error({ event: 'logouts_not_delivered', err: error })
     failure = String(error)
   }
-  const stops = { stop: stop.signal, cutOff: cutOff.signal }
-  const openLane = (clientId: string) => {
-    const lane = serveClient(collaborators, { clientId, issuer, ...stops })
-      .catch(report)
-      .finally(() => lanes.delete(clientId))
-    lanes.set(clientId, lane)
-  }
-  /** Goes on after the client that came last, and once around. */
-  const look = async () => {
-    const start = place
-    let isAround = start === ''
-    for (let looked = 0; looked < MOST_LOOKED_AT && lanes.size < MOST_LANES; looked += 1) {
-      const clientId = await logouts.nextClient(place)
-      place = clientId ?? ''
-      if (clientId === undefined && isAround) return
-      if (clientId === undefined) isAround = true
-      else if (!lanes.has(clientId)) openLane(clientId)
-    }
-  }
+  const signals = { issuer, stop: stop.signal, cutOff: cutOff.signal }
+  const groups = (['operator', 'stranger'] as const).map((whose) =>
+    openLanes(collaborators, whose, signals, report),
+  )
   const work = async () => {
     for (;;) {
       await pause(LOOK_EVERY_MS, stop.signal)
       if (stop.signal.aborted) return
       try {
-        await look()
-        if (lanes.size === 0) failure = undefined
+        for (const { look } of groups) await look()
+        if (groups.every(({ lanes }) => lanes.size === 0)) failure = undefined
       } catch (error) {
         report(error)
       }
@@ -100,15 +84,14 @@ export function startLogoutDelivery(
       await ended
       const drained = new AbortController()
       const late = pause(DRAIN_MS, drained.signal).then(() => cutOff.abort())
-      await Promise.all(lanes.values())
+      await Promise.all(groups.flatMap(({ lanes }) => [...lanes.values()]))
       drained.abort()
       await late
     },
   }
 }
 
-interface Lane {
-  readonly clientId: string
+interface Signals {
   readonly issuer: string
   /** No more is begun. */
   readonly stop: AbortSignal
@@ -116,13 +99,55 @@ interface Lane {
   readonly cutOff: AbortSignal
 }
 
+interface Lane extends Signals {
+  readonly clientId: string
+}
+
+interface Lanes {
+  /** Those that are open, by their clients. */
+  readonly lanes: ReadonlyMap<string, Promise<void>>
+  /** Goes on after the client that came last, and once around. */
+  look(): Promise<void>
+}
+
+function openLanes(
+  collaborators: DeliveryCollaborators,
+  whose: Whose,
+  signals: Signals,
+  report: (error: unknown) => void,
+): Lanes {
+  const lanes = new Map<string, Promise<void>>()
+  let place = ''
+  const open = (clientId: string) => {
+    const lane = serveClient(collaborators, { clientId, ...signals })
+      .catch(report)
+      .finally(() => lanes.delete(clientId))
+    lanes.set(clientId, lane)
+  }
+  return {
+    lanes,
+    async look() {
+      let isAround = place === ''
+      for (let looked = 0; looked < MOST_LOOKED_AT && lanes.size < MOST_LANES; looked += 1) {
+        const clientId = await collaborators.logouts.nextClient(whose, place)
+        place = clientId ?? ''
+        if (clientId === undefined && isAround) return
+        if (clientId === undefined) isAround = true
+        else if (!lanes.has(clientId)) open(clientId)
+      }
+    },
+  }
+}
+
 async function serveClient(collaborators: DeliveryCollaborators, lane: Lane): Promise<void> {
   const { logouts, clock } = collaborators
   for (let batch = 0; batch < MOST_BATCHES && !lane.stop.aborted; batch += 1) {
     const due = await logouts.listDue(lane.clientId, clock.now(), AT_ONCE)
     if (due.length === 0) return
-    const told = await Promise.all(due.map((one) => deliver(collaborators, lane, one)))
-    if (told.includes(false)) return
+    // Where one fails, the lane is as long as the others are under way.
+    const told = await Promise.allSettled(due.map((one) => deliver(collaborators, lane, one)))
+    for (const one of told) if (one.status === 'rejected') throw one.reason
+    if (told.some((one) => one.status === 'fulfilled' && !one.value)) return
   }
 }
 
@@ -132,20 +157,21 @@ async function deliver(
   { issuer, cutOff }: Lane,
   delivery: LogoutDelivery,
 ): Promise<boolean> {
-  const { logouts, clients, fetchOutbound, events, clock } = collaborators
+  const { logouts, clients, events, clock } = collaborators
   const client = await clients.findById(delivery.clientId)
-  if (!client || client.disabled || client.backchannelLogoutUri === undefined) {
+  if (client?.backchannelLogoutUri === undefined) {
     await logouts.remove(delivery.id)
     return true
   }
   const claimed = await logouts.claim(delivery, clock.now() + LEASE_MS)
   if (!claimed) return true
-  const token = await makeToken(collaborators, { issuer, cutOff }, client, claimed)
-  const guard = isSelfDescribed(client) ? fetchOutbound : undefined
-  const attempt =
-    token === undefined
-      ? ({ kind: 'unreachable', reason: 'keys' } as const)
-      : await sendLogoutToken(client.backchannelLogoutUri, token, cutOff, guard)
+  const attempt = await tell(
+    collaborators,
+    { issuer, cutOff },
+    client,
+    client.backchannelLogoutUri,
+    claimed,
+  )
   if (cutOff.aborted && attempt.kind === 'unreachable') return false
   const verdict = judgeAttempt(attempt, claimed, clock.now(), randomInt(1000) / 1000)
   if (verdict.kind === 'retry') await logouts.postpone(claimed, verdict.dueAt)
@@ -163,6 +189,21 @@ async function deliver(
       events.logoutGivenUp({ ...facts, reason: verdict.reason })
       return verdict.reason === 'refused'
   }
+}
+
+/** A client that is disabled is not called, and is told if it is enabled again in time. */
+async function tell(
+  collaborators: DeliveryCollaborators,
+  lane: Pick<Lane, 'issuer' | 'cutOff'>,
+  client: Client,
+  uri: string,
+  claimed: LogoutDelivery,
+): Promise<Attempt> {
+  if (client.disabled) return { kind: 'unreachable', reason: 'disabled' }
+  const token = await makeToken(collaborators, lane, client, claimed)
+  if (token === undefined) return { kind: 'unreachable', reason: 'keys' }
+  const guard = isSelfDescribed(client) ? collaborators.fetchOutbound : undefined
+  return sendLogoutToken(uri, token, lane.cutOff, guard)
 }
 
 /** `undefined` where none can be made now: that is an attempt like others, or it would be made for ever. */

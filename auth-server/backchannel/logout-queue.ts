@@ -11,6 +11,9 @@ export interface LogoutDelivery {
   readonly attempts: number
 }
 
+/** Of whom clients are: of the operator, or of a stranger who has described them. Those that are gone count with the latter. */
+export type Whose = 'operator' | 'stranger'
+
 /**
  * Who has to be told of sessions that ended. Entries are written where a session ends, in the same
  * transaction (`storage/models.ts`): there is no end of a session without its entries.
@@ -19,8 +22,8 @@ export interface LogoutDelivery {
  * one wins. Whoever dies with an entry that it has claimed leaves it due again when the lease is over.
  */
 export interface LogoutQueue {
-  /** The next client after the place `after` that an entry is there for, due or not. */
-  nextClient(after: string): Promise<string | undefined>
+  /** The next client of that kind after the place `after` that an entry is there for, due or not. */
+  nextClient(whose: Whose, after: string): Promise<string | undefined>
   /** Entries of one client that are due at `now` (ms), those that wait longest first. */
   listDue(clientId: string, now: number, limit: number): Promise<readonly LogoutDelivery[]>
   /** Takes an entry until `leaseUntil` (ms). Answers it as it is then, `undefined` if another was first. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import type { Kysely, Selectable } from 'kysely'
-import type { LogoutDelivery, LogoutQueue } from '../backchannel/logout-queue.ts'
+import { sql, type Kysely, type Selectable } from 'kysely'
+import type { LogoutDelivery, LogoutQueue, Whose } from '../backchannel/logout-queue.ts'
 import type { ClientSession } from '../provider/model-store.ts'
 import { defineStatement, pickColumns, prepareRead, type Database, type Scope } from './database.ts'
 import type { Schema } from './schema.ts'
@@ -9,14 +9,25 @@ type Row = Schema['logout_delivery']
 
 export function createLogoutQueue(database: Database): LogoutQueue {
   const { kysely } = database
-  const next = prepareRead(database, (db) =>
-    db
-      .selectFrom('logout_delivery')
-      .select('client_id')
-      .where('client_id', '>', '')
-      .orderBy('client_id')
-      .limit(1),
-  )
+  const next = (whose: Whose) =>
+    prepareRead(database, (db) =>
+      db
+        .selectFrom('logout_delivery')
+        .select('client_id')
+        .where('client_id', '>', '')
+        .where(({ not, exists, selectFrom }) => {
+          const isOperators = exists(
+            selectFrom('client')
+              .select('id')
+              .whereRef('id', '=', 'logout_delivery.client_id')
+              .where(sql<boolean>`owner in ('file', 'operator')`),
+          )
+          return whose === 'operator' ? isOperators : not(isOperators)
+        })
+        .orderBy('client_id')
+        .limit(1),
+    )
+  const nextOf = { operator: next('operator'), stranger: next('stranger') }
   const due = prepareRead(database, (db) =>
     db
       .selectFrom('logout_delivery')
@@ -27,7 +38,7 @@ export function createLogoutQueue(database: Database): LogoutQueue {
       .limit(1),
   )
   return {
-    nextClient: async (after) => (await next(after, 1))[0]?.client_id,
+    nextClient: async (whose, after) => (await nextOf[whose](after, 1))[0]?.client_id,
     listDue: async (clientId, now, limit) => (await due(clientId, now, limit)).map(toDelivery),
     async claim(delivery, leaseUntil) {
       const attempts = delivery.attempts + 1
@@ -53,7 +64,10 @@ export function createLogoutQueue(database: Database): LogoutQueue {
   }
 }
 
-/** Puts the client into the queue if it wants to be told, in the transaction that ends the session. */
+/**
+ * Puts the client into the queue if it wants to be told, in the transaction that ends the session. One
+ * that is disabled now may be enabled again.
+ */
 export async function queueLogout(
   scope: Scope,
   { clientId, sid, accountId }: ClientSession,
@@ -76,7 +90,7 @@ export async function queueLogout(
 
 const selectClient = defineStatement(
   (db: Kysely<Schema>, { clientId }: { readonly clientId: string }) =>
-    db.selectFrom('client').select(['settings', 'disabled']).where('id', '=', clientId),
+    db.selectFrom('client').select('settings').where('id', '=', clientId),
 )
 
 const COLUMNS = ['id', 'client_id', 'account_id', 'sid', 'queued_at', 'due_at', 'attempts'] as const
@@ -85,8 +99,8 @@ const insertRow = defineStatement((db: Kysely<Schema>, row: Row) =>
   db.insertInto('logout_delivery').values(pickColumns(row, COLUMNS)),
 )
 
-function wantsLogouts(client: Pick<Schema['client'], 'settings' | 'disabled'> | undefined) {
-  if (!client || client.disabled === 1) return false
+function wantsLogouts(client: Pick<Schema['client'], 'settings'> | undefined) {
+  if (!client) return false
   const settings = JSON.parse(client.settings) as { backchannelLogoutUri?: string }
   return settings.backchannelLogoutUri !== undefined
 }

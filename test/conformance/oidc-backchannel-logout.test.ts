@@ -1,7 +1,9 @@
+import type { ServerResponse } from 'node:http'
+import { DatabaseSync } from 'node:sqlite'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
-import { openStores } from '../../auth-server/storage/stores.ts'
+import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
 import { createBrowser, type Browser } from '../support/browser.ts'
 import { withClients } from '../support/endpoints.ts'
 import { authorize, decodeJwt, obtainTokens, requestToken } from '../support/flow.ts'
@@ -85,6 +87,11 @@ function listEvents({ logged }: TestServer, wanted: string) {
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as { event: string; clientId: string; reason: string })
     .filter(({ event }) => event === wanted)
+}
+
+/** A client that is still to be told, whoever's it is. */
+async function nextWaiting({ logouts }: Stores): Promise<string | undefined> {
+  return (await logouts.nextClient('operator', '')) ?? logouts.nextClient('stranger', '')
 }
 
 test('§2.1 the metadata says that logouts are told, with the session', async () => {
@@ -209,7 +216,7 @@ describe('§2.5 a client is told of the end of a session', () => {
     if (!atSpa) throw new Error('no spa')
     await stores.clients.update({ ...atSpa, backchannelLogoutUri: undefined })
     clock.turn(60)
-    await vi.waitFor(async () => expect(await stores.logouts.nextClient('')).toBeUndefined(), SOON)
+    await vi.waitFor(async () => expect(await nextWaiting(stores)).toBeUndefined(), SOON)
     expect([web.received.length, spa.received.length]).toEqual([1, 1])
   })
 })
@@ -230,7 +237,65 @@ test('a token that cannot be made counts as an attempt, and is given up like oth
   expect(listEvents(server, 'logout_postponed')[1]).toMatchObject({ reason: 'keys' })
   clock.turn(2 * 86_400)
   await vi.waitFor(() => expect(listEvents(server, 'logout_given_up')).toHaveLength(1), SOON)
-  expect([web.received.length, await stores.logouts.nextClient('')]).toEqual([1, undefined])
+  expect([web.received.length, await nextWaiting(stores)]).toEqual([1, undefined])
+})
+
+test('a client that is disabled is not told, until it is enabled again', async () => {
+  await using world = await makeWorld()
+  const { web, server, clock } = world
+  const { browser, id_token } = await obtainTokens(server.issuer)
+  await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, clock)
+  const client = await stores.clients.findById('web')
+  if (!client) throw new Error('no web')
+  await stores.clients.update({ ...client, disabled: true })
+  await browser.submit(await browser.get(`${server.issuer}/session/end`), '/session/end/confirm', {
+    logout: 'yes',
+  })
+  await vi.waitFor(() => expect(listEvents(server, 'logout_postponed')).toHaveLength(1), SOON)
+  expect(listEvents(server, 'logout_postponed')).toMatchObject([{ reason: 'disabled' }])
+  expect(web.received).toEqual([])
+  await stores.clients.update(client)
+  clock.turn(10)
+  await vi.waitFor(() => expect(listEvents(server, 'logout_delivered')).toHaveLength(1), SOON)
+  expect(decodeJwt(web.received[0]?.token ?? '').claims).toMatchObject(readSession(id_token))
+})
+
+test('a client that stays disabled is told of nothing after a day', async () => {
+  await using world = await makeWorld(answerWith(500))
+  const { web, server, clock } = world
+  const { browser } = await obtainTokens(server.issuer)
+  await signOut(server, browser)
+  await vi.waitFor(() => expect(listEvents(server, 'logout_postponed')).toHaveLength(1), SOON)
+  await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, clock)
+  const client = await stores.clients.findById('web')
+  if (client) await stores.clients.update({ ...client, disabled: true })
+  clock.turn(DAY_SECONDS)
+  await vi.waitFor(
+    () => expect(listEvents(server, 'logout_given_up')).toMatchObject([{ reason: 'disabled' }]),
+    SOON,
+  )
+  expect([web.received.length, await nextWaiting(stores)]).toEqual([1, undefined])
+})
+
+test('where the storage fails for one logout, the server that stops waits for the others', async () => {
+  const open: ServerResponse[] = []
+  await using world = await makeWorld((response) => void open.push(response))
+  const { server, clock } = world
+  await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, clock)
+  await server.stop()
+  using database = new DatabaseSync(`${server.folder}/portreeve.sqlite`)
+  const insert = database.prepare('insert into logout_delivery values (?, ?, ?, ?, ?, ?, ?)')
+  for (const id of ['1', '2', '3', '4']) {
+    insert.run(id, 'web', 'acc_somebody', `sid ${id}`, clock.now(), Number(id), 0)
+  }
+  database.exec(`create trigger fail before update on logout_delivery when old.id = '1'
+    begin select raise(abort, 'planted'); end`)
+  await using next = await server.startAnother()
+  await vi.waitFor(() => expect(open).toHaveLength(3), SOON)
+  const stopping = next[Symbol.asyncDispose]()
+  for (const response of open) response.writeHead(200).end()
+  await stopping
+  expect(listEvents(server, 'logout_delivered')).toHaveLength(3)
 })
 
 describe('§2.8 a client that answers', () => {
@@ -253,7 +318,7 @@ describe('§2.8 a client that answers', () => {
     expect(tokens.map(({ sid }) => sid)).toEqual(Array(2).fill(readSession(id_token).sid))
     expect(new Set(tokens.map(({ jti }) => jti)).size).toBe(2)
     await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, clock)
-    expect(await stores.logouts.nextClient('')).toBeUndefined()
+    expect(await nextWaiting(stores)).toBeUndefined()
   })
 
   test('400 is not told again, and the audit log has it', async () => {
@@ -266,7 +331,7 @@ describe('§2.8 a client that answers', () => {
       { clientId: 'web', reason: 'refused' },
     ])
     await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, clock)
-    expect(await stores.logouts.nextClient('')).toBeUndefined()
+    expect(await nextWaiting(stores)).toBeUndefined()
     expect(web.received).toHaveLength(1)
     await vi.waitFor(async () => {
       const entries = await stores.audit.list({}, 100)
@@ -355,7 +420,7 @@ describe('a logout that was not delivered', () => {
     const sessions = await Promise.all(Array.from({ length: 6 }, () => obtainTokens(server.issuer)))
     for (const { browser } of sessions) await signOut(server, browser)
     await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, clock)
-    await vi.waitFor(async () => expect(await stores.logouts.nextClient('')).toBeUndefined(), SOON)
+    await vi.waitFor(async () => expect(await nextWaiting(stores)).toBeUndefined(), SOON)
     const told = web.received.map(({ token }) => decodeJwt(token).claims['sid'])
     const sids = sessions.map(({ id_token }) => readSession(id_token).sid)
     expect(told).toHaveLength(sids.length)

@@ -3,11 +3,12 @@ import { DatabaseSync } from 'node:sqlite'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
+import { openStores } from '../../auth-server/storage/stores.ts'
 import { createBrowser } from '../support/browser.ts'
 import { withClients } from '../support/endpoints.ts'
 import { authorize } from '../support/flow.ts'
 import { startKeyPlace, type KeyPlace } from '../support/key-place.ts'
-import { startLogoutReceiver } from '../support/logout-receiver.ts'
+import { startLogoutReceiver, type Answer } from '../support/logout-receiver.ts'
 import { sendRaw } from '../support/raw.ts'
 import { invite, METADATA, register, withRegistration } from '../support/registration.ts'
 import { startServer, type TestServer } from '../support/server.ts'
@@ -132,6 +133,13 @@ test('the same holds for the keys of who signs software statements', async () =>
   expect(publisher.place.asked).toBe(1)
 })
 
+/** A logout that the client is to be told of. */
+function queue(database: DatabaseSync, client: string): void {
+  database
+    .prepare('insert into logout_delivery values (?, ?, ?, ?, ?, ?, ?)')
+    .run(`logout of ${client}`, client, 'acc_somebody', 'sid', systemClock.now(), 0, 0)
+}
+
 test('a client is told of a session that ended', async () => {
   await using own = await startLogoutReceiver()
   const { token } = await invite(inside)
@@ -144,14 +152,55 @@ test('a client is told of a session that ended', async () => {
   await expect.poll(() => own.received.length, { timeout: 10_000 }).toBe(1)
 })
 
+test.each<[string, Answer]>([
+  [
+    'packed',
+    (response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end('not packed'),
+  ],
+  ['at length', (response) => void response.writeHead(200).end(Buffer.alloc(1_000_000))],
+  ['without an end', (response) => void response.writeHead(200).write('x')],
+])('a client that answers %s was told', async (_how, answer) => {
+  await using own = await startLogoutReceiver(answer)
+  const id = await registerAt(inside, { backchannel_logout_uri: own.uri })
+  using database = new DatabaseSync(`${inside.folder}/portreeve.sqlite`)
+  queue(database, id)
+  const delivered = () =>
+    inside
+      .logged()
+      .split('\n')
+      .filter((line) => line.includes('"logout_delivered"') && line.includes(id))
+  await expect.poll(delivered, { timeout: 10_000 }).toHaveLength(1)
+  expect(own.received).toHaveLength(1)
+})
+
+test('strangers that never answer keep no client of the operator waiting', async () => {
+  await using silent = await startLogoutReceiver(() => {})
+  await using own = await startLogoutReceiver()
+  await using server = await startServer(withClients({ id: 'web', backchannelLogoutUri: own.uri }))
+  {
+    await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+    using database = new DatabaseSync(`${server.folder}/portreeve.sqlite`)
+    const web = await stores.clients.findById('web')
+    if (!web) throw new Error('no web')
+    const strangers = Array.from({ length: 100 }, (_, index) => `a stranger ${index}`)
+    const described = { ...web, owner: 'dynamic', backchannelLogoutUri: silent.uri } as const
+    for (const id of strangers) await stores.clients.insert({ ...described, id })
+    database.exec('begin immediate')
+    for (const id of [...strangers, 'web']) queue(database, id)
+    database.exec('commit')
+  }
+  // As many strangers as there are lanes for are called, and one that is not of them all the same.
+  await expect.poll(() => silent.received.length, { timeout: 10_000 }).toBe(32)
+  await expect.poll(() => own.received.length, { timeout: 4000 }).toBe(1)
+  expect(server.logged()).not.toContain('"logout_postponed"')
+})
+
 test('a stranger’s address is not called with a logout, an operator’s is', async () => {
   await using own = await startLogoutReceiver()
   const id = await registerAt(outside, { backchannel_logout_uri: own.uri })
   using database = new DatabaseSync(`${outside.folder}/portreeve.sqlite`)
   for (const client of [id, 'web']) {
-    database
-      .prepare('insert into logout_delivery values (?, ?, ?, ?, ?, ?, ?)')
-      .run(`logout of ${client}`, client, 'acc_somebody', 'sid', systemClock.now(), 0, 0)
+    queue(database, client)
   }
   await expect.poll(() => receiver.received.length, { timeout: 10_000 }).toBe(1)
   await expect.poll(() => outside.logged(), { timeout: 10_000 }).toContain('"logout_postponed"')

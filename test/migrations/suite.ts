@@ -197,7 +197,7 @@ async function expectLogouts({ logouts }: Stores, hasQueue: boolean): Promise<vo
   const soon = clock.now() + 60_000
   expect(await logouts.listDue('web', soon, 10)).toEqual(hasQueue ? [DUE_LOGOUT] : [])
   expect(await logouts.listDue('spa', soon, 10)).toEqual([])
-  expect(await logouts.nextClient('')).toBe(hasQueue ? 'spa' : undefined)
+  expect(await logouts.nextClient('operator', '')).toBe(hasQueue ? 'spa' : undefined)
 }
 
 async function expectFeed({ revocations, receivers }: Stores, isThere: boolean): Promise<void> {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { Whose } from '../../auth-server/backchannel/logout-queue.ts'
 import type { Stores } from '../../auth-server/storage/stores.ts'
 import { account, client } from './records.ts'
 import { atOnce, createRows, HOUR, type World, type WithWorld } from './world.ts'
@@ -13,11 +14,14 @@ async function addClients({ stores }: World, ...ids: readonly string[]): Promise
 
 async function listQueue({ logouts }: Stores, now: number) {
   const found = []
-  for (let place: string | undefined = ''; ;) {
-    place = await logouts.nextClient(place)
-    if (place === undefined) return found
-    found.push(...(await logouts.listDue(place, now, 1000)))
+  for (const whose of ['operator', 'stranger'] as const) {
+    for (let place: string | undefined = ''; ;) {
+      place = await logouts.nextClient(whose, place)
+      if (place === undefined) break
+      found.push(...(await logouts.listDue(place, now, 1000)))
+    }
   }
+  return found
 }
 
 const namesOf = (queue: Awaited<ReturnType<typeof listQueue>>) =>
@@ -43,7 +47,8 @@ export function testLogouts(withWorld: WithWorld): void {
         const told = { clientId: 'd', sid: 'told', accountId: 'alice' }
         await stores.models.apply([{ ...END, clients: [told] }])
         const queue = await listQueue(other, clock.now())
-        expect(namesOf(queue)).toEqual(['a: sid of a', 'b: sid of b', 'd: told'])
+        // One that is disabled may be enabled again before the entry ends.
+        expect(namesOf(queue)).toEqual(['a: sid of a', 'b: sid of b', 'd: told', 'off: sid of off'])
         for (const one of queue) {
           expect(one).toMatchObject({ accountId: 'alice', queuedAt: clock.now(), attempts: 0 })
         }
@@ -167,14 +172,14 @@ export function testLogouts(withWorld: WithWorld): void {
         await stores.logouts.postpone(first, clock.now() + HOUR)
         clock.advance(HOUR - 1)
         expect(await listQueue(other, clock.now())).toEqual([])
-        expect(await other.logouts.nextClient('')).toBe('a')
+        expect(await other.logouts.nextClient('operator', '')).toBe('a')
         clock.advance(1)
         const second = await other.logouts.claim(first, clock.now() + 1000)
         // Whoever had it before and comes late moves nothing.
         await stores.logouts.postpone(first, clock.now())
         expect(await listQueue(stores, clock.now())).toEqual([])
         await other.logouts.remove(second?.id ?? '')
-        expect(await stores.logouts.nextClient('')).toBeUndefined()
+        expect(await stores.logouts.nextClient('operator', '')).toBeUndefined()
       }))
 
     test('goes from client to client, and gives what waits longest first', () =>
@@ -189,9 +194,16 @@ export function testLogouts(withWorld: WithWorld): void {
           const payload = { accountId: 'alice', uid, authorizations }
           await stores.models.apply([session(uid, 'a', { uid, payload }), { ...END, uid }])
         }
-        expect(await stores.logouts.nextClient('')).toBe('a')
-        expect(await stores.logouts.nextClient('a')).toBe('b')
-        expect(await stores.logouts.nextClient('b')).toBeUndefined()
+        const places = ['', 'a', 'b']
+        const next = (whose: Whose) =>
+          Promise.all(places.map((place) => stores.logouts.nextClient(whose, place)))
+        expect(await next('operator')).toEqual(['a', 'b', undefined])
+        expect(await next('stranger')).toEqual([undefined, undefined, undefined])
+        // Whoever has described it, or has removed it, it is none of the operator's.
+        await stores.clients.update(client({ id: 'a', owner: 'dynamic' }))
+        await stores.clients.remove('b')
+        expect(await next('operator')).toEqual([undefined, undefined, undefined])
+        expect(await next('stranger')).toEqual(['a', 'b', undefined])
         const due = await stores.logouts.listDue('b', clock.now(), 3)
         expect(due.map(({ sid }) => sid)).toEqual(['b0', 'b1', 'b2'])
       }))
