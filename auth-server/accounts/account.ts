@@ -37,6 +37,9 @@ export interface Profile {
   readonly locale?: string | undefined
 }
 
+/** What is to be changed of the account with this id. Members that are not there stay as they are. */
+export type AccountChanges = Pick<Account, 'id'> & Partial<Account>
+
 /** Where accounts are kept. Each call is one atomic statement. */
 export interface AccountStore {
   findById(id: string): Promise<Account | undefined>
@@ -46,13 +49,16 @@ export interface AccountStore {
   list(): Promise<readonly Account[]>
   /** Two calls for one id or username, one wins: the other answers `false`. */
   insert(account: Account): Promise<boolean>
-  /** Replaces the account with this id. `false` where there is none. */
-  update(account: Account): Promise<boolean>
+  /**
+   * `false` where there is no such account. Of two calls that change different members both count: who
+   * changes what they have not looked at for long undoes nothing else, such as that it was disabled.
+   */
+  update(changes: AccountChanges): Promise<boolean>
   /**
    * The same, ends its sessions, grants and API keys, and sets `accessEndedAt` to now: whoever had them, or is
    * just signing in, may know the old password.
    */
-  updateAndEndAccess(account: Account): Promise<boolean>
+  updateAndEndAccess(changes: AccountChanges): Promise<boolean>
   /** Removes the account and its API keys, and ends its sessions and grants. `false` where there is none. */
   remove(id: string): Promise<boolean>
 }

@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { PasswordHasher } from '../accounts/password.ts'
-import type { Client, ClientStore } from '../clients/client.ts'
+import { dateChange, type Client, type ClientStore } from '../clients/client.ts'
 import { generateClientSecret, hashChosenSecret } from '../clients/secret.ts'
 import { formatTime, type Clock } from '../clock.ts'
 import { usesSecret } from '../config/built-in.ts'
@@ -41,7 +41,7 @@ export interface ClientOperations {
   add(client: NewClient, chosenSecret: string | undefined): Promise<ClientWithSecret>
   list(): Promise<readonly ClientView[]>
   show(id: string): Promise<ClientView>
-  /** The old secret is refused from now on. */
+  /** The old secret is refused from now on. Throws `conflict` where somebody else changes the client. */
   rotateSecret(id: string, chosenSecret: string | undefined): Promise<ClientWithSecret>
   /** Removes the client, and ends what hangs on it. */
   remove(id: string): Promise<ClientView>
@@ -122,9 +122,11 @@ export function createClientOperations(
         throw new PortreeveError('invalid_input', message)
       }
       const { secret, secretHash } = await makeSecret(chosen)
-      const changed = { ...client, secretHash, updatedAt: clock.now() }
-      if (!(await clients.update(changed))) {
-        throw new PortreeveError('not_found', `The client ${id} has just been removed.`)
+      const changed = { ...client, secretHash, updatedAt: dateChange(clock, client) }
+      if (!(await clients.update(changed, client.updatedAt))) {
+        await find(id)
+        const message = `The client ${id} has just been changed by somebody else, and keeps its secret: look at it (npx portreeve clients show ${id}), then do this again.`
+        throw new PortreeveError('conflict', message)
       }
       events.objectChanged({ kind: 'client', action: 'secret_rotated', id, by: 'operator' })
       return { client: viewClient(changed), secret, warnings: [] }

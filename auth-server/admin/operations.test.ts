@@ -183,6 +183,78 @@ test('sets a password, roles, and whether a user is disabled', async () => {
   expect(await it.users.setDisabled('ann', false)).toMatchObject({ disabled: false })
 })
 
+test('does not undo what another operator does while a password is set', async () => {
+  await using it = await start()
+  const { id } = await it.users.add({ username: 'ann' }, async () => 'the old password')
+  // Hashing it takes longer than all that the other does.
+  const [set] = await Promise.all([
+    it.users.setPassword('ann', 'the new password'),
+    it.users.setRoles('ann', ['reader']),
+    it.users.setDisabled('ann', true),
+  ])
+  expect(set).toMatchObject({ roles: ['reader'], disabled: true })
+  const stored = await it.stores.accounts.findById(id)
+  expect(stored).toMatchObject({ roles: ['reader'], disabled: true })
+  expect(await it.hasher.verify('the new password', stored?.passwordHash ?? '')).toBe(true)
+})
+
+test.each(['setRoles', 'setDisabled'] as const)(
+  'does not bring an old password back by %s, nor the time when access ended',
+  async (other) => {
+    await using it = await start()
+    const { id } = await it.users.add({ username: 'ann' }, async () => 'the old password')
+    if (other === 'setDisabled') await it.users.setDisabled('ann', true)
+    const passwordHash = await it.hasher.hash('the new password')
+    it.turnClock()
+    const act = () =>
+      other === 'setRoles'
+        ? it.users.setRoles('ann', ['reader'])
+        : it.users.setDisabled('ann', false)
+    // Each of them has read the account before the other one writes.
+    await Promise.all([act(), it.stores.accounts.updateAndEndAccess({ id, passwordHash }), act()])
+    const stored = await it.stores.accounts.findById(id)
+    expect(stored).toMatchObject({ passwordHash, accessEndedAt: 1_767_225_660_000 })
+    expect(stored).toMatchObject(other === 'setRoles' ? { roles: ['reader'] } : { disabled: false })
+  },
+)
+
+test('rotates a secret for one of several who want it at once', async () => {
+  await using it = await start()
+  await it.clients.add(WEB, undefined)
+  const settled = await Promise.allSettled(
+    Array.from({ length: 6 }, () => it.clients.rotateSecret('web', undefined)),
+  )
+  const secrets = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value.secret] : []))
+  const refusals = settled.flatMap((one) =>
+    one.status === 'rejected' ? [one.reason as unknown] : [],
+  )
+  expect(secrets).toHaveLength(1)
+  for (const refusal of refusals) {
+    expect(refusal).toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining('has just been changed by somebody else'),
+    })
+  }
+  const { secretHash = '' } = (await it.stores.clients.findById('web')) ?? {}
+  expect(await verifyClientSecret(secrets[0] ?? '', secretHash, it.hasher)).toBe(true)
+})
+
+test('undoes no change of a client while its secret is hashed', async () => {
+  await using it = await start()
+  await it.clients.add(WEB, undefined)
+  const web = await it.stores.clients.findById('web')
+  if (!web) throw new Error('no web')
+  const rotating = it.clients.rotateSecret('web', 'a chosen secret that is long enough')
+  const changed = {
+    ...web,
+    redirectUris: ['https://other.example/cb'],
+    updatedAt: web.updatedAt + 1,
+  }
+  const [rotated] = await Promise.allSettled([rotating, it.stores.clients.update(changed)])
+  expect(rotated).toMatchObject({ status: 'rejected', reason: { code: 'conflict' } })
+  expect(await it.stores.clients.findById('web')).toEqual(changed)
+})
+
 test('removes a user', async () => {
   await using it = await start()
   const { id } = await it.users.add({ username: 'ann' }, undefined)

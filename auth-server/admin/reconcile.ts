@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Account, AccountStore } from '../accounts/account.ts'
 import type { PasswordHasher } from '../accounts/password.ts'
-import type { Client, ClientStore } from '../clients/client.ts'
+import { dateChange, type Client, type ClientStore } from '../clients/client.ts'
 import { hashChosenSecret, verifyClientSecret } from '../clients/secret.ts'
 import type { Clock } from '../clock.ts'
 import { misconfigured, type LoadedConfig } from '../config/load.ts'
@@ -121,7 +121,7 @@ async function bringUser(
   } else if (!isSame(known, account)) {
     const isNewPassword = known.passwordHash !== passwordHash
     const update = isNewPassword ? accounts.updateAndEndAccess : accounts.update
-    await update({ ...account, updatedAt: now })
+    await update({ id, ...declared, passwordHash, updatedAt: now })
     events.objectChanged({ kind: 'user', action: 'changed', id, by: 'file' })
   }
 }
@@ -184,14 +184,16 @@ async function disableTheRest(
   const usernames = new Set(users.map(({ username }) => normalizeUsername(username)))
   for (const account of await stores.accounts.list()) {
     if (!isLeftOver(account, usernames.has(account.username))) continue
-    const disabled = { ...account, disabled: true, updatedAt: clock.now() }
-    await stores.accounts.updateAndEndAccess(disabled)
-    events.objectChanged({ kind: 'user', action: 'disabled', id: account.id, by: 'file' })
+    const { id } = account
+    await stores.accounts.updateAndEndAccess({ id, disabled: true, updatedAt: clock.now() })
+    events.objectChanged({ kind: 'user', action: 'disabled', id, by: 'file' })
   }
   const ids = new Set(clients.map(({ id }) => id))
   for (const client of await stores.clients.list()) {
     if (!isLeftOver(client, ids.has(client.id))) continue
-    await stores.clients.update({ ...client, disabled: true, updatedAt: clock.now() })
+    const disabled = { ...client, disabled: true, updatedAt: dateChange(clock, client) }
+    // Whoever has changed it meanwhile has declared it.
+    if (!(await stores.clients.update(disabled, client.updatedAt))) continue
     events.objectChanged({ kind: 'client', action: 'disabled', id: client.id, by: 'file' })
   }
 }

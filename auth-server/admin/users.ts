@@ -82,16 +82,17 @@ export function createUserOperations(
     throw refuseReadOnly(`The user ${account.username}`, file)
   }
   const change = async (
-    account: Account,
+    { id, username }: Account,
     members: Partial<Account>,
     action: string,
     update: AccountStore['update'] = accounts.update,
   ) => {
-    const changed = { ...account, ...members, updatedAt: clock.now() }
-    if (!(await update(changed))) {
-      throw new PortreeveError('not_found', `The user ${account.username} has just been removed.`)
+    const isThere = await update({ id, ...members, updatedAt: clock.now() })
+    const changed = isThere ? await accounts.findById(id) : undefined
+    if (!changed) {
+      throw new PortreeveError('not_found', `The user ${username} has just been removed.`)
     }
-    events.objectChanged({ kind: 'user', action, id: account.id, by: 'operator' })
+    events.objectChanged({ kind: 'user', action, id, by: 'operator' })
     return viewUser(changed)
   }
   const hash = async (password: string): Promise<string> => {

@@ -10,6 +10,7 @@ import type {
   RequestAlgorithm,
 } from '../config/built-in.ts'
 import type { CertificateSubject } from '../certificates/subject.ts'
+import type { Clock } from '../clock.ts'
 import type { ClientOwner } from '../config/schema.ts'
 
 /** How something is encrypted for a client. */
@@ -142,10 +143,18 @@ export interface ClientStore {
   list(): Promise<readonly Client[]>
   /** Two calls for one id, one wins: the other answers `false`. */
   insert(client: Client): Promise<boolean>
-  /** Replaces the client with this id. `false` where there is none. */
-  update(client: Client): Promise<boolean>
+  /**
+   * Replaces the client with this id. `false` where there is none, or where its `updatedAt` is not
+   * `seenAt` (ms) any more: of two calls that have seen the same client one wins.
+   */
+  update(client: Client, seenAt?: number): Promise<boolean>
   /** Removes the client and ends its grants. `false` where there is none. */
   remove(id: string): Promise<boolean>
+}
+
+/** The `updatedAt` of what has been changed: never that of before, however soon, or nobody could tell. */
+export function dateChange(clock: Clock, { updatedAt }: Pick<Client, 'updatedAt'>): number {
+  return Math.max(clock.now(), updatedAt + 1)
 }
 
 /** Whether it has described itself: nobody here has vouched for it, nor for what it names. */

@@ -1,4 +1,4 @@
-import { isSelfDescribed, type Client, type ClientStore } from '../clients/client.ts'
+import { dateChange, isSelfDescribed, type Client, type ClientStore } from '../clients/client.ts'
 import {
   createDynamicClientId,
   generateRegistrationToken,
@@ -209,7 +209,7 @@ export function createRegistration(
         disabled: false,
         owner: 'dynamic',
         createdAt: known.createdAt,
-        updatedAt: Math.max(clock.now(), known.updatedAt + 1),
+        updatedAt: dateChange(clock, known),
       }
       if (!(await registrations.replace(known, client))) return refuse({ kind: 'changed' })
       announce('changed', id)

@@ -1,5 +1,5 @@
 import type { Kysely, Selectable } from 'kysely'
-import type { Account, AccountStore, Profile } from '../accounts/account.ts'
+import type { Account, AccountChanges, AccountStore, Profile } from '../accounts/account.ts'
 import type { Clock } from '../clock.ts'
 import type { Owner } from '../config/schema.ts'
 import {
@@ -32,12 +32,12 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
       const { numAffectedRows } = await insertRow(alone, toRow(account))
       return numAffectedRows === 1n
     },
-    update: (account) => update(alone, account),
-    updateAndEndAccess: (account) =>
+    update: (changes) => update(alone, changes),
+    updateAndEndAccess: (changes) =>
       kysely.transaction().execute(async (transaction) => {
         const unit = { database, transaction, clock }
-        await endAccess(unit, 'user', account.id, 'user_changed')
-        return update(unit, { ...account, accessEndedAt: clock.now() })
+        await endAccess(unit, 'user', changes.id, 'user_changed')
+        return update(unit, { ...changes, accessEndedAt: clock.now() })
       }),
     async remove(id) {
       return kysely.transaction().execute(async (transaction) => {
@@ -53,33 +53,41 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
   }
 }
 
-const CHANGED = [
-  'username',
-  'password_hash',
-  'roles',
-  'groups',
-  'profile',
-  'disabled',
-  'access_ended_at',
-  'owner',
-  'created_at',
-  'updated_at',
-] as const
+const COLUMNS = {
+  id: 'id',
+  username: 'username',
+  passwordHash: 'password_hash',
+  roles: 'roles',
+  groups: 'groups',
+  profile: 'profile',
+  disabled: 'disabled',
+  accessEndedAt: 'access_ended_at',
+  owner: 'owner',
+  createdAt: 'created_at',
+  updatedAt: 'updated_at',
+} as const satisfies Record<keyof Account, keyof Schema['account']>
 
 const insertRow = defineStatement((db: Kysely<Schema>, row: Schema['account']) =>
   db
     .insertInto('account')
-    .values(pickColumns(row, ['id', ...CHANGED]))
+    .values(pickColumns(row, Object.values(COLUMNS)))
     .onConflict((conflict) => conflict.doNothing()),
 )
 
-const updateRow = defineStatement((db: Kysely<Schema>, row: Schema['account']) =>
-  db.updateTable('account').set(pickColumns(row, CHANGED)).where('id', '=', row.id),
-)
-
-async function update(scope: Scope, account: Account): Promise<boolean> {
-  const { numAffectedRows } = await updateRow(scope, toRow(account))
-  return numAffectedRows === 1n
+async function update({ transaction }: Scope, changes: AccountChanges): Promise<boolean> {
+  const members = Object.keys(changes) as (keyof Account)[]
+  // Of the members that are not there no column is taken.
+  const row = toRow(changes as Account)
+  const changed = pickColumns(
+    row,
+    members.map((member) => COLUMNS[member]),
+  )
+  const { numUpdatedRows } = await transaction
+    .updateTable('account')
+    .set(changed)
+    .where('id', '=', changes.id)
+    .executeTakeFirstOrThrow()
+  return numUpdatedRows === 1n
 }
 
 function toRow(account: Account): Schema['account'] {

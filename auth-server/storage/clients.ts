@@ -31,7 +31,8 @@ export function createClientStore(database: Database, clock: Clock): ClientStore
       return rows.map(toClient).toSorted((one, two) => (one.id < two.id ? -1 : 1))
     },
     insert: (client) => insertClient(alone, client),
-    async update(client) {
+    async update(client, seenAt) {
+      if (seenAt !== undefined) return replaceClient(alone, seenAt, client)
       const { numAffectedRows } = await updateRow(alone, toRow(client))
       return numAffectedRows === 1n
     },

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Account } from '../../auth-server/accounts/account.ts'
 import { account } from './records.ts'
-import { createRows, type WithWorld } from './world.ts'
+import { atOnce, createRows, type WithWorld } from './world.ts'
 
 const hanging = ({ put, grant, session }: ReturnType<typeof createRows>, accountId: string) => [
   grant(`grant of ${accountId}`, { accountId, clientId: 'web' }),
@@ -66,6 +66,39 @@ export function testAccounts(withWorld: WithWorld): void {
         expect(await stores.accounts.findByUsername('alice')).toBeUndefined()
         expect(await other.accounts.update(account({ id: 'gone', username: 'x' }))).toBe(false)
         expect(await stores.accounts.findById('gone')).toBeUndefined()
+      }))
+
+    test('changes no member that was not named, whatever others change at once', () =>
+      withWorld(async (world) => {
+        const { stores, clock } = world
+        await stores.accounts.insert(full)
+        for (let round = 1; round <= 10; round += 1) {
+          const changes = [
+            { roles: [`role ${round}`] },
+            { groups: [`group ${round}`] },
+            { passwordHash: `hash ${round}` },
+            { profile: { name: `name ${round}` } },
+            { disabled: round % 2 === 0 },
+          ]
+          clock.advance(1000)
+          await atOnce(world, changes.length, ({ accounts }, index) => {
+            const update = index === 2 ? accounts.updateAndEndAccess : accounts.update
+            return update({ id: full.id, ...changes[index] })
+          })
+          expect(await stores.accounts.findById(full.id)).toEqual({
+            ...full,
+            ...Object.assign({}, ...changes),
+            accessEndedAt: clock.now(),
+          })
+        }
+      }))
+
+    test('takes away what is named with no value', () =>
+      withWorld(async ({ stores, other }) => {
+        await stores.accounts.insert(full)
+        const gone = { passwordHash: undefined, accessEndedAt: undefined }
+        expect(await stores.accounts.update({ id: full.id, ...gone })).toBe(true)
+        expect(await other.accounts.findById(full.id)).toEqual({ ...full, ...gone })
       }))
 
     test.each([

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { client } from './records.ts'
-import { createRows, type WithWorld } from './world.ts'
+import { atOnce, createRows, type WithWorld } from './world.ts'
 
 export function testClients(withWorld: WithWorld): void {
   describe('the client store', () => {
@@ -50,6 +50,20 @@ export function testClients(withWorld: WithWorld): void {
         expect(await stores.clients.findById('web')).toEqual(changed)
         expect(await other.clients.update(client({ id: 'gone' }))).toBe(false)
         expect(await stores.clients.list()).toEqual([changed])
+      }))
+
+    test('gives a change to one of many that have seen the same client', () =>
+      withWorld(async (world) => {
+        const { stores, other } = world
+        await stores.clients.insert(client())
+        const outcomes = await atOnce(world, 10, async ({ clients }, index) => {
+          const changed = client({ name: `name ${index}`, updatedAt: 10 + index })
+          return (await clients.update(changed, 2)) ? changed : undefined
+        })
+        const won = outcomes.filter((one) => one !== undefined)
+        expect(won).toHaveLength(1)
+        expect(await other.clients.findById('web')).toEqual(won[0])
+        expect(await other.clients.update(client({ id: 'gone' }), 2)).toBe(false)
       }))
 
     test('ends the grants of a client that is removed, and no session of its people', () =>
