@@ -281,7 +281,6 @@ test('where the storage fails for one logout, the server that stops waits for th
   const open: ServerResponse[] = []
   await using world = await makeWorld((response) => void open.push(response))
   const { server, clock } = world
-  await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, clock)
   await server.stop()
   using database = new DatabaseSync(`${server.folder}/portreeve.sqlite`)
   const insert = database.prepare('insert into logout_delivery values (?, ?, ?, ?, ?, ?, ?)')
