@@ -32,7 +32,7 @@ async function mistakesOf(loading: Promise<unknown>): Promise<string[]> {
 
 async function mistakesIn(config: unknown, options: LoadOptions = {}): Promise<string[]> {
   await using place = await makeFolder({ 'portreeve.config.json': JSON.stringify(config) })
-  return mistakesOf(place.load(options))
+  return await mistakesOf(place.load(options))
 }
 
 test('has defaults that need no file', async () => {
