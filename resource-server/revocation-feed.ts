@@ -139,6 +139,8 @@ class RemoteFeed implements RevocationFeed {
   #lastFault: Error | undefined
   /** Since when nothing was heard; `undefined` while all is well. */
   #lostAt: number | undefined
+  /** When the issuer last said where its log stands, or was busy with answering. */
+  #heardAt = 0
   #reported = { feed: '', applied: -1 }
   #reportDue = false
   #reporting: Promise<void> = Promise.resolve()
@@ -221,14 +223,14 @@ class RemoteFeed implements RevocationFeed {
   #noteFault(fault: Error): void {
     this.#faults += 1
     this.#lastFault = fault
-    this.#onFault(fault)
+    callBack(() => this.#onFault(fault))
   }
 
   #announce(): void {
     this.#report()
     if (this.pulse.epoch === this.#announced) return
     this.#announced = this.pulse.epoch
-    for (const listener of this.#listeners) listener()
+    for (const listener of this.#listeners) callBack(listener)
   }
 
   /** Until the stream ends. */
@@ -246,6 +248,7 @@ class RemoteFeed implements RevocationFeed {
     try {
       this.#connections += 1
       this.#view.connect(stream.askedAt)
+      this.#heardAt = this.clock.monotonic()
       for await (const event of readEvents(this.#watch(stream))) await this.#take(event, messages)
     } finally {
       this.#stop.signal.removeEventListener('abort', close)
@@ -253,19 +256,25 @@ class RemoteFeed implements RevocationFeed {
     }
   }
 
-  /** Ends a stream on which nothing comes. What is worked on meanwhile takes as long as it takes. */
+  /**
+   * Ends a stream on which no beat comes, whatever else does. What is worked on meanwhile takes as long as
+   * it takes.
+   */
   async *#watch({ chunks, close }: OpenStream): AsyncGenerator<Uint8Array> {
     const reader = chunks[Symbol.asyncIterator]()
     for (;;) {
       let isSilent = false
-      const cancel = this.clock.schedule(this.#silentAfterMs, async () => {
+      const leftMs = this.#heardAt + this.#silentAfterMs - this.clock.monotonic()
+      const cancel = this.clock.schedule(Math.max(0, leftMs), async () => {
         isSilent = true
         close()
       })
-      const next = await reader.next().catch((error: unknown) => {
-        throw isSilent ? new IssuerError('timed_out', SILENT, { cause: error }) : error
-      })
-      cancel()
+      const next = await reader
+        .next()
+        .catch((error: unknown) => {
+          throw isSilent ? new IssuerError('timed_out', SILENT, { cause: error }) : error
+        })
+        .finally(cancel)
       if (next.done === true) return
       yield next.value
     }
@@ -309,8 +318,10 @@ class RemoteFeed implements RevocationFeed {
     }
     // Another connection may be quicker.
     if (outcome === 'late') throw new IssuerError('timed_out', LATE)
-    if (outcome !== 'taken') return
+    // Also by one of the same moment as the last: news of keys wait for no beat.
     for (const keys of this.#watched) void keys.follow(beat.keys)
+    if (outcome !== 'taken') return
+    this.#heardAt = this.clock.monotonic()
     this.#report()
     if (isStale(this, this.clock.monotonic())) return
     this.#lostAt = undefined
@@ -329,6 +340,7 @@ class RemoteFeed implements RevocationFeed {
       restarts += 1
       if (restarts > MOST_RESTARTS) throw new IssuerError('bad_answer', RESTLESS)
     }
+    this.#heardAt = this.clock.monotonic()
     this.#announce()
   }
 
@@ -381,12 +393,23 @@ class RemoteFeed implements RevocationFeed {
   }
 }
 
-const SILENT = 'nothing came on the stream of revocations'
+const SILENT = 'no beat came on the stream of revocations'
 const LATE = 'what came on the stream of revocations is of before'
 const GAP = 'events are missing that pages do not have'
 const RESTLESS = 'the log of revocations became another one again and again'
 /** Else the issuer would answer the same again, and count it. */
 const MAY_PASS = ['unreachable', 'timed_out', 'bad_answer']
+
+/** What users' functions throw is theirs to be met: it ends the program, not the feed alone and unheard. */
+function callBack(call: () => void): void {
+  try {
+    call()
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
+  }
+}
 
 function disposed(): Error {
   return new Error('the revocation feed was disposed of')

@@ -1,7 +1,8 @@
+import type { ServerResponse } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { createRevocationFeed, createVerifier } from '../../resource-server/index.ts'
-import { API, createKey, fail, hang, sendJson } from '../support/issuer.ts'
+import { API, createKey, fail, hang, OIDC_PATH, sendJson } from '../support/issuer.ts'
 import {
   APPLIED_PATH,
   CREDENTIALS,
@@ -112,11 +113,46 @@ describe('a stream', () => {
     await world.clock.advance(10 * SECOND)
     expect(await failure).toMatchObject({ code: 'timed_out' })
     const opened = world.issuer.nextStream()
-    const fresh = new Promise<void>((resolve) => setImmediate(resolve))
-    await fresh
+    await world.pauseBegins()
     await world.clock.advance(1000)
     await opened
     expect(await world.judge(world.token())).toBe('allowed')
+  })
+
+  test('on which much comes, and never a beat, is left as well', async () => {
+    await using world = await startFeedWorld()
+    await world.clock.advance(5 * SECOND)
+    await world.learns(() => {
+      world.issuer.write(': still there\n\n')
+      world.issuer.send('beat', world.issuer.makeBeat({ now_ms: 1_750_000_000_000 }))
+      world.issuer.revoke('session', 's1')
+    })
+    const failure = world.fails()
+    await world.clock.advance(5 * SECOND)
+    expect(await failure).toMatchObject({ code: 'timed_out' })
+  })
+
+  test('is opened again soon after an outage of seconds, and less often in a long one', async () => {
+    await using world = await startFeedWorld()
+    const outage = (_request: unknown, response: ServerResponse) => void response.destroy()
+    world.issuer.answers.set(OIDC_PATH, outage)
+    const startedAt = world.clock.monotonic()
+    const away = () => world.clock.monotonic() - startedAt
+    const attempts: number[] = []
+    let failure = world.fails(() => world.issuer.cut(true))
+    while (away() < 300 * SECOND) {
+      await failure
+      attempts.push(away())
+      await world.pauseBegins()
+      failure = world.fails()
+      await world.clock.advance(Math.ceil(Math.max(500, away() / 10)) + 2)
+    }
+    const pauses = attempts.slice(1).map((at, index) => at - (attempts[index] ?? 0))
+    expect(Math.max(...pauses.slice(0, 5))).toBeLessThan(1000)
+    expect(attempts.length).toBeLessThan(100)
+    await failure
+    world.issuer.answers.clear()
+    await world.comesBack(31 * SECOND)
   })
 
   test('of an issuer that does not answer is left after five seconds', async () => {
@@ -237,7 +273,7 @@ describe('what else the issuer answers', () => {
     expect(await world.judge(world.token())).toBe('allowed')
     world.issuer.answers.clear()
     const reported = world.issuer.nextRequest(APPLIED_PATH)
-    await new Promise<void>((resolve) => setImmediate(resolve))
+    await world.pauseBegins()
     await world.clock.advance(SECOND)
     world.issuer.beat()
     await reported

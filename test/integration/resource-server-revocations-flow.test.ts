@@ -10,6 +10,7 @@ import {
 import { systemClock } from '../../resource-server/clock.ts'
 import { createBrowser } from '../support/browser.ts'
 import { revoke, withClients } from '../support/endpoints.ts'
+import { findFreePort } from '../support/engines/service.ts'
 import { LISTENER_SECRET, withListener } from '../support/feed.ts'
 import { authorize, basic, decodeJwt, obtainTokens, requestToken } from '../support/flow.ts'
 import { createKey } from '../support/issuer.ts'
@@ -130,6 +131,34 @@ describe('an API that follows a real server', () => {
     await stores.revocations.append([{ ...all, expiresAt: now + 60_000 }])
     await learned
     expect(await api.status(token)).toBe(401)
+  })
+
+  test('comes back to a server that was away, and knows what was revoked meanwhile', async () => {
+    const port = await findFreePort()
+    const issuer = `http://127.0.0.1:${port}`
+    const atPort = (config: ConfigInput) => ({
+      ...config,
+      issuer,
+      listen: { ...config.listen, port },
+    })
+    await using server = await start(atPort)
+    await using feed = createRevocationFeed({ issuer, ...listener })
+    await using api = await startNotes(issuer, feed)
+    const [given, kept] = [await serviceToken(server), await serviceToken(server)]
+    expect([await api.status(given), await api.status(kept)]).toEqual([200, 200])
+    await server.stop()
+    await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+    const now = systemClock.now()
+    const jti = String(decodeJwt(given).claims['jti'])
+    const times = { revokedAt: now, expiresAt: now + 60_000 }
+    const entry = { kind: 'token', subject: jti, reason: 'operator', ...times } as const
+    await stores.revocations.append([entry])
+    expect([await api.status(given), await api.status(kept)]).toEqual([200, 200])
+    const learned = learn(feed)
+    await using again = await server.startAnother()
+    await learned
+    expect([await api.status(given), await api.status(kept)]).toEqual([401, 200])
+    expect([feed.state.connections, again.issuer]).toEqual([2, issuer])
   })
 
   test('may prove itself by a key, and has its progress known at the server', async () => {

@@ -28,8 +28,10 @@ export interface FeedWorld extends AsyncDisposable {
   learns(work: () => void): Promise<void>
   /** Resolves at the next failure, which what is done now leads to. */
   fails(work?: () => void): Promise<Error>
+  /** After a failure, which is noted just before the feed begins to wait. */
+  pauseBegins(): Promise<void>
   /** Lets the feed come back after a failure, and answers when the view is fresh again. */
-  comesBack(): Promise<void>
+  comesBack(withinMs?: number): Promise<void>
 }
 
 /** `isReady`: begins when the view is fresh. */
@@ -66,6 +68,7 @@ export async function startFeedWorld(
   )
   if (isReady) await feed.whenFresh()
   const running = cleanUp.move()
+  const pauseBegins = () => new Promise<void>((resolve) => setImmediate(resolve))
   return {
     clock,
     pauses: () => new Promise((resolve) => pausing.push(resolve)),
@@ -97,11 +100,11 @@ export async function startFeedWorld(
       work()
       return failed
     },
-    async comesBack() {
+    pauseBegins,
+    async comesBack(withinMs = 10_000) {
       const opened = issuer.nextStream()
-      // What has failed is noted just before the pause begins.
-      await new Promise<void>((resolve) => setImmediate(resolve))
-      await clock.advance(10_000)
+      await pauseBegins()
+      await clock.advance(withinMs)
       await opened
       await feed.whenFresh()
     },

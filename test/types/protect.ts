@@ -10,6 +10,7 @@ import {
   createProtect,
   createVerifier,
   publicRoute,
+  young,
   type AccessTokenClaims,
   type Auth,
   type ClaimsSchema,
@@ -144,4 +145,15 @@ export function wrongOptionsDoNotCompile(): void {
   protect({ owns: () => 'yes' })
   // @ts-expect-error: the schema does not speak of it.
   protect({ claims: byHand, owns: (auth) => auth.claims.owner === auth.subject })
+}
+
+export function whatIsDoneWhileTheViewIsStaleIsOneOfFour(): void {
+  protect({ whenStale: young(60) })
+  protect({ whenStale: 'closed' })
+  protect({ whenStale: 'introspect' })
+  protect({ whenStale: 'open' })
+  // @ts-expect-error: no such rule.
+  protect({ whenStale: 'sometimes' })
+  // @ts-expect-error: the age goes into young().
+  protect({ whenStale: 60 })
 }
