@@ -68,7 +68,6 @@ export async function startFeedWorld(
   )
   if (isReady) await feed.whenFresh()
   const running = cleanUp.move()
-  const pauseBegins = () => new Promise<void>((resolve) => setImmediate(resolve))
   return {
     clock,
     pauses: () => new Promise((resolve) => pausing.push(resolve)),
@@ -118,6 +117,10 @@ export async function beatAll(world: FeedWorld, change?: Record<string, unknown>
     world.issuer.beat(change)
     world.issuer.revoke('session', `for ${world.issuer.log.length}`)
   })
+}
+
+function pauseBegins(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 function watchPauses(clock: TurnableClock, notice: () => void): TurnableClock {
