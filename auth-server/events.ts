@@ -84,6 +84,8 @@ export interface Events {
   cibaNotified(facts: { clientId: string; outcome: string; detail: string }): void
   /** An API could not use an event of the feed, and says why. */
   revocationUnusable(facts: { clientId: string; name: string; detail: string }): void
+  /** An operator has taken access away. `place`: of its entry in the log of revocations. */
+  accessRevoked(facts: { kind: string; subject: string; place: number; by: 'operator' }): void
   credentialReused(facts: {
     kind: string
     grantId?: string | undefined
@@ -171,6 +173,7 @@ const CREDENTIALS = [
   'BackchannelAuthenticationRequest',
   'PushedAuthorizationRequest',
 ]
+const REVOKED_KINDS = ['token', 'grant', 'session', 'user', 'client', 'all']
 const NOTICES = ['told', 'status', 'timeout', 'network', 'address', 'scheme', 'stopped']
 const LOGOUT_FAILURES = ['refused', 'status', 'timeout', 'network', 'keys', 'disabled']
 const KEY_REFUSALS = [
@@ -428,6 +431,17 @@ export const TREATMENTS: Treatments = {
       facts: { kind, grantId },
     }),
   },
+  accessRevoked: {
+    event: 'access_revoked',
+    level: 'warn',
+    labels: { kind: ({ kind }) => oneOf(REVOKED_KINDS, kind) },
+    audit: ({ kind, subject, place, by }) => ({
+      by,
+      accountId: kind === 'user' ? subject : undefined,
+      clientId: kind === 'client' ? subject : undefined,
+      facts: { kind, subject, place },
+    }),
+  },
   objectChanged: {
     event: 'object_changed',
     level: 'info',
@@ -493,6 +507,7 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     cibaApproved: announce('cibaApproved'),
     cibaRefused: announce('cibaRefused'),
     cibaNotified: announce('cibaNotified'),
+    accessRevoked: announce('accessRevoked'),
     credentialReused: announce('credentialReused'),
     objectChanged: announce('objectChanged'),
   }

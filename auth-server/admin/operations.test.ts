@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { createPasswordHasher } from '../accounts/password.ts'
 import { verifyClientSecret } from '../clients/secret.ts'
+import { DIRECT_ACCESS_CLIENT } from '../config/built-in.ts'
 import { prepareConfig } from '../config/load.ts'
 import type { ConfigInput } from '../config/schema.ts'
 import { createEvents } from '../events.ts'
@@ -385,6 +386,56 @@ test('adds one client for one id, and says which are not there', async () => {
   await expect(it.clients.rotateSecret('web', undefined)).rejects.toMatchObject({
     code: 'not_found',
   })
+})
+
+test('takes access away from what is named, tells of it, and leaves it as it is', async () => {
+  await using it = await start()
+  const { id } = await it.users.add({ username: 'ann', roles: ['reader'] }, undefined)
+  const declared = await it.users.show('declared')
+  await it.clients.add(WEB, undefined)
+  const { apiKey } = await it.apiKeys.add({
+    user: 'ann',
+    name: 'Backup',
+    scopes: ['notes:read'],
+    expiresAt: undefined,
+  })
+  it.turnClock()
+  const { revoke } = it.revocations
+  const revokedAt = '2026-01-01T00:01:00.000Z'
+  const nothing = { sessions: 0, grants: 0, apiKeys: 0, revokedAt }
+  const jti = 'a-token-of-somebody'
+  const ends = [
+    [{ kind: 'token', subject: jti }, jti, { place: 1 }],
+    [{ kind: 'grant', subject: apiKey.id }, apiKey.id, { place: 2, apiKeys: 1 }],
+    [{ kind: 'user', subject: 'ANN' }, id, { place: 3 }],
+    [{ kind: 'user', subject: 'declared' }, declared.id, { place: 4 }],
+    [{ kind: 'client', subject: 'web' }, 'web', { place: 5 }],
+    [{ kind: 'client', subject: DIRECT_ACCESS_CLIENT }, DIRECT_ACCESS_CLIENT, { place: 6 }],
+    [{ kind: 'all', subject: 'whatever' }, '', { place: 7 }],
+  ] as const
+  for (const [what, subject, counts] of ends) {
+    const expected = { kind: what.kind, subject, ...nothing, ...counts }
+    expect(await revoke(what)).toEqual(expected)
+    const event = JSON.parse(it.lines.at(-1) ?? '') as Record<string, unknown>
+    const { place } = counts
+    expect(event).toMatchObject({ event: 'access_revoked', kind: what.kind, place, by: 'operator' })
+  }
+  expect(await it.users.show('ann')).toMatchObject({ disabled: false, roles: ['reader'] })
+  expect(await it.clients.show('web')).toMatchObject({ disabled: false })
+})
+
+test.each([
+  ['user', 'nobody', 'not_found', 'There is no user "nobody".'],
+  ['client', 'nobody', 'not_found', 'There is no client "nobody".'],
+  ['token', 'aa.bb.cc', 'invalid_input', 'expected the claim jti, got a whole token'],
+  ['session', 'a b', 'invalid_input', 'session: expected the claim sid, got "a b"'],
+  ['grant', '', 'invalid_input', 'grant: expected the claim grant_id, got ""'],
+  ['grant', 'x'.repeat(129), 'invalid_input', 'expected the claim grant_id'],
+] as const)('takes nothing away from a %s %j', async (kind, subject, code, message) => {
+  await using it = await start()
+  const refused = { code, message: expect.stringContaining(message) }
+  await expect(it.revocations.revoke({ kind, subject })).rejects.toMatchObject(refused)
+  expect(await it.stores.revocations.head()).toBe(0)
 })
 
 test('tells of every change, without secrets', async () => {

@@ -18,6 +18,11 @@ import {
 } from './invites.ts'
 import { createKeyOperations, type KeyAdminCollaborators, type KeyOperations } from './keys.ts'
 import {
+  createRevocationOperations,
+  type RevocationCollaborators,
+  type RevocationOperations,
+} from './revocations.ts'
+import {
   createTransferOperations,
   type TransferCollaborators,
   type TransferOperations,
@@ -33,12 +38,14 @@ export interface Operations {
   readonly keys: KeyOperations
   readonly audit: AuditOperations
   readonly transfer: TransferOperations
+  readonly revocations: RevocationOperations
 }
 
 export type AdminCollaborators = UserCollaborators &
   ClientCollaborators &
   InviteCollaborators &
   TransferCollaborators &
+  RevocationCollaborators &
   ApiKeyAdminCollaborators &
   KeyAdminCollaborators & { readonly audit: AuditStore }
 
@@ -54,6 +61,7 @@ export function createOperations(
     apiKeys: createApiKeyOperations(collaborators, loaded),
     audit: createAuditOperations(collaborators),
     keys: createKeyOperations(collaborators, loaded),
+    revocations: createRevocationOperations(collaborators),
     transfer: createTransferOperations(collaborators, loaded),
   }
 }

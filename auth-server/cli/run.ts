@@ -35,6 +35,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
       const log = createLog('silent')
       const audited = createAuditedCommand(loaded, stores, { clock, log })
       const collaborators = {
+        access: audited.guard(stores.access),
         accounts: audited.guard(stores.accounts),
         clients: audited.guard(stores.clients),
         apiKeys: audited.guard(stores.apiKeys),

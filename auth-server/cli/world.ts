@@ -9,6 +9,7 @@ import type { Clock } from '../clock.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import type { Environment } from '../config/secrets.ts'
 import type { KeyStore } from '../keys/keyset.ts'
+import type { AccessStore } from '../revocation/access.ts'
 import { createStyle, type Style } from './style.ts'
 
 /** Everything outside of the program that the command line touches. */
@@ -27,6 +28,7 @@ export interface World {
 }
 
 export interface CliStores extends AsyncDisposable {
+  readonly access: AccessStore
   readonly accounts: AccountStore
   readonly apiKeys: ApiKeyStore
   readonly audit: AuditStore

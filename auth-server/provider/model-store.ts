@@ -75,7 +75,13 @@ export type ModelWrite =
    * Takes one client out of every row of the session, and ends the `sid`s that it knows the session by.
    * The client is queued to be told, if it wants to. A request that still held it does not bring it back.
    */
-  | { readonly kind: 'leave-session'; readonly uid: string; readonly clientId: string }
+  | {
+      readonly kind: 'leave-session'
+      readonly uid: string
+      readonly clientId: string
+      /** Default: the person has signed out. */
+      readonly reason?: RevocationReason
+    }
 
 /** A session as one client knows it. */
 export interface ClientSession {

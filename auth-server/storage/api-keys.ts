@@ -51,13 +51,7 @@ export function createApiKeyStore(database: Database, clock: Clock): ApiKeyStore
         // As whoever ends access does it: first the log, then the rows.
         await lockLog(database, transaction, 'revocation')
         const now = clock.now()
-        const { numUpdatedRows } = await transaction
-          .updateTable('api_key')
-          .set({ revoked_at: now })
-          .where('id', '=', id)
-          .where('revoked_at', 'is', null)
-          .executeTakeFirstOrThrow()
-        if (numUpdatedRows !== 1n) return false
+        if (!(await endApiKey(transaction, id, now))) return false
         const entry = { kind: 'grant', subject: id, reason: 'api_key_revoked' } as const
         const expiresAt = now + TOMBSTONE_MILLISECONDS
         await appendRevocations(database, transaction, [{ ...entry, revokedAt: now, expiresAt }])
@@ -176,6 +170,32 @@ export async function endApiKeys(
     await update.where('id', 'in', ids).execute()
   }
   return ids
+}
+
+/** Inside of whatever ends access. `false` where it has ended already, or there is none. */
+export async function endApiKey(
+  transaction: Transaction<Schema>,
+  id: string,
+  now: number,
+): Promise<boolean> {
+  const { numUpdatedRows } = await endActive(transaction, now)
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow()
+  return numUpdatedRows === 1n
+}
+
+/** Answers how many. */
+export async function endEveryApiKey(
+  transaction: Transaction<Schema>,
+  now: number,
+): Promise<number> {
+  const { numUpdatedRows } = await endActive(transaction, now).executeTakeFirstOrThrow()
+  return Number(numUpdatedRows)
+}
+
+function endActive(transaction: Transaction<Schema>, now: number) {
+  const update = transaction.updateTable('api_key').set({ revoked_at: now })
+  return update.where('revoked_at', 'is', null)
 }
 
 /** Each database would order them by rules of its own. */

@@ -1,10 +1,14 @@
 import { sql } from 'kysely'
+import type { EndedAccess } from '../revocation/access.ts'
 import type { RevocationReason } from '../revocation/revocation.ts'
 import { endApiKeys } from './api-keys.ts'
 import { lockLog, refuseUnstorable } from './database.ts'
 import { lockModels } from './locks.ts'
 import { destroy, endSession, TOMBSTONE_MILLISECONDS, type Unit } from './models.ts'
 import { appendRevocations, readNewestPlace } from './revocations.ts'
+
+/** How much of it went. */
+export type EndedThings = Pick<EndedAccess, 'sessions' | 'grants' | 'apiKeys'>
 
 /** A statement that ended more at once could take longer than it may. */
 const GRANTS_AT_ONCE = 5000
@@ -28,7 +32,7 @@ export async function endGrants(
 
 const COLUMNS = { user: 'account_id', client: 'client_id' } as const
 
-async function lockForEnd({ database, transaction }: Unit): Promise<void> {
+export async function lockForEnd({ database, transaction }: Unit): Promise<void> {
   await database.lock(transaction, async () => lockModels)
   await lockLog(database, transaction, 'revocation')
 }
@@ -42,12 +46,12 @@ export async function endAccess(
   kind: 'user' | 'client',
   id: string,
   reason: RevocationReason,
-): Promise<void> {
+): Promise<EndedThings> {
   refuseUnstorable([{ id }])
   const { database, transaction, clock } = unit
   const column = COLUMNS[kind]
   await lockForEnd(unit)
-  await revokeGrantsOf(unit, column, id, reason)
+  const grants = await revokeGrantsOf(unit, column, id, reason)
   const sessions = await transaction
     .selectFrom('engine_model')
     .select(['key', 'uid'])
@@ -69,6 +73,8 @@ export async function endAccess(
   const expiresAt = now + TOMBSTONE_MILLISECONDS
   const entries = ended.map((one) => ({ ...one, reason, revokedAt: now, expiresAt }))
   await appendRevocations(database, transaction, entries)
+  const uids = new Set(sessions.map(({ key, uid }) => uid ?? key))
+  return { sessions: uids.size, grants, apiKeys: keys.length }
 }
 
 /** There may be very many of them: a statement for each would hold up everybody else. */
@@ -77,9 +83,10 @@ async function revokeGrantsOf(
   column: 'account_id' | 'client_id',
   id: string,
   reason: RevocationReason,
-): Promise<void> {
+): Promise<number> {
   const { transaction, clock } = unit
   const now = clock.now()
+  let ended = 0
   for (let count = GRANTS_AT_ONCE; count === GRANTS_AT_ONCE;) {
     const place = await readNewestPlace(unit)
     const { numAffectedRows } = await sql`
@@ -111,5 +118,7 @@ async function revokeGrantsOf(
       )
       .execute()
     count = Number(numAffectedRows)
+    ended += count
   }
+  return ended
 }

@@ -139,14 +139,14 @@ async function applyAll(unit: Unit, writes: readonly ModelWrite[]): Promise<Appl
     if (write.kind !== 'consume' || (await consume(unit, write))) continue
     const row = await readRow(unit, write.model, write.key)
     const grantId = row?.grant_id ?? undefined
-    if (grantId !== undefined) await revokeGrant(unit, grantId, 'credential_reused')
+    if (grantId !== undefined) await endGrant(unit, grantId, 'credential_reused')
     return { outcome: 'lost', write, grantId }
   }
   for (const write of writes) {
     if (await applyOne(unit, write)) continue
     // A batch may stand before this write: what it has put hangs on the same, revoked grant.
     const grantId = 'grantId' in write ? write.grantId : undefined
-    if (grantId !== undefined) await revokeGrant(unit, grantId, 'grant_revoked')
+    if (grantId !== undefined) await endGrant(unit, grantId, 'grant_revoked')
     return { outcome: 'lost', write, grantId }
   }
   return { outcome: 'applied' }
@@ -168,7 +168,7 @@ async function applyOne(unit: Unit, write: ModelWrite): Promise<boolean> {
       await settle(unit, write.key)
       return true
     case 'revoke-grant':
-      await revokeGrant(unit, write.grantId, 'grant_revoked')
+      await endGrant(unit, write.grantId, 'grant_revoked')
       return true
     case 'end-session':
       await endSession(unit, write.uid, write.clients ?? [], write.reason ?? 'signed_out')
@@ -291,7 +291,7 @@ async function isOfRevokedGrant(unit: Unit, { grantId }: ModelRow): Promise<bool
 
 export async function destroy(unit: Unit, model: string, key: string): Promise<void> {
   const { rows } = await deleteRow(unit, { model, key })
-  if (model === 'Grant') await revokeGrant(unit, key, 'grant_revoked')
+  if (model === 'Grant') await endGrant(unit, key, 'grant_revoked')
   if (model !== 'Session') return
   await bury(unit, 'Session', key, rows[0]?.expires_at ?? 0)
   unit.sessions?.set(key, 'removed')
@@ -314,7 +314,10 @@ export async function endSession(
 
 type Leave = Extract<ModelWrite, { kind: 'leave-session' }>
 
-async function leaveSession(unit: Unit, { uid, clientId }: Leave): Promise<void> {
+export async function leaveSession(
+  unit: Unit,
+  { uid, clientId, reason = 'signed_out' }: Leave,
+): Promise<void> {
   const { rows } = await selectSiblings(unit, { uid, key: '' })
   const left = rows.flatMap(({ payload }) =>
     readClients(payload).filter((session) => session.clientId === clientId),
@@ -325,7 +328,7 @@ async function leaveSession(unit: Unit, { uid, clientId }: Leave): Promise<void>
     const kept = { ...rest, authorizations: Object.fromEntries(others) }
     await rewriteRow(unit, { model: 'Session', key, payload: JSON.stringify(kept) })
   }
-  await endForClients(unit, left, 'signed_out', 0)
+  await endForClients(unit, left, reason, 0)
 }
 
 /** Each client is told once, however many requests end the session. */
@@ -343,7 +346,7 @@ async function endForClients(
   await revoke(unit, 'session', [...sessions.keys()], reason, lastExpiry)
 }
 
-function readClients(text: string): ClientSession[] {
+export function readClients(text: string): ClientSession[] {
   const { accountId, authorizations = {} } = JSON.parse(text) as {
     accountId?: string
     authorizations?: Record<string, { sid?: string }>
@@ -353,10 +356,16 @@ function readClients(text: string): ClientSession[] {
   )
 }
 
-async function revokeGrant(unit: Unit, grantId: string, reason: RevocationReason): Promise<void> {
+/** Answers how many rows it had. */
+export async function endGrant(
+  unit: Unit,
+  grantId: string,
+  reason: RevocationReason,
+): Promise<number> {
   const { rows } = await deleteGrant(unit, { grantId })
   const last = Math.max(0, ...rows.map(({ expires_at }) => expires_at ?? 0))
   await revoke(unit, 'grant', [grantId], reason, last)
+  return rows.length
 }
 
 async function revoke(

@@ -12,9 +12,11 @@ import type { Events } from '../events.ts'
 import type { KeyStore } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
 import type { ModelStore } from '../provider/model-store.ts'
+import type { AccessStore } from '../revocation/access.ts'
 import type { ReceiverStore } from '../revocation/receiver.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import { limitInMemory, type CreateLimiter } from '../throttle.ts'
+import { createAccessStore } from './access.ts'
 import { createAccountStore } from './accounts.ts'
 import { createApiKeyStore } from './api-keys.ts'
 import { createAuditStore } from './audit.ts'
@@ -41,6 +43,7 @@ const MIGRATION_TIMEOUT_MS = 300_000
 
 /** Every store of one database, opened together and closed together. */
 export interface Stores extends AsyncDisposable {
+  readonly access: AccessStore
   readonly accounts: AccountStore
   readonly apiKeys: ApiKeyStore
   readonly audit: AuditStore
@@ -100,6 +103,7 @@ export async function openStores(
   )
   const opened = cleanUp.move()
   return {
+    access: createAccessStore(database, clock),
     accounts: createAccountStore(database, clock),
     apiKeys: createApiKeyStore(database, clock),
     audit: createAuditStore(database),

@@ -1,16 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Account } from '../../auth-server/accounts/account.ts'
 import { account } from './records.ts'
-import { atOnce, createRows, type WithWorld } from './world.ts'
-
-const hanging = ({ put, grant, session }: ReturnType<typeof createRows>, accountId: string) => [
-  grant(`grant of ${accountId}`, { accountId, clientId: 'web' }),
-  put('RefreshToken', `token of ${accountId}`, { accountId, grantId: `grant of ${accountId}` }),
-  // Tokens of an older version name their account in the payload alone.
-  put('AccessToken', `token of ${accountId}`, { grantId: `grant of ${accountId}` }),
-  put('DeviceCode', `device of ${accountId}`, { accountId }),
-  session(`session of ${accountId}`, `client of ${accountId}`, { uid: accountId, accountId }),
-]
+import { atOnce, createRows, hanging, type WithWorld } from './world.ts'
 
 export function testAccounts(withWorld: WithWorld): void {
   describe('the account store', () => {

@@ -1,4 +1,5 @@
 import { describe } from 'vitest'
+import { testAccess } from './access.ts'
 import { testAccounts } from './accounts.ts'
 import { testApiKeys } from './api-keys.ts'
 import { testAudit } from './audit.ts'
@@ -26,6 +27,7 @@ export function testStorage(engine: StorageEngine): void {
     testLogouts(withWorld)
     testRaces(withWorld)
     testRevocations(withWorld)
+    testAccess(withWorld)
     testReceivers(withWorld)
     testAudit(withWorld)
     testAccounts(withWorld)

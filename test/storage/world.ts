@@ -81,6 +81,19 @@ export function createRows(clock: Clock) {
   return { put, insert, grant, session }
 }
 
+/** What can hang on an account. */
+export const hanging = (
+  { put, grant, session }: ReturnType<typeof createRows>,
+  accountId: string,
+) => [
+  grant(`grant of ${accountId}`, { accountId, clientId: `client of ${accountId}` }),
+  put('RefreshToken', `token of ${accountId}`, { accountId, grantId: `grant of ${accountId}` }),
+  // Tokens of an older version name their account in the payload alone.
+  put('AccessToken', `token of ${accountId}`, { grantId: `grant of ${accountId}` }),
+  put('DeviceCode', `device of ${accountId}`, { accountId }),
+  session(`session of ${accountId}`, `client of ${accountId}`, { uid: accountId, accountId }),
+]
+
 export function consume(model: string, key: string): ModelWrite {
   return { kind: 'consume', model, key }
 }

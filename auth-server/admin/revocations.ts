@@ -1,0 +1,88 @@
+import type { AccountStore } from '../accounts/account.ts'
+import type { ClientStore } from '../clients/client.ts'
+import { formatTime } from '../clock.ts'
+import { DIRECT_ACCESS_CLIENT } from '../config/built-in.ts'
+import { echo } from '../config/echo.ts'
+import { normalizeUsername } from '../config/username.ts'
+import { PortreeveError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import type { AccessStore, EndedAccess, EndedKind } from '../revocation/access.ts'
+import { refuseInput } from './refusals.ts'
+
+export interface RevocationRequest {
+  readonly kind: EndedKind
+  /** A `jti`, `grant_id` or `sid` from a token, a username or account id, a client id. Empty for `all`. */
+  readonly subject: string
+}
+
+/** What was taken away. The place is that up to which an API has to follow the log to know of it. */
+export interface RevocationView extends RevocationRequest, Omit<EndedAccess, 'revokedAt'> {
+  /** ISO 8601. Of users, clients and all, what was issued until then is revoked. */
+  readonly revokedAt: string
+}
+
+export interface RevocationOperations {
+  /**
+   * Takes access away: see `AccessStore`. A user or client stays as it is, and may sign in or ask anew.
+   * Throws `not_found` for a user or client that there is not, `invalid_input` for what can be the name
+   * of nothing.
+   */
+  revoke(what: RevocationRequest): Promise<RevocationView>
+}
+
+export interface RevocationCollaborators {
+  readonly access: AccessStore
+  readonly accounts: Pick<AccountStore, 'findById' | 'findByUsername'>
+  readonly clients: Pick<ClientStore, 'findById'>
+  readonly events: Pick<Events, 'accessRevoked'>
+}
+
+export function createRevocationOperations(
+  collaborators: RevocationCollaborators,
+): RevocationOperations {
+  const { access, events } = collaborators
+  return {
+    async revoke({ kind, subject: named }) {
+      const subject = await findSubject(collaborators, kind, named)
+      const { revokedAt, ...ended } = await access.end(kind, subject)
+      events.accessRevoked({ kind, subject, place: ended.place, by: 'operator' })
+      return { kind, subject, ...ended, revokedAt: formatTime(revokedAt) }
+    },
+  }
+}
+
+async function findSubject(
+  { accounts, clients }: RevocationCollaborators,
+  kind: EndedKind,
+  named: string,
+): Promise<string> {
+  switch (kind) {
+    case 'user': {
+      const account =
+        (await accounts.findByUsername(normalizeUsername(named))) ??
+        (await accounts.findById(named))
+      if (account) return account.id
+      throw new PortreeveError('not_found', `There is no user ${echo(named)}.`)
+    }
+    case 'client':
+      // No client is registered for it, but its tokens name it.
+      if (named === DIRECT_ACCESS_CLIENT || (await clients.findById(named))) return named
+      throw new PortreeveError('not_found', `There is no client ${echo(named)}.`)
+    case 'all':
+      return ''
+    default:
+      refuseNoName(kind, named)
+      return named
+  }
+}
+
+const CLAIMS = { token: 'jti', grant: 'grant_id', session: 'sid' } as const
+/** As this server makes them, with room for what it may make one day. */
+const NAME = /^[\w~-]{8,128}$/
+
+function refuseNoName(kind: keyof typeof CLAIMS, named: string): void {
+  if (NAME.test(named)) return
+  const isWhole = named.split('.').length === 3
+  const got = isWhole ? 'a whole token: decode it, and look there' : echo(named)
+  throw refuseInput([{ path: [kind], message: `expected the claim ${CLAIMS[kind]}, got ${got}` }])
+}
