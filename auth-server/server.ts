@@ -11,13 +11,13 @@ import { createApiKeyVerifier } from './api-keys/verify.ts'
 import { createSecretVerifier } from './clients/authenticate.ts'
 import { withDocuments, type ClientDocuments } from './clients/document.ts'
 import { withOwnClient } from './clients/own-client.ts'
+import { createOutbound, type Outbound } from './clients/outbound.ts'
 import { createSubjects } from './clients/subject.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { revocationsOf } from './config/built-in.ts'
 import { misconfigured, type LoadedConfig } from './config/load.ts'
 import { isSecretAlgorithm, type Config, type SigningAlgorithm } from './config/schema.ts'
 import { readDeclaredSecrets } from './config/secrets.ts'
-import { isLoopback } from './config/uri-rules.ts'
 import { createDirectAccess, type DirectAccess } from './direct-access/direct-access.ts'
 import { createEvents, type Events } from './events.ts'
 import { createFeed } from './feed/feed.ts'
@@ -54,7 +54,6 @@ import { tendKeys } from './keys/upkeep.ts'
 import { startKeyWatch } from './keys/watch.ts'
 import { createLog, currentRequest, type Logger } from './log.ts'
 import type { Metrics } from './metrics/metrics.ts'
-import { createOutboundFetch, type OutboundFetch } from './outbound.ts'
 import { createClientDocuments } from './registration/documents.ts'
 import { createRegistration } from './registration/register.ts'
 import { createRegistrationRoutes } from './registration/routes.ts'
@@ -236,9 +235,8 @@ async function compose(services: Services, isDraining: () => boolean) {
   const { loaded, issuer, nameServers, keys, stores, audit, events, clock, log } = services
   const { config } = loaded
   const { accounts, apiKeys, createLimiter } = stores
-  const networks = listOutboundNetworks(config, issuer)
-  const fetchOutbound = createOutboundFetch({ networks, nameServers })
-  const documents = openDocuments(services)
+  const outbound = createOutbound(config, issuer, nameServers)
+  const documents = openDocuments(services, outbound)
   const clients = withOwnClient(withDocuments(stores.clients, documents), issuer)
   const hasher = createPasswordHasher({
     concurrency: config.signIn.hashConcurrency,
@@ -278,7 +276,7 @@ async function compose(services: Services, isDraining: () => boolean) {
     ),
     cibaPaces: createCibaPaces(createLimiter),
     subjectOf,
-    fetchOutbound,
+    outbound,
   })
   const { host, signingKeys, watchKeys } = engine
   // After the signing keys were opened: a server with another root key changes nothing.
@@ -310,7 +308,7 @@ async function compose(services: Services, isDraining: () => boolean) {
     { issuer },
   )
   const notifier = createNotifier({
-    fetchOutbound,
+    outbound,
     events,
     noticeKey: deriveKey(keys.rootKey, 'ciba-notice'),
   })
@@ -353,7 +351,7 @@ async function compose(services: Services, isDraining: () => boolean) {
         createAssetRoutes(assets),
         interactions,
         ...account,
-        ...createRegistrationPages(services, { hasher, fetchOutbound }),
+        ...createRegistrationPages(services, { hasher, outbound }),
         createFeedRoutes({ feed, admit, events }),
       ],
       renderError: pages.error,
@@ -367,7 +365,7 @@ async function compose(services: Services, isDraining: () => boolean) {
         clients,
         signingKeys,
         subjectOf,
-        fetchOutbound,
+        outbound,
         events,
         clock,
         log,
@@ -450,10 +448,7 @@ const UNUSED_DOCUMENT_MS = 3_600_000
 /** Nothing where clients may not register themselves. */
 function createRegistrationPages(
   { loaded, issuer, stores, events, clock }: Services,
-  {
-    hasher,
-    fetchOutbound,
-  }: { readonly hasher: PasswordHasher; readonly fetchOutbound: OutboundFetch },
+  { hasher, outbound }: { readonly hasher: PasswordHasher; readonly outbound: Outbound },
 ): readonly Middleware[] {
   const { registration: policy, resources } = loaded.config
   if (!policy) return []
@@ -462,9 +457,9 @@ function createRegistrationPages(
   const { softwareStatements } = policy
   const statements =
     softwareStatements &&
-    createStatementReader({ fetchOutbound, clock }, softwareStatements, issuer)
+    createStatementReader({ fetchOutbound: outbound.declared, clock }, softwareStatements, issuer)
   const registration = createRegistration(
-    { clients, registrations, hasher, statements, pace, fetchOutbound, events, clock },
+    { clients, registrations, hasher, statements, pace, outbound, events, clock },
     { policy, resources, ownNames: listOwnNames(issuer) },
   )
   return [createRegistrationRoutes({ registration, events }, { issuer })]
@@ -479,14 +474,10 @@ const DOCUMENTS_OVERALL = { attempts: 300, windowSeconds: 60 }
 const DOCUMENT_KNOWN = { attempts: 60, windowSeconds: 60 }
 
 /** Nothing where clients may not be described by documents. */
-function openDocuments({
-  loaded,
-  issuer,
-  nameServers,
-  stores,
-  events,
-  clock,
-}: Services): ClientDocuments | undefined {
+function openDocuments(
+  { loaded, issuer, stores, events, clock }: Services,
+  outbound: Outbound,
+): ClientDocuments | undefined {
   const { clientDocuments: policy, resources } = loaded.config
   if (!policy) return undefined
   const { clients, documents: store, createLimiter } = stores
@@ -496,8 +487,7 @@ function openDocuments({
     known: createPace('document_known', DOCUMENT_KNOWN, createLimiter),
     overall: createPace('document_overall', DOCUMENTS_OVERALL, createLimiter),
   }
-  // What the operator's own clients may have called in the network of this server is not for strangers.
-  const fetchOutbound = createOutboundFetch({ networks: listLocalNetworks(issuer), nameServers })
+  const fetchOutbound = outbound.of({ owner: 'document' })
   return createClientDocuments(
     { clients, store, fetchOutbound, paces, events, clock },
     { issuer, policy, resources, ownNames: listOwnNames(issuer) },
@@ -517,7 +507,7 @@ type EngineParts = Pick<
   | 'polls'
   | 'cibaPaces'
   | 'subjectOf'
-  | 'fetchOutbound'
+  | 'outbound'
 >
 
 interface Engine {
@@ -592,15 +582,6 @@ async function openEngine(services: Services, parts: EngineParts): Promise<Engin
     onKeys: (listener) => void listeners.push(listener),
     watchKeys,
   }
-}
-
-function listOutboundNetworks({ outbound }: Config, issuer: string): readonly string[] {
-  return [...outbound.networks, ...listLocalNetworks(issuer)]
-}
-
-/** In development the clients are where the server is. */
-function listLocalNetworks(issuer: string): readonly string[] {
-  return isLoopback(new URL(issuer).hostname) ? ['127.0.0.0/8', '::1/128'] : []
 }
 
 function algorithmsOf({ resources }: Config): readonly SigningAlgorithm[] {

@@ -1,12 +1,12 @@
 import { randomInt } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { chooseIdTokenAlgorithm, isSelfDescribed, type Client } from '../clients/client.ts'
+import type { Outbound } from '../clients/outbound.ts'
 import type { SubjectOf } from '../clients/subject.ts'
 import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
 import type { PrivateJwk } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
-import type { OutboundFetch } from '../outbound.ts'
 import { judgeAttempt, type Attempt } from './attempt.ts'
 import { encryptLogoutToken } from './encrypt.ts'
 import type { LogoutDelivery, LogoutQueue, Whose } from './logout-queue.ts'
@@ -33,8 +33,7 @@ export interface DeliveryCollaborators {
   readonly signingKeys: () => readonly PrivateJwk[]
   /** What clients know people by. */
   readonly subjectOf: SubjectOf
-  /** Calls the clients that have described themselves, and gets the keys of all. */
-  readonly fetchOutbound: OutboundFetch
+  readonly outbound: Outbound
   readonly events: Pick<Events, 'logoutDelivered' | 'logoutPostponed' | 'logoutGivenUp'>
   readonly clock: Clock
   readonly log: Logger
@@ -202,13 +201,13 @@ async function tell(
   if (client.disabled) return { kind: 'unreachable', reason: 'disabled' }
   const token = await makeToken(collaborators, lane, client, claimed)
   if (token === undefined) return { kind: 'unreachable', reason: 'keys' }
-  const guard = isSelfDescribed(client) ? collaborators.fetchOutbound : undefined
+  const guard = isSelfDescribed(client) ? collaborators.outbound.of(client) : undefined
   return sendLogoutToken(uri, token, lane.cutOff, guard)
 }
 
 /** `undefined` where none can be made now: that is an attempt like others, or it would be made for ever. */
 async function makeToken(
-  { signingKeys, subjectOf, fetchOutbound, clock, log }: DeliveryCollaborators,
+  { signingKeys, subjectOf, outbound, clock, log }: DeliveryCollaborators,
   { issuer, cutOff }: Pick<Lane, 'issuer' | 'cutOff'>,
   client: Client,
   claimed: LogoutDelivery,
@@ -218,7 +217,11 @@ async function makeToken(
     const sub = subjectOf(client, claimed.accountId)
     const now = clock.now()
     const signed = await signLogoutToken(claimed, sub, signingKeys(), algorithm, issuer, now)
-    return await encryptLogoutToken(signed, client, { issuer, fetchOutbound, stop: cutOff })
+    return await encryptLogoutToken(signed, client, {
+      issuer,
+      fetchOutbound: outbound.of(client),
+      stop: cutOff,
+    })
   } catch (error) {
     log.error({ event: 'logout_token_not_made', clientId: client.id, err: error })
     return undefined

@@ -787,11 +787,13 @@ const clientDocuments = z.strictObject({
     .optional()
     .describe('Where they may send people back to, written as `hosts` are. Anywhere where absent.'),
   perAddress: limit
-    .default({ attempts: 30, windowSeconds: 600 })
+    .default({ attempts: 15, windowSeconds: 600 })
     .describe('How often one address may have a document fetched that is not known here.'),
   perHost: limit
-    .default({ attempts: 30, windowSeconds: 600 })
-    .describe('How often documents that are not known here are fetched from one host.'),
+    .default({ attempts: 150, windowSeconds: 600 })
+    .describe(
+      'How often documents that are not known here are fetched from one host. Where it is no more than `perAddress`, one stranger can keep out apps of that host which nobody has agreed to yet.',
+    ),
 })
 
 /** The one schema of the configuration. Unknown members are mistakes. */
@@ -832,7 +834,7 @@ export const configSchema = z.strictObject({
         .array(z.string())
         .default([])
         .describe(
-          'CIDR ranges of private or otherwise special addresses that may be called as well, such as `10.0.0.0/8`. Loopback is among them where the issuer is on loopback. Documents of `clientDocuments` are not fetched from the others.',
+          'CIDR ranges of private or otherwise special addresses that may be called as well, such as `10.0.0.0/8`. Loopback is among them where the issuer is on loopback. They are for clients that the operator has made or invited, not for those of `clientDocuments`, nor for those that register themselves where `registration.access` is not `invited`.',
         ),
     })
     .prefault({})

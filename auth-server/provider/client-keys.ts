@@ -1,8 +1,8 @@
-import { errors, type Configuration } from 'oidc-provider'
+import { errors, type Configuration, type KoaContextWithOIDC } from 'oidc-provider'
+import type { Outbound } from '../clients/outbound.ts'
 import type { Clock } from '../clock.ts'
 import { FAPI2_ALGORITHMS } from '../config/built-in.ts'
-import type { OutboundFetch } from '../outbound.ts'
-import { recordOf } from './clients.ts'
+import { clientOf, recordOf } from './clients.ts'
 
 const LONGEST_ASSERTION_SECONDS = 300
 /** In characters, of whatever a client signs. */
@@ -55,10 +55,13 @@ const LONGEST_CACHED_SECONDS = 3600
  * there: the engine would take note for how long a refusal may be cached, and go on with what it has.
  */
 export function createEngineFetch(
-  fetchOutbound: OutboundFetch,
+  outbound: Outbound,
+  currentContext: () => KoaContextWithOIDC | undefined,
 ): NonNullable<Configuration['fetch']> {
   return async (input, { method = 'GET', headers, body, signal } = {}) => {
-    const response = await fetchOutbound(input instanceof Request ? input.url : input, {
+    const ctx = currentContext()
+    const client = ctx?.oidc && clientOf(ctx)
+    const response = await outbound.of(client)(input instanceof Request ? input.url : input, {
       method,
       headers: new Headers(headers),
       ...(typeof body === 'string' ? { body } : {}),

@@ -20,7 +20,6 @@ import {
 import type { Config } from '../config/schema.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Events } from '../events.ts'
-import type { OutboundFetch } from '../outbound.ts'
 import { OIDC_SCOPES, type Catalogue } from '../scopes/catalogue.ts'
 import type { AccessTokenShaper } from './access-token.ts'
 import type { TakeOnce } from './adapter.ts'
@@ -34,7 +33,7 @@ import {
 } from './ciba.ts'
 import { CLAIMS_OF_SCOPES, toEngineAccount } from './claims.ts'
 import { createClaimsParameter, listWantedSubjects, readClaims } from './claims-parameter.ts'
-import { createAssertionCheck, createEngineFetch } from './client-keys.ts'
+import { createAssertionCheck } from './client-keys.ts'
 import { clientOf, recordOf, RECORD } from './clients.ts'
 import { createDetails } from './details.ts'
 import {
@@ -75,7 +74,7 @@ export interface EngineSettings {
   readonly events: Events
   readonly requestId: (ctx: object) => string
   readonly findAccount: (ctx: KoaContextWithOIDC, id: string) => Promise<Account | undefined>
-  readonly fetchOutbound: OutboundFetch
+  readonly fetch: NonNullable<Configuration['fetch']>
   readonly accounts: CibaCollaborators['accounts']
   readonly cibaPaces: CibaPaces
   readonly takeOnce: TakeOnce
@@ -142,7 +141,7 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
     acrValues: [...ACR_VALUES],
     clientAuthMethods: listAuthMethods(settings.mtls),
     assertJwtClientAuthClaimsAndHeader: createAssertionCheck(settings.clock),
-    fetch: createEngineFetch(settings.fetchOutbound),
+    fetch: settings.fetch,
     fetchResponseBodyLimits: { jwks_uri: MOST_JWKS_BYTES },
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     // No HS*: secrets are kept as hashes, so nothing can be signed or checked with them.

@@ -1,7 +1,7 @@
 import type { Client } from '../clients/client.ts'
+import type { Outbound } from '../clients/outbound.ts'
 import type { Events } from '../events.ts'
 import { seal, unseal } from '../keys/seal.ts'
-import type { OutboundFetch } from '../outbound.ts'
 
 /** What a client is told by that its request was answered (CIBA Core §10.2). */
 interface Notice {
@@ -17,15 +17,17 @@ export function sealNotice(key: Buffer, text: string): string {
 }
 
 export interface NotifierCollaborators {
-  readonly fetchOutbound: OutboundFetch
+  readonly outbound: Outbound
   readonly events: Pick<Events, 'cibaNotified'>
   readonly noticeKey: Buffer
 }
 
+type NotifiedClient = Pick<Client, 'id' | 'ciba' | 'owner'>
+
 /** Disposing of it gives up what is under way. */
 export interface Notifier extends AsyncDisposable {
   /** Tells the client, while the caller goes on. */
-  notify(client: Pick<Client, 'id' | 'ciba'>, sealed: string): void
+  notify(client: NotifiedClient, sealed: string): void
 }
 
 /**
@@ -34,19 +36,16 @@ export interface Notifier extends AsyncDisposable {
  *
  * @see {@link https://openid.net/specs/openid-client-initiated-backchannel-authentication-core-1_0.html#rfc.section.10.2 CIBA Core §10.2}
  */
-export function createNotifier({
-  fetchOutbound,
-  events,
-  noticeKey,
-}: NotifierCollaborators): Notifier {
+export function createNotifier({ outbound, events, noticeKey }: NotifierCollaborators): Notifier {
   const stop = new AbortController()
   const running = new Set<Promise<void>>()
 
-  const tell = async ({ id: clientId, ciba }: Pick<Client, 'id' | 'ciba'>, sealed: string) => {
+  const tell = async (client: NotifiedClient, sealed: string) => {
+    const { id: clientId, ciba } = client
     const uri = ciba?.notificationUri
     if (uri === undefined) return
     const { auth_req_id, token } = JSON.parse(unseal(noticeKey, sealed, CONTEXT)) as Notice
-    const { ok, status } = await fetchOutbound(uri, {
+    const { ok, status } = await outbound.of(client)(uri, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body: JSON.stringify({ auth_req_id }),

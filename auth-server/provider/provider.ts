@@ -9,6 +9,7 @@ import type { Account, AccountStore } from '../accounts/account.ts'
 import type { VerifyApiKey } from '../api-keys/verify.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { ClientDocuments } from '../clients/document.ts'
+import type { Outbound } from '../clients/outbound.ts'
 import type { SubjectOf } from '../clients/subject.ts'
 import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
@@ -16,12 +17,12 @@ import type { Config } from '../config/schema.ts'
 import type { Events } from '../events.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Logger } from '../log.ts'
-import type { OutboundFetch } from '../outbound.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import type { GuessThrottle, Pace } from '../throttle.ts'
 import { createAccessTokenShaper } from './access-token.ts'
 import { createAssertionReader } from './assertions.ts'
+import { createEngineFetch } from './client-keys.ts'
 import { createAdapterFactory, createReplayCheck } from './adapter.ts'
 import { createAccountLookup } from './claims.ts'
 import type { CibaPaces } from './ciba.ts'
@@ -84,8 +85,7 @@ export interface EngineCollaborators {
   readonly requestId: () => string
   /** What clients know people by. */
   readonly subjectOf: SubjectOf
-  /** Calls what clients name. */
-  readonly fetchOutbound: OutboundFetch
+  readonly outbound: Outbound
 }
 
 export interface EngineOptions {
@@ -149,7 +149,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     events: collaborators.events,
     requestId,
     findAccount,
-    fetchOutbound: collaborators.fetchOutbound,
+    fetch: createEngineFetch(collaborators.outbound, currentContext),
     accounts,
     cibaPaces: collaborators.cibaPaces,
     takeOnce,
@@ -199,7 +199,10 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
       clock,
       accounts: collaborators.accounts,
       takeOnce,
-      assertions: createAssertionReader(collaborators, options),
+      assertions: createAssertionReader(
+        { fetchOutbound: collaborators.outbound.declared, clock },
+        options,
+      ),
     }),
   ])
   listen(provider, collaborators)

@@ -1,4 +1,5 @@
 import { dateChange, isSelfDescribed, type Client, type ClientStore } from '../clients/client.ts'
+import type { Outbound } from '../clients/outbound.ts'
 import {
   createDynamicClientId,
   generateRegistrationToken,
@@ -16,7 +17,6 @@ import { usesSecret } from '../config/built-in.ts'
 import type { RegistrationConfig, ResourceConfig } from '../config/schema.ts'
 import type { Result } from '../errors.ts'
 import type { Events } from '../events.ts'
-import type { OutboundFetch } from '../outbound.ts'
 import { toNetwork, type Pace } from '../throttle.ts'
 import { readMetadata, type MetadataFault, type RequestedClient } from './metadata.ts'
 import { judgeMove, judgeSector } from './sector.ts'
@@ -31,7 +31,7 @@ export interface RegistrationCollaborators {
   /** Whether an address registers too much. */
   readonly pace: Pace
   /** Calls what clients name. */
-  readonly fetchOutbound: OutboundFetch
+  readonly outbound: Outbound
   readonly events: Pick<Events, 'objectChanged'>
   readonly clock: Clock
 }
@@ -95,7 +95,7 @@ export function createRegistration(
     hasher,
     statements,
     pace,
-    fetchOutbound,
+    outbound,
     events,
     clock,
   }: RegistrationCollaborators,
@@ -124,7 +124,7 @@ export function createRegistration(
     const rules = { policy: allowed, resources, takenNames: await listTakenNames() }
     const read = readMetadata(id, app, rules)
     if (!read.ok) return refuse({ kind: 'metadata', fault: read.reason })
-    const fault = await judgeSector(read.value, fetchOutbound)
+    const fault = await judgeSector(read.value, outbound.of({ owner: 'dynamic' }))
     if (fault) return refuse({ kind: 'metadata', fault })
     return { ok: true, value: { ...read.value, softwareStatement: statement } }
   }

@@ -147,7 +147,8 @@ export function widenPolicy(
   if (scopes.length === 0 && grants.length === 0) return { ok: true, value: policy }
   if (!isTied(metadata, app)) {
     const what = [...scopes, ...grants].join(' ')
-    const need = 'its redirect_uris with grants that end there, or its keys with private_key_jwt'
+    const need =
+      'its redirect_uris, all of https, with grants that end there, or its keys with private_key_jwt'
     return refuse(`a copy of it would be enough for ${what}: expected in it ${need}`, 'unapproved')
   }
   const widened = { scopes: [...policy.scopes, ...scopes], grants: [...policy.grants, ...grants] }
@@ -163,8 +164,11 @@ function isTied(stated: Members, app: Members): boolean {
   )
   if (hasKeys && stated['token_endpoint_auth_method'] === 'private_key_jwt') return true
   const grants = listTexts(app['grant_types'] ?? ['authorization_code'])
+  const uris = listTexts(stated['redirect_uris'])
   return (
-    listTexts(stated['redirect_uris']).length > 0 &&
+    uris.length > 0 &&
+    // Of other schemes, and on loopback, whatever runs on the person's machine may receive.
+    uris.every((uri) => uri.startsWith('https://')) &&
     grants.every((grant) => ENDS_AT_REDIRECT.has(grant))
   )
 }

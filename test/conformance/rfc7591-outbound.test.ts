@@ -83,10 +83,14 @@ async function registerAt(server: TestServer, metadata: object): Promise<string>
   return String((JSON.parse(answer.body) as Record<string, unknown>)['client_id'])
 }
 
-async function askForToken(server: TestServer, jwksUri: string): Promise<number> {
+async function askForToken(
+  server: TestServer,
+  jwksUri: string,
+  grant: { readonly type: string; readonly redirectUris: readonly string[] } = FOR_ITSELF,
+): Promise<number> {
   const id = await registerAt(server, {
-    grant_types: ['client_credentials'],
-    redirect_uris: [],
+    grant_types: [grant.type],
+    redirect_uris: grant.redirectUris,
     token_endpoint_auth_method: 'private_key_jwt',
     jwks_uri: jwksUri,
     scope: 'notes:read',
@@ -97,7 +101,8 @@ async function askForToken(server: TestServer, jwksUri: string): Promise<number>
     .setProtectedHeader({ alg: 'ES256', kid: 'own' })
     .sign(privateKey)
   const form = new URLSearchParams({
-    grant_type: 'client_credentials',
+    grant_type: grant.type,
+    code: 'of nobody',
     scope: 'notes:read',
     client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
     client_assertion: assertion,
@@ -105,6 +110,10 @@ async function askForToken(server: TestServer, jwksUri: string): Promise<number>
   const type = 'application/x-www-form-urlencoded'
   return (await post(server, '/token', type, form.toString())).status
 }
+
+const FOR_ITSELF = { type: 'client_credentials', redirectUris: [] }
+/** Whose keys are good is told that the code is none. */
+const FOR_A_PERSON = { type: 'authorization_code', redirectUris: METADATA.redirect_uris }
 
 test('keys are fetched from where strangers may have this server call', async () => {
   await using keys = await startKeyPlace(jwk)
@@ -120,6 +129,24 @@ test('and from nowhere else', async () => {
     expect(await askForToken(outside, uri)).toBe(401)
   }
 })
+
+test.each([
+  ['open', 401, 0],
+  ['invited', 400, 1],
+] as const)(
+  'nor, where registration is %s, from the networks that the operator lets clients lead to: %i',
+  async (access, status, asked) => {
+    await using keys = await startKeyPlace(jwk)
+    await using within = await startServer((config) => ({
+      ...withRegistration({ scopes: REGISTRATION.scopes, access })(config),
+      issuer: ISSUER,
+      trustedProxies: ['127.0.0.1'],
+      outbound: { networks: ['127.0.0.0/8'] },
+    }))
+    expect(await askForToken(within, keys.url, FOR_A_PERSON)).toBe(status)
+    expect(keys.place.asked).toBe(asked)
+  },
+)
 
 test('the same holds for the keys of who signs software statements', async () => {
   const statement = await new SignJWT({ iss: 'https://publisher.example', software_id: 'x' })

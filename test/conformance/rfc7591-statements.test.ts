@@ -322,6 +322,12 @@ describe('what a statement gives beside what anybody gets', () => {
     expect(outcome(await ask(aside))).toEqual(UNAPPROVED)
     const machine = await state({ grant_types: ['client_credentials'], redirect_uris: [REDIRECT] })
     expect(outcome(await ask({ ...METADATA, software_statement: machine }))).toEqual(UNAPPROVED)
+    // Another program on the device can take those for its own.
+    for (const uri of ['com.example.app:/callback', 'http://127.0.0.1/callback']) {
+      const native = await state({ redirect_uris: [uri, REDIRECT], scope: 'openid notes:write' })
+      const phone = { application_type: 'native', token_endpoint_auth_method: 'none' }
+      expect(outcome(await ask({ ...phone, software_statement: native }))).toEqual(UNAPPROVED)
+    }
     const keys = { jwks: { keys: [app.jwk] }, grant_types: ['client_credentials'] }
     const secret = { ...METADATA, software_statement: await state(keys) }
     expect(outcome(await ask(secret))).toEqual(UNAPPROVED)
