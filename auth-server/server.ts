@@ -80,6 +80,8 @@ export interface AuthServer extends AsyncDisposable {
   readonly url: string
   /** Where it listens for clients that show certificates, as a URL, if they may. */
   readonly mtlsUrl: string | undefined
+  /** What those clients call that place by. */
+  readonly mtlsOrigin: string | undefined
   /** Where Prometheus gets the metrics, if they are wanted. */
   readonly metricsUrl: string | undefined
   /** Where tokens are given without OAuth, if they are. */
@@ -204,6 +206,7 @@ export async function createAuthServer(
     issuer,
     url,
     mtlsUrl,
+    mtlsOrigin: mtls?.origin,
     metricsUrl,
     directUrls,
     warnings: stores.warnings,

@@ -65,9 +65,12 @@ An empty variable counts as not set. Relative paths in the file start from the f
 
 **Every mistake** is reported at once, with its path, what was expected and what came. Rules that read more than one value have ids that stay the same: see [Rules](#rules).`
 
+const REQUIRED =
+  'What is `required` has to be there where the member around it is: without `redis`, no `redis.url`.'
+
 /** The whole text of docs/configuration.md. */
 export function writeReference(): string {
-  const sections = [INTRODUCTION, '## Settings', ...describeSections(describeShape())]
+  const sections = [INTRODUCTION, '## Settings', REQUIRED, ...describeSections(describeShape())]
   return `${[...sections, '## Rules', describeRules()].join('\n\n')}\n`
 }
 

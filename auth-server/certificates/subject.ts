@@ -40,11 +40,25 @@ export function matchesSubject(
   return address !== undefined && has('IP Address', (name) => writeAddress(name) === address)
 }
 
+/** What a certificate says of its subject, in words for operators: its name as RFC 4514 writes it, and others. */
+export function describeSubject(certificate: X509Certificate): string {
+  const name = writeName(certificate)
+  const others = readAlternativeNames(certificate.subjectAltName ?? '')
+  return [name === '' ? 'no name' : name, ...others.map(({ type, value }) => `${type} ${value}`)]
+    .join('; ')
+    .slice(0, LONGEST_DESCRIPTION)
+}
+
+const LONGEST_DESCRIPTION = 500
+
+/** Node writes one part to a line, the outermost first; RFC 4514 §2.1 has it the other way around. */
+function writeName({ subject }: X509Certificate): string {
+  return subject === undefined ? '' : subject.split('\n').toReversed().join(',')
+}
+
 function hasName(certificate: X509Certificate, expected: string): boolean {
   const wanted = readDistinguishedName(expected)
-  // Node writes one part to a line, the outermost first; RFC 4514 §2.1 has it the other way around.
-  const lines = certificate.subject === undefined ? [] : certificate.subject.split('\n')
-  const actual = readDistinguishedName(lines.toReversed().join(','))
+  const actual = readDistinguishedName(writeName(certificate))
   return (
     wanted !== undefined &&
     actual !== undefined &&

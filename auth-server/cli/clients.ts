@@ -261,17 +261,21 @@ function formatClient(client: ClientView, style: Style): string {
     ...(client.claimsInIdToken ? ['claims in the ID token'] : []),
     ...(client.dpop === 'required' ? ['tokens bound to its key (DPoP)'] : []),
     ...(client.par === 'required' ? ['pushed requests only (PAR)'] : []),
+    ...(client.certificateBound ? ['tokens bound to its certificate (mTLS)'] : []),
+    ...(client.subjectType === 'pairwise' ? ['people under names of its own (pairwise)'] : []),
+    ...(client.profile === undefined ? [] : [`profile ${client.profile}`]),
   ]
   const optional: readonly (readonly [string, readonly string[]])[] = [
     ['after signing out', client.postLogoutRedirectUris],
-    [
-      'told of logouts',
-      client.backchannelLogoutUri === undefined ? [] : [client.backchannelLogoutUri],
-    ],
+    ['told of logouts', listText(client.backchannelLogoutUri)],
     ['default scopes', client.defaultScopes],
-    ['default resource', client.defaultResource === undefined ? [] : [client.defaultResource]],
+    ['default resource', listText(client.defaultResource)],
     ['origins', client.origins],
     ['API behind', client.introspects],
+    ['page at logouts', listText(client.frontchannelLogoutUri)],
+    ['certificate of', listCertificate(client)],
+    ['keys', [...listText(client.jwksUri), ...listKeys(client)]],
+    ['asks elsewhere', listCiba(client)],
     ['encrypted', listEncrypted(client)],
     ['exchanges for', client.exchange.map(({ resource }) => resource)],
     ['special', special],
@@ -307,6 +311,29 @@ function listEncrypted({ encryption = {} }: ClientView): string[] {
     const { algorithm, content } = encryption[kind] ?? {}
     return algorithm === undefined ? [] : [`${ENCRYPTED_NAMES[kind]}: ${algorithm}, ${content}`]
   })
+}
+
+function listText(text: string | undefined): string[] {
+  return text === undefined ? [] : [text]
+}
+
+function listCertificate({ certificate = {} }: ClientView): string[] {
+  return Object.entries(certificate).flatMap(([member, value]) =>
+    value === undefined ? [] : [`${member} ${value}`],
+  )
+}
+
+function listKeys({ jwks }: ClientView): string[] {
+  return (jwks?.keys ?? []).map(({ kty, kid, alg, x5c }) =>
+    [kty, alg, kid, x5c && 'with its certificate']
+      .filter((part) => typeof part === 'string')
+      .join(' '),
+  )
+}
+
+function listCiba({ ciba }: ClientView): string[] {
+  if (!ciba) return []
+  return [ciba.notificationUri === undefined ? ciba.mode : `${ciba.mode} ${ciba.notificationUri}`]
 }
 
 /**

@@ -1,4 +1,4 @@
-import { InvalidArgumentError, type Command } from 'commander'
+import { InvalidArgumentError, Option, type Command } from 'commander'
 import {
   parseWhile,
   withCommonOptions,
@@ -29,12 +29,11 @@ function addInvite(clients: Command, cli: Cli): void {
     .command('invite')
     .description('let somebody register clients (RFC 7591)')
     .requiredOption('--for <name>', 'whom it is for')
-    .option('--uses <number>', 'how many clients (default: 1)', readNumber, 1)
-    .option(
-      '--expires <while>',
-      `how long, such as 12h or 30d (default: ${DEFAULT_DAYS}d)`,
-      readWhile,
-      DEFAULT_DAYS * DAY_MS,
+    .option('--uses <number>', 'how many clients', readNumber, 1)
+    .addOption(
+      new Option('--expires <while>', 'how long, such as 12h or 30d')
+        .argParser(readWhile)
+        .default(DEFAULT_DAYS * DAY_MS, `${DEFAULT_DAYS}d`),
     )
   withCommonOptions(invite).action(
     async ({ for: label, uses, expires, ...options }: InviteOptions) => {
@@ -56,7 +55,9 @@ function addInvite(clients: Command, cli: Cli): void {
               `  ${style.quiet('token')}  ${style.secret(token)}`,
               'The token is shown this once: only its hash is kept.',
               ...(config.registration
-                ? []
+                ? [
+                    `Give it to whoever registers: they send it as Authorization: Bearer to ${config.issuer}/register.`,
+                  ]
                 : ['Clients cannot register here yet: add registration to the configuration.']),
             ].join('\n\n'),
         }

@@ -48,6 +48,7 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
       database: nameDatabase(database) ?? null,
       config: file ?? null,
       ...(metricsUrl === undefined ? {} : { metrics: metricsUrl }),
+      ...(server.mtlsOrigin === undefined ? {} : { certificates: server.mtlsOrigin }),
       ...(loaded.config.directAccess ? { direct: directUrls } : {}),
     },
     warnings: [...warnings, ...server.warnings.map((message) => ({ path: ['redis'], message }))],
@@ -62,6 +63,7 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
             ['database', nameDatabase(database) ?? 'in memory: it ends with the server'],
             ...(config.redis ? [['sessions', nameRedis(config.redis.url)] as const] : []),
             ...(metricsUrl === undefined ? [] : [['metrics', metricsUrl] as const]),
+            ...listCertificates(server),
             ...listDirect(server),
           ],
           style,
@@ -70,6 +72,12 @@ function reportServer(server: RunningServer, loaded: LoadedConfig, start: Start)
         'Stop it with Ctrl+C.',
       ].join('\n\n'),
   }
+}
+
+function listCertificates({ mtlsUrl, mtlsOrigin }: RunningServer): (readonly [string, string])[] {
+  if (mtlsUrl === undefined || mtlsOrigin === undefined) return []
+  const isSame = mtlsOrigin === mtlsUrl
+  return [['certificates', isSame ? mtlsUrl : `${mtlsOrigin}, served on ${mtlsUrl}`]]
 }
 
 function listDirect({ directUrls }: RunningServer): (readonly [string, string])[] {

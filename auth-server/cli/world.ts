@@ -42,6 +42,9 @@ export interface RunningServer extends AsyncDisposable {
   readonly issuer: string
   /** Where it listens. */
   readonly url: string
+  /** Where it listens for clients that show certificates, if they may, and what they call it by. */
+  readonly mtlsUrl: string | undefined
+  readonly mtlsOrigin: string | undefined
   /** Where Prometheus gets the metrics, if they are wanted. */
   readonly metricsUrl: string | undefined
   /** Where tokens are given without OAuth, if they are. */

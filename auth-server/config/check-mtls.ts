@@ -74,9 +74,14 @@ export function checkCertificate(client: CertificateClient, report: Report): voi
     report('PR390', ['certificate'], message)
   }
   const { subjectDn, sanIp } = certificate ?? {}
-  if (subjectDn !== undefined && readDistinguishedName(subjectDn) === undefined) {
+  const name = subjectDn === undefined ? undefined : readDistinguishedName(subjectDn)
+  if (subjectDn !== undefined && name === undefined) {
     const message = `expected a name such as CN=robot,O=Example,C=DE, got ${echo(subjectDn)}`
     report('PR390', ['certificate', 'subjectDn'], message)
+  }
+  if (name && isWrittenFromOutside(name)) {
+    const message = `expected the innermost part first (RFC 4514), such as CN=robot,O=Example,C=DE, got ${echo(subjectDn)}: openssl prints it so with -nameopt RFC2253`
+    report('PR394', ['certificate', 'subjectDn'], message)
   }
   if (sanIp !== undefined && writeAddress(sanIp) === undefined) {
     report('PR390', ['certificate', 'sanIp'], `expected an address, got ${echo(sanIp)}`)
@@ -92,6 +97,12 @@ export function checkCertificate(client: CertificateClient, report: Report): voi
     const message = 'a token is bound to one key: expected either this or dpop "required"'
     report('PR393', ['certificateBound'], message)
   }
+}
+
+/** Whether it begins with a country, or a domain, and ends with a name of somebody's own. */
+function isWrittenFromOutside(parts: readonly (readonly string[])[]): boolean {
+  const [first, last] = [parts.at(0)?.[0], parts.at(-1)?.[0]]
+  return /^(?:c|dc|o|st)=/.test(first ?? '') && /^(?:cn|uid|serialnumber)=/.test(last ?? '')
 }
 
 /** Whether clients can show certificates, as this client has to. */

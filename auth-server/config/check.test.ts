@@ -1133,6 +1133,19 @@ const CASES: Readonly<Record<RuleId, Case>> = {
       ['clients.0.certificateBound', withCertificate({ certificateBound: true, dpop: 'required' })],
     ],
   },
+  PR394: {
+    accepted: [
+      withCertificate({ certificate: { subjectDn: 'CN=robot,O=Example,C=DE' } }),
+      withCertificate({ certificate: { subjectDn: 'CN=robot' } }),
+      withCertificate({ certificate: { subjectDn: 'DC=robot,DC=example' } }),
+    ],
+    refused: [
+      [
+        'clients.0.certificate.subjectDn',
+        withCertificate({ certificate: { subjectDn: 'C = DE, O = Example, CN = robot' } }),
+      ],
+    ],
+  },
   PR350: {
     accepted: [withClients({})],
     refused: [['clients.0.pkce', withClients({ pkce: 'exempt' })]],
@@ -1341,6 +1354,7 @@ test('refuses what is unsafe and warns of what is worth a look', () => {
     'PR207',
     'PR215',
     'PR363',
+    'PR394',
     'PR384',
     'PR350',
     'PR351',

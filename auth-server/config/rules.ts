@@ -121,6 +121,7 @@ export const RULES = {
     'A client that shows certificates can do so: mtls is configured, with who is trusted.',
   ),
   PR392: refused('A client of self_signed_tls_client_auth has its certificates among its keys.'),
+  PR394: warning('A distinguished name begins with what is closest to its client, such as CN.'),
   PR393: refused('Tokens are bound by certificate or by DPoP, not both.'),
   PR381: refused("What documents may ask for are scopes of OpenID Connect's or some resource's."),
   PR382: refused(

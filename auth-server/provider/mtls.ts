@@ -1,6 +1,6 @@
-import type { Configuration } from 'oidc-provider'
+import { errors, type Configuration } from 'oidc-provider'
 import { readPresented } from '../certificates/presented.ts'
-import { matchesSubject } from '../certificates/subject.ts'
+import { describeSubject, matchesSubject } from '../certificates/subject.ts'
 import type { Clock } from '../clock.ts'
 import { CLIENT_AUTH_METHODS, usesCertificate, type ClientAuthMethod } from '../config/built-in.ts'
 import { BACKCHANNEL_PATH } from './ciba.ts'
@@ -69,7 +69,11 @@ export function createMtls(
       const presented = readPresented(ctx.req)
       const client = ctx.oidc.client && recordOf(ctx.oidc.client)
       if (!presented || !client?.certificate) return false
-      return matchesSubject(presented.certificate, client.certificate)
+      if (matchesSubject(presented.certificate, client.certificate)) return true
+      const [[member, value] = []] = Object.entries(client.certificate)
+      const shown = describeSubject(presented.certificate)
+      // For the log: whoever asks learns no more than that it was refused.
+      throw new errors.InvalidClientAuth(`expected ${member} ${value}, got ${shown}`)
     },
   }
 }
