@@ -2,6 +2,8 @@ import type { StepNotes } from './flow.ts'
 import type { World } from './world.ts'
 
 export interface ApiCall {
+  /** Where the API answers. Default: the notes API. */
+  readonly at?: string
   readonly method?: 'GET' | 'POST' | 'DELETE'
   readonly path?: string
   readonly token?: string
@@ -26,13 +28,13 @@ export interface ApiAnswer {
   readonly body: Partial<Note> & { readonly notes?: readonly Note[]; readonly error?: string }
 }
 
-/** Asks the notes API, with a token as RFC 6750 §2.1 or RFC 9449 §7.1 sends it, or without one. */
+/** Asks an API, with a token as RFC 6750 §2.1 or RFC 9449 §7.1 sends it, or without one. */
 export async function callApi(
   { wire, api }: World,
-  { method = 'GET', path = '/notes', token, proof, scheme, body }: ApiCall,
+  { at = api, method = 'GET', path = '/notes', token, proof, scheme, body }: ApiCall,
 ): Promise<ApiAnswer> {
   const how = scheme ?? (proof === undefined ? 'Bearer' : 'DPoP')
-  const response = await wire.fetch(`${api}${path}`, {
+  const response = await wire.fetch(`${at}${path}`, {
     method,
     headers: {
       ...(token === undefined ? {} : { authorization: `${how} ${token}` }),

@@ -16,6 +16,17 @@ export interface Program {
   readonly logFile?: string | undefined
 }
 
+/** A program that is not ours. It inherits our environment. */
+export interface Command {
+  readonly name: string
+  readonly command: string
+  readonly args: readonly string[]
+  /** What it reads from standard input: secrets stand in no list of processes there. */
+  readonly input: string
+  /** What a line of its standard output says, if that is that it is ready. */
+  readonly readReady: (line: string) => Ready | undefined
+}
+
 /** What programs say when they are ready: as far as they have it, where they answer. */
 export interface Ready {
   readonly issuer?: string
@@ -47,11 +58,33 @@ const LONGEST_LINE = 400
 export async function startChild(program: Program, stopped: AbortSignal): Promise<Child> {
   stopped.throwIfAborted()
   const child = spawn(process.execPath, [path.join(ROOT, program.file), ...program.args], {
+    ...APART,
     env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...program.environment },
     stdio: ['ignore', 'pipe', 'pipe'],
-    // In a group of its own: Ctrl+C reaches us alone, and we end our children in order.
-    detached: true,
   })
+  return attend(child, { ...program, readReady: (line) => JSON.parse(line) as Ready }, stopped)
+}
+
+/** Starts a program that is not ours, and waits until it says in its own words that it is ready. */
+export async function startCommand(command: Command, stopped: AbortSignal): Promise<Child> {
+  stopped.throwIfAborted()
+  const child = spawn(command.command, command.args, { ...APART, stdio: 'pipe' })
+  // Where it does not read, it has ended, and that says why.
+  child.stdin.on('error', () => {})
+  child.stdin.end(command.input)
+  return attend(child, command, stopped)
+}
+
+/** In a group of its own: Ctrl+C reaches us alone, and we end our children in order. */
+const APART = { detached: true }
+
+interface Attended extends Pick<Program, 'name' | 'logFile'>, Pick<Command, 'readReady'> {}
+
+async function attend(
+  child: ChildProcess,
+  program: Attended,
+  stopped: AbortSignal,
+): Promise<Child> {
   const exited = new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(error.message))
     child.once('close', (code, signal) => resolve(signal ?? `exit code ${code}`))
@@ -66,7 +99,7 @@ export async function startChild(program: Program, stopped: AbortSignal): Promis
     isAsked ? new Promise(() => {}) : describeDeath(program.name, how, lastLines),
   )
   try {
-    const ready = await waitUntilReady(program.name, child, died, stopped, lastLines)
+    const ready = await waitUntilReady(program, child, died, stopped, lastLines)
     const { pid = 0 } = child
     return { name: program.name, pid, ready, died, [Symbol.asyncDispose]: stop }
   } catch (error) {
@@ -76,21 +109,30 @@ export async function startChild(program: Program, stopped: AbortSignal): Promis
 }
 
 async function waitUntilReady(
-  name: string,
+  { name, readReady }: Attended,
   child: ChildProcess,
   died: Promise<Error>,
   stopped: AbortSignal,
-  lastLines: readonly string[],
+  lastLines: string[],
 ): Promise<Ready> {
   const settled = new AbortController()
   const signal = AbortSignal.any([settled.signal, stopped])
-  const line = new Promise<string>((resolve) => {
-    if (child.stdout) createInterface(child.stdout).once('line', resolve)
+  const said = new Promise<Ready>((resolve, reject) => {
+    if (!child.stdout) return
+    createInterface(child.stdout).on('line', (line) => {
+      try {
+        const ready = settled.signal.aborted ? undefined : readReady(line)
+        if (ready) resolve(ready)
+        else keepLine(lastLines, line)
+      } catch (error) {
+        reject(error)
+      }
+    })
   })
   try {
-    const first = await Promise.race([line, died, wait(START_MS, undefined, { signal })])
+    const first = await Promise.race([said, died, wait(START_MS, undefined, { signal })])
     if (first instanceof Error) throw first
-    if (first !== undefined) return JSON.parse(first) as Ready
+    if (first !== undefined) return first
     const problem = `the ${name} was not ready after ${START_MS / 1000} seconds`
     throw new Error([problem, ...quote(lastLines)].join('\n'))
   } finally {
@@ -99,15 +141,19 @@ async function waitUntilReady(
 }
 
 /** The last lines that it wrote to standard error: what it says when it fails. */
-function keepLastLines(child: ChildProcess, logFile: string | undefined): readonly string[] {
+function keepLastLines(child: ChildProcess, logFile: string | undefined): string[] {
   const lines: string[] = []
   if (!child.stderr) return lines
   if (logFile !== undefined) child.stderr.pipe(createWriteStream(logFile, { mode: 0o600 }))
   createInterface(child.stderr).on('line', (line) => {
-    for (const said of readLine(line)) lines.push(said.slice(0, LONGEST_LINE))
-    lines.splice(0, lines.length - LINES_KEPT)
+    for (const said of readLine(line)) keepLine(lines, said)
   })
   return lines
+}
+
+function keepLine(lines: string[], line: string): void {
+  lines.push(line.slice(0, LONGEST_LINE))
+  lines.splice(0, lines.length - LINES_KEPT)
 }
 
 /** Programs that answer in JSON say their mistakes in it; a person wants the sentence. */

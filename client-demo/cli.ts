@@ -10,6 +10,7 @@ import { chooseWidth, formatPairs } from './layout.ts'
 import { parsePort } from './ports.ts'
 import { describeRedisMistake } from './redis-url.ts'
 import { AUTH_SERVER, nameApi } from './programs.ts'
+import { REDIS } from './redis.ts'
 import { runFlows } from './run.ts'
 import { startDemo, type Running } from './start.ts'
 import { createTerminalReporter } from './terminal.ts'
@@ -23,7 +24,7 @@ const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
 interface RunArguments {
   readonly list?: boolean
   readonly browser?: boolean
-  readonly redis?: string
+  readonly redis?: string | false
   readonly json?: boolean
   readonly columns?: number
 }
@@ -93,8 +94,11 @@ function createProgram(): Command {
     .option('--list', 'list the flows, and what each needs')
     .option('--browser', 'sign in through your own browser')
     .addOption(
-      new Option('--redis <url>', 'have the server keep its sessions in a Redis').env('REDIS_URL'),
+      new Option('--redis <url>', 'have the server keep its sessions in this Redis').env(
+        'REDIS_URL',
+      ),
     )
+    .option('--no-redis', 'start no Redis either, for flows that show more with one')
     .option('--json', 'answer with a JSON document a line: see docs/transcript.schema.json')
     .addOption(COLUMNS)
     .action(run)
@@ -145,7 +149,7 @@ async function run(
     command.error(`error: The flow “${playing.name}” plays its people: --browser is for code.`)
   }
   const { redis: redisUrl } = options
-  const mistake = redisUrl === undefined ? undefined : describeRedisMistake(redisUrl)
+  const mistake = typeof redisUrl === 'string' ? describeRedisMistake(redisUrl) : undefined
   if (mistake !== undefined) command.error(`error: ${mistake}`)
   const reporter = options.json
     ? createJsonReporter(process.stdout, process.stderr)
@@ -171,10 +175,14 @@ function describeUnknown(wanted: string): string {
 }
 
 function list({ json, columns }: RunArguments): void {
-  const flows = FLOWS.map(({ name, summary, needs }) => ({
+  const flows = FLOWS.map(({ name, summary, needs, likesRedis }) => ({
     name,
     summary,
-    needs: [AUTH_SERVER, ...needs.map(nameApi)],
+    needs: [
+      AUTH_SERVER,
+      ...needs.map(nameApi),
+      ...(likesRedis ? [`${REDIS} if there is one`] : []),
+    ],
   }))
   const lines = json
     ? [JSON.stringify({ flows })]

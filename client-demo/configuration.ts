@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import type { JWK } from 'jose'
 import { makeSecret } from './known-secrets.ts'
+import { describeErin, describePlanner } from './planner.ts'
 import { PUBLISHER } from './publisher.ts'
 import {
   describeDirectAccess,
@@ -24,6 +25,8 @@ export type SecretName =
   | 'DESK_SECRET'
   | 'ASSISTANT_SECRET'
   | 'PRINTER_SECRET'
+  | 'FEED_SECRET'
+  | 'ERIN_PASSWORD'
 
 /** The clients that sign with keys of their own. */
 export type KeyName = 'ledger' | 'bank'
@@ -36,6 +39,8 @@ export const BRIEF_SECONDS = 2
 /** How long ago people may have signed in who delete all their notes. */
 export const FRESH_SECONDS = 3
 
+/** The APIs themselves, which follow what the server revokes. */
+export const FEED_CLIENT = 'portreeve-apis'
 export const DEMO_CLIENT = 'portreeve-demo'
 export const ROBOT_CLIENT = 'notes-robot'
 export const WEB_CLIENT = 'portreeve-web'
@@ -77,6 +82,8 @@ export function makeSecrets(): Secrets {
     DESK_SECRET: makeSecret(),
     ASSISTANT_SECRET: makeSecret(),
     PRINTER_SECRET: makeSecret(),
+    FEED_SECRET: makeSecret(),
+    ERIN_PASSWORD: makePassword(),
   }
 }
 
@@ -133,13 +140,14 @@ export function describeDemo({
     clients: [
       describeDemoClient(),
       describeRobot(),
+      describeFeedClient(),
       ...(webUrl ? [describeWeb(webUrl)] : []),
       ...(callbackUrl ? [...describeFlowClients(callbackUrl), ...describeSmallClients()] : []),
       ...(keys ? [describeLedger(keys.ledger), describeBank(keys.bank)] : []),
       ...(tls ? [describeVault()] : []),
     ],
     ...(tls ? describeMtls(tls) : {}),
-    users: [...describeUsers(), ...(callbackUrl ? describeSmallUsers() : [])],
+    users: [...describeUsers(), ...(callbackUrl ? [describeErin(), ...describeSmallUsers()] : [])],
     ...(callbackUrl ? { ...describeDirectAccess(), ...describeUnknownApps(publisherKey) } : {}),
   }
 }
@@ -206,6 +214,16 @@ function describeRobot(): unknown {
   }
 }
 
+function describeFeedClient(): unknown {
+  return {
+    id: FEED_CLIENT,
+    name: 'The APIs',
+    grants: ['client_credentials'],
+    secret: { env: 'FEED_SECRET' },
+    scopes: ['revocations:read'],
+  }
+}
+
 function describeWeb(url: string): unknown {
   return {
     id: WEB_CLIENT,
@@ -228,6 +246,7 @@ function describeFlowClients(callbackUrl: string): unknown[] {
     describeDesk(),
     describeAssistant(),
     describePrinter(callbackUrl),
+    ...describePlanner(),
   ]
 }
 

@@ -52,7 +52,7 @@ export function describeExchange(
     url: concealUrl(`${origin}${pathname}`),
     sent: {
       ...describeSentHeaders(headers),
-      ...concealFields(Object.fromEntries(searchParams)),
+      ...concealFields(readParameters(searchParams)),
       ...describeSentBody(headers, body),
     },
     status,
@@ -61,6 +61,16 @@ export function describeExchange(
       ...describeBody(pathname, status, received.get('content-type') ?? '', text),
     },
   }
+}
+
+/** One that is there several times, as `resource` may be, is a list. */
+function readParameters(parameters: URLSearchParams): Record<string, string | string[]> {
+  return Object.fromEntries(
+    [...new Set(parameters.keys())].map((name) => {
+      const [value = '', ...more] = parameters.getAll(name)
+      return [name, more.length === 0 ? value : [value, ...more]]
+    }),
+  )
 }
 
 /** The two without a standard are those of older APIs. */

@@ -51,6 +51,18 @@ test('a difference fails the step, names what was expected and what came, and en
   expect(end).toMatchObject({ ok: false, failed: '2 different', steps: 2, checks: 2 })
 })
 
+test('what a table holds is without secrets', async () => {
+  const secret = 'Zm9yIHlvdXIgZXllcyBvbmx5'
+  const step: Step<undefined> = {
+    ...fine,
+    run: async (_stage, { table }) => table(['API', 'key'], [['notes', `of ${secret}`]]),
+  }
+  const { reports } = await run([step], { secret })
+  expect(reports[0]).toMatchObject({
+    table: { rows: [['notes', expect.not.stringContaining(secret)]] },
+  })
+})
+
 test('a missing value is a difference', async () => {
   const step: Step<undefined> = {
     ...fine,

@@ -3,8 +3,8 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout as wait } from 'node:timers/promises'
 import { concealText, concealTexts } from './conceal.ts'
 import type { ApiName } from './programs.ts'
-import type { Check, EndReport, Fact, Reporter, StepReport } from './report.ts'
-import { writeValue, type Json } from './value.ts'
+import type { Check, EndReport, Fact, Reporter, StepReport, Table } from './report.ts'
+import { writeValue, type Json, type Leaf } from './value.ts'
 import type { Wire } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -15,6 +15,8 @@ export interface Flow<Stage> {
   readonly summary: string
   /** The APIs that it calls; an authorization server it always has. */
   readonly needs: readonly ApiName[]
+  /** Whether it shows more where sessions are in a Redis. */
+  readonly likesRedis?: boolean
   /** Whether it lets a person sign in with a browser of their own. */
   readonly takesBrowser?: boolean
   readonly createStage: (
@@ -41,6 +43,8 @@ export interface StepNotes {
   check(what: string, expected: unknown, actual: unknown): void
   /** Something worth reading. */
   fact(name: string, value: Json, meaning: string): void
+  /** What is best compared side by side; a step has one at most. */
+  table(columns: readonly string[], rows: readonly (readonly Leaf[])[]): void
 }
 
 /** What a run needs beside its stage. */
@@ -92,6 +96,7 @@ async function runStep<Stage>(
   const start = performance.now()
   const facts: Fact[] = []
   const checks: Check[] = []
+  let table: Table | undefined
   const notes: StepNotes = {
     check(what, expected, actual) {
       const check = compare(what, expected, actual, wire)
@@ -101,6 +106,9 @@ async function runStep<Stage>(
     fact(name, value, meaning) {
       const fact = wire.hideSecrets({ name, value, meaning })
       facts.push({ ...fact, value: concealTexts(fact.value) })
+    },
+    table(columns, rows) {
+      table = wire.hideSecrets({ columns, rows })
     },
   }
   const ended = Promise.race(deaths)
@@ -118,7 +126,8 @@ async function runStep<Stage>(
   const end = ok
     ? { ok, durationMs }
     : { ok, failure: concealText(wire.hideSecrets(failure)), durationMs }
-  return { type: 'step', flow, number, title, why, exchanges, facts, checks, ...end }
+  const seen = { exchanges, facts, ...(table ? { table } : {}), checks }
+  return { type: 'step', flow, number, title, why, ...seen, ...end }
 }
 
 class Difference extends Error {

@@ -105,12 +105,17 @@ export async function makeRequest(
   return { url: buildAuthorizationUrl(client, parameters), ...secrets }
 }
 
+export interface TokenOptions extends DPoPOptions {
+  /** Which of several APIs the access token is for (RFC 8707 §2.2). */
+  readonly resource?: string
+}
+
 /** Code for tokens. The library compares state and `iss`, and checks the ID token and its nonce. */
 export async function redeem(
   client: Configuration,
   request: AuthorizationRequest,
   answer: URL,
-  options?: DPoPOptions,
+  options: TokenOptions = {},
 ): Promise<Tokens> {
   const checks = {
     pkceCodeVerifier: request.verifier,
@@ -118,15 +123,21 @@ export async function redeem(
     expectedNonce: request.nonce,
     idTokenExpected: true,
   }
-  return readTokens(await authorizationCodeGrant(client, answer, checks, undefined, options))
+  return readTokens(
+    await authorizationCodeGrant(client, answer, checks, nameResource(options), options),
+  )
 }
 
 export async function refresh(
   client: Configuration,
   { refresh: token }: Tokens,
-  options?: DPoPOptions,
+  options: TokenOptions = {},
 ): Promise<Tokens> {
-  return readTokens(await refreshTokenGrant(client, token, undefined, options))
+  return readTokens(await refreshTokenGrant(client, token, nameResource(options), options))
+}
+
+function nameResource({ resource }: TokenOptions): Record<string, string> {
+  return resource === undefined ? {} : { resource }
 }
 
 function readTokens(response: TokenEndpointResponse & TokenEndpointResponseHelpers): Tokens {

@@ -2,6 +2,7 @@ import type { Configuration } from 'openid-client'
 import { hasForm, type Browser, type Page } from './browser.ts'
 import { PEOPLE, type Username as DemoUsername } from './configuration.ts'
 import { makeRequest, redeem, type AuthorizationRequest, type Tokens } from './oauth.ts'
+import { ERIN } from './planner.ts'
 import { SMALL_PASSWORDS, type SmallUsername } from './small-systems.ts'
 import type { World } from './world.ts'
 
@@ -10,12 +11,12 @@ import type { World } from './world.ts'
 const PATIENCE_SECONDS = 10
 const NEVER = new AbortController().signal
 
-type Username = DemoUsername | SmallUsername
+type Username = DemoUsername | SmallUsername | typeof ERIN.username
 
 export function passwordOf({ secrets }: World, username: Username): string {
   if (username === 'naren' || username === 'carol') return secrets[SMALL_PASSWORDS[username]]
-  const secret = PEOPLE.find((person) => person.username === username)?.secret
-  return secret === undefined ? '' : secrets[secret]
+  const person = [...PEOPLE, ERIN].find((one) => one.username === username)
+  return person ? secrets[person.secret] : ''
 }
 
 /** Fills in the form on the page. */

@@ -4,6 +4,7 @@ import { startChild, type Child } from './child.ts'
 import {
   BRIEF,
   describeDemo,
+  FEED_CLIENT,
   FRESH_SECONDS,
   NOTES,
   WEB_CLIENT,
@@ -89,7 +90,7 @@ export function nameApi(api: ApiName): string {
 
 export interface ApiSurroundings {
   readonly issuer: string
-  readonly secrets: SmallSecrets
+  readonly secrets: Secrets & SmallSecrets
   /** Where the service answers that tells back what it was shown. */
   readonly echo: string
   /** The certificate of APIs that speak TLS. */
@@ -104,7 +105,7 @@ export async function startApi(
   { issuer, secrets, echo, tls, locate }: ApiSurroundings,
   stopped: AbortSignal,
 ): Promise<Child> {
-  const { SESSION_SECRET, API_V3_SECRET, SECRET_KEY, GATEWAY_SECRET } = secrets
+  const { SESSION_SECRET, API_V3_SECRET, SECRET_KEY, GATEWAY_SECRET, FEED_SECRET } = secrets
   const start = (
     file: string,
     pairs: readonly (readonly [option: string, value: string])[],
@@ -118,15 +119,14 @@ export async function startApi(
     [
       ['--issuer', issuer],
       ['--audience', audience],
+      ['--feed-client', FEED_CLIENT],
     ] as const
+  const exact = { issuer, feedSecret: FEED_SECRET, port: 0, clockToleranceSeconds: 0 }
   switch (api) {
     case 'notes':
-      return startNotesApi(
-        { issuer, port: 0, clockToleranceSeconds: 0, signInMaxAgeSeconds: FRESH_SECONDS },
-        stopped,
-      )
+      return startNotesApi({ ...exact, signInMaxAgeSeconds: FRESH_SECONDS }, stopped)
     case 'notesOverTls':
-      return startNotesApi({ issuer, port: 0, clockToleranceSeconds: 0, tls }, stopped)
+      return startNotesApi({ ...exact, tls }, stopped)
     case 'hello': {
       const audiences = [
         ['--session-audience', HEALTHCHECK],
@@ -136,9 +136,9 @@ export async function startApi(
       return start('hello.ts', args, { SESSION_SECRET, API_V3_SECRET })
     }
     case 'orders':
-      return start('orders.ts', forOwn(ORDERS))
+      return start('orders.ts', forOwn(ORDERS), { FEED_SECRET })
     case 'billing':
-      return start('billing.ts', forOwn(INVOICES))
+      return start('billing.ts', forOwn(INVOICES), { FEED_SECRET })
     case 'oldBilling':
       return start('billing.ts', [], { SECRET_KEY })
     case 'oldGateway':
@@ -155,13 +155,15 @@ export async function startApi(
         ['--exchange', `/echo=${ORDERS}`],
         ['--client-id', GATEWAY_CLIENT],
       ] as const
-      return start('gateway.ts', args, { CLIENT_SECRET: GATEWAY_SECRET })
+      return start('gateway.ts', args, { CLIENT_SECRET: GATEWAY_SECRET, FEED_SECRET })
     }
   }
 }
 
 export interface NotesApiOptions {
   readonly issuer: string
+  /** It follows what the issuer revokes. */
+  readonly feedSecret: string
   readonly port: number
   readonly clockToleranceSeconds: number
   /** How long ago people may have signed in who delete all their notes. Default: five minutes. */
@@ -175,8 +177,8 @@ export interface NotesApiOptions {
 
 /** It accepts tokens for its own audience and for the brief one, and for no other. */
 export function startNotesApi(options: NotesApiOptions, stopped: AbortSignal): Promise<Child> {
-  const { issuer, port, clockToleranceSeconds, signInMaxAgeSeconds, database, tls, logFile } =
-    options
+  const { issuer, feedSecret, port, clockToleranceSeconds, signInMaxAgeSeconds } = options
+  const { database, tls, logFile } = options
   const program = {
     name: nameApi(tls ? 'notesOverTls' : 'notes'),
     file: 'resource-server/demo/notes.ts',
@@ -184,6 +186,7 @@ export function startNotesApi(options: NotesApiOptions, stopped: AbortSignal): P
       ['--issuer', issuer],
       ['--audience', NOTES],
       ['--audience', BRIEF],
+      ['--feed-client', FEED_CLIENT],
       ['--port', String(port)],
       ['--clock-tolerance', String(clockToleranceSeconds)],
       signInMaxAgeSeconds === undefined ? [] : ['--sign-in-max-age', String(signInMaxAgeSeconds)],
@@ -191,7 +194,7 @@ export function startNotesApi(options: NotesApiOptions, stopped: AbortSignal): P
       tls ? ['--tls-certificate', tls.certificate, '--tls-key', tls.key] : [],
       ['--json'],
     ].flat(),
-    environment: {},
+    environment: { FEED_SECRET: feedSecret },
     logFile,
   }
   return startChild(program, stopped)

@@ -1,4 +1,4 @@
-import type { Json } from './value.ts'
+import type { Json, Leaf } from './value.ts'
 
 /**
  * What a run tells: the shape of `--json`, one JSON document a line. For each flow a `StartReport`, a
@@ -35,6 +35,7 @@ export interface StepReport {
   readonly why: string
   readonly exchanges: readonly Exchange[]
   readonly facts: readonly Fact[]
+  readonly table?: Table
   /** Ends with the one that failed, where one did. */
   readonly checks: readonly Check[]
   readonly ok: boolean
@@ -64,6 +65,13 @@ export interface Fact {
   readonly value: Json
   /** Empty where the value says enough. */
   readonly meaning: string
+}
+
+/** What is compared side by side. */
+export interface Table {
+  readonly columns: readonly string[]
+  /** Each has a cell for each column. */
+  readonly rows: readonly (readonly Leaf[])[]
 }
 
 export interface Check {

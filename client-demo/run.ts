@@ -4,13 +4,17 @@ import type { OpenBrowser } from './flow.ts'
 import type { FlowEntry } from './flows/flows.ts'
 import { AUTH_SERVER, nameApi, type ApiName } from './programs.ts'
 import type { EndReport, Reporter } from './report.ts'
-import { buildWorld, type World } from './world.ts'
+import { hasRedis, REDIS } from './redis.ts'
+import { buildWorld, type RedisChoice, type World } from './world.ts'
 
 export interface RunOptions {
   /** Opens the person's own browser for the sign-in. Default: the flow plays the person. */
   readonly usesBrowser: boolean
-  /** Where sessions are kept. Default: in the server's own database. */
-  readonly redisUrl?: string | undefined
+  /**
+   * Where sessions are kept. `false`: in the server's own database. Default: there too, unless a flow has
+   * more to show with a Redis, and this machine has one to start.
+   */
+  readonly redisUrl?: string | false | undefined
 }
 
 /** Runs flows one after the other in one world; answers whether all went as they should. */
@@ -22,8 +26,10 @@ export async function runFlows(
 ): Promise<boolean> {
   const start = performance.now()
   const apis = listNeeds(flows)
-  reporter.prepare(flows, [AUTH_SERVER, ...apis.map(nameApi)])
-  await using world = await buildWorld(stopped, { apis, redisUrl })
+  const redis = await chooseRedis(flows, redisUrl)
+  const programs = [...(redis === 'own' ? [REDIS] : []), AUTH_SERVER, ...apis.map(nameApi)]
+  reporter.prepare(flows, programs)
+  await using world = await buildWorld(stopped, { apis, redis })
   const openBrowser = usesBrowser ? createOpenBrowser(reporter) : undefined
   const ends: EndReport[] = []
   for (const flow of flows) {
@@ -56,6 +62,15 @@ async function runFlow(
 
 function listNeeds(flows: readonly FlowEntry[]): readonly ApiName[] {
   return [...new Set(flows.flatMap(({ needs }) => needs))]
+}
+
+async function chooseRedis(
+  flows: readonly FlowEntry[],
+  url: string | false | undefined,
+): Promise<RedisChoice> {
+  if (url === false) return undefined
+  if (url !== undefined) return { url }
+  return flows.some(({ likesRedis }) => likesRedis) && (await hasRedis()) ? 'own' : undefined
 }
 
 function createOpenBrowser({ ask }: Reporter): OpenBrowser {

@@ -24,8 +24,8 @@ export const GATEWAY_CLIENT = 'gateway'
 export const JWTGO_CLIENT = 'krissanawat'
 export const BACKUP_CLIENT = 'notes-backup'
 
-export type SmallUsername = 'naren' | 'carol'
 export const SMALL_PASSWORDS = { naren: 'NAREN_PASSWORD', carol: 'CAROL_PASSWORD' } as const
+export type SmallUsername = keyof typeof SMALL_PASSWORDS
 
 export type SmallSecretName =
   | 'NAREN_PASSWORD'

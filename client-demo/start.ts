@@ -50,6 +50,7 @@ export async function startDemo(
   keep(await startAuthServer({ folder, place, secrets, logFile }, stopped))
   const notes = {
     issuer,
+    feedSecret: secrets.FEED_SECRET,
     port: apiPort,
     clockToleranceSeconds: CLOCK_TOLERANCE_SECONDS,
     database: vault.file('notes.sqlite'),

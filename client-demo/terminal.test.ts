@@ -54,6 +54,28 @@ test('breaks a word that is longer than a line at a mark in it', () => {
   expect(text).toMatch(/urn:ietf:params:oauth:client-assertion-type:jwt-\n +bearer\n/)
 })
 
+test('lays a table out in columns, numbers of one column with as many decimals', () => {
+  const columns = ['API', 'last 200, ms', 'asked']
+  const table = {
+    columns,
+    rows: [
+      ['notes API', -1, 30],
+      ['hello API', 12.3, 5],
+      ['billing', 'never', 4],
+    ],
+  }
+  expect(show(60, { ...STEP, table })).toContain(
+    [
+      '',
+      '    API         last 200, ms   asked',
+      '    notes API           -1.0      30',
+      '    hello API           12.3       5',
+      '    billing            never       4',
+      '',
+    ].join('\n'),
+  )
+})
+
 test('says above a request what tells it from others', () => {
   const [exchange] = STEP.exchanges
   if (!exchange) throw new Error('the step has no exchange')

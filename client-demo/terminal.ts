@@ -11,9 +11,10 @@ import type {
   StartReport,
   StepReport,
   SummaryReport,
+  Table,
 } from './report.ts'
 import { createStyle, type Output, type Style } from './style.ts'
-import { showValue, writeValue, type Json } from './value.ts'
+import { showValue, writeValue, type Json, type Leaf } from './value.ts'
 
 /** What a person reads: a block for each step, and a table at the end. */
 export function createTerminalReporter(output: Output, columns = output.columns): Reporter {
@@ -87,7 +88,7 @@ function formatHeading(
 }
 
 function formatStep(step: StepReport, width: number, style: Style): string[] {
-  const { number, title, why, exchanges, facts, checks, failure } = step
+  const { number, title, why, exchanges, facts, table, checks, failure } = step
   const indent = '    '
   const room = width - indent.length
   const heading = wrap(title, room).map((line, index) =>
@@ -104,6 +105,7 @@ function formatStep(step: StepReport, width: number, style: Style): string[] {
       formatExchange(exchange, exchanges[index - 1], width, style),
     ),
     ...(facts.length > 0 ? ['', ...formatFacts(facts, width, style)] : []),
+    ...(table ? ['', ...formatTable(table, style)] : []),
     ...(checks.length > 0 ? ['', ...formatChecks(checks, width, style)] : []),
     ...(failure === undefined ? [] : ['', ...formatFailure(failure, width, style)]),
   ]
@@ -194,6 +196,25 @@ function formatFacts(facts: readonly Fact[], width: number, style: Style): strin
       ...meanings.map((line) => below + line),
     ]
   })
+}
+
+/** The first column says what a row is about; the others end at one edge. */
+function formatTable({ columns, rows }: Table, style: Style): string[] {
+  const written = columns.map((name, at) => [name, ...showColumn(rows.map((row) => row[at] ?? ''))])
+  const padded = written.map((cells, at) => {
+    const width = Math.max(...cells.map(measure))
+    return cells.map((cell) => (at === 0 ? pad(cell, width) : cell.padStart(width)))
+  })
+  const lines = [-1, ...rows.keys()].map((row) => padded.map((cells) => cells[row + 1]).join('   '))
+  return lines.map((line, index) => `    ${index === 0 ? style.quiet(line) : line}`)
+}
+
+/** Numbers of one column with as many decimals. */
+function showColumn(cells: readonly Leaf[]): string[] {
+  const isExact = cells.some((cell) => typeof cell === 'number' && !Number.isInteger(cell))
+  return cells.map((cell) =>
+    isExact && typeof cell === 'number' ? cell.toFixed(1) : showValue(cell),
+  )
 }
 
 function formatChecks(checks: readonly Check[], width: number, style: Style): string[] {

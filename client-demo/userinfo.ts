@@ -23,10 +23,6 @@ async function askUserinfo(
   }
 }
 
-export async function isGoodAtUserinfo(client: Configuration, tokens: Tokens): Promise<boolean> {
-  return (await askUserinfo(client, tokens)) === undefined
-}
-
 /** @see {@link https://openid.net/specs/openid-connect-core-1_0.html#UserInfoError OpenID Connect Core §5.3.3} */
 export async function checkUserinfoRefused(
   client: Configuration,

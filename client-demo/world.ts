@@ -19,6 +19,7 @@ import {
 } from './programs.ts'
 import { listenForReaders, type DocumentSite } from './documents.ts'
 import { listenForEcho, type Echo } from './echo.ts'
+import { startRedis } from './redis.ts'
 import { createPublisher, type Publisher } from './publisher.ts'
 import type { ProcessReport } from './report.ts'
 import { makeSmallSecrets, type SmallSecrets } from './small-systems.ts'
@@ -63,13 +64,15 @@ export interface World extends AsyncDisposable {
 export interface WorldOptions {
   /** Default: the notes API. */
   readonly apis?: readonly ApiName[]
-  /** Default: sessions are in the database. */
-  readonly redisUrl?: string | undefined
+  /** Where a Redis is; `own` starts one. Default: sessions are in the database. */
+  readonly redis?: RedisChoice
 }
+
+export type RedisChoice = { readonly url: string } | 'own' | undefined
 
 export async function buildWorld(
   stopped: AbortSignal,
-  { apis = ['notes'], redisUrl }: WorldOptions = {},
+  { apis = ['notes'], redis }: WorldOptions = {},
 ): Promise<World> {
   await using guard = new AsyncDisposableStack()
   const owned = guard.use(new AsyncDisposableStack())
@@ -115,6 +118,12 @@ export async function buildWorld(
     return startAuthServer({ folder, place: withFlows, secrets, redisUrl }, stopped)
   }
 
+  const own = redis === 'own' ? await startRedis(folder, stopped) : undefined
+  if (own) {
+    keep(own.child)
+    wire.keepSecret(own.password)
+  }
+  const redisUrl = redis === 'own' ? own?.url : redis?.url
   let authServer = keep(await startServer({ issuer: 'http://127.0.0.1:0', port: 0 }))
   const issuer = urlOf(authServer)
   const starting = new Map<ApiName, Promise<Child>>()

@@ -19,6 +19,7 @@ import { mtlsFlow } from './mtls.ts'
 import { parFlow } from './par.ts'
 import { passwordFlow } from './password.ts'
 import { rarFlow } from './rar.ts'
+import { revokeFlow } from './revoke.ts'
 import { serviceFlow } from './service.ts'
 import { sessionsFlow } from './sessions.ts'
 import { stepUpFlow } from './step-up.ts'
@@ -28,6 +29,7 @@ export interface FlowEntry {
   readonly name: string
   readonly summary: string
   readonly needs: readonly ApiName[]
+  readonly likesRedis: boolean
   readonly takesBrowser: boolean
   readonly run: (
     world: World,
@@ -41,6 +43,7 @@ export const FLOWS: readonly FlowEntry[] = [
   enter(codeFlow),
   enter(serviceFlow),
   enter(logoutFlow),
+  enter(revokeFlow),
   enter(sessionsFlow),
   enter(passwordFlow),
   enter(microservicesFlow),
@@ -75,11 +78,13 @@ export function suggestFlow(typed: string): string | undefined {
 }
 
 function enter<Stage>(flow: Flow<Stage>): FlowEntry {
-  const { name, summary, needs, takesBrowser = false, createStage, listSteps } = flow
+  const { name, summary, needs, likesRedis = false, takesBrowser = false } = flow
+  const { createStage, listSteps } = flow
   return {
     name,
     summary,
     needs,
+    likesRedis,
     takesBrowser,
     run(world, collaborators, openBrowser) {
       const stage = createStage(world, collaborators.stopped, openBrowser)

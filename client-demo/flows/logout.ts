@@ -1,10 +1,11 @@
 import { buildEndSessionUrl, fetchUserInfo, randomState, type Configuration } from 'openid-client'
 import { createBrowser, hasForm, readAll, type Browser } from '../browser.ts'
-import { callApi } from '../call-api.ts'
+import { callApi, checkRefusal, INVALID_TOKEN } from '../call-api.ts'
 import { decodeJwt } from '../claims.ts'
 import { conceal } from '../conceal.ts'
 import { DEMO_CLIENT } from '../configuration.ts'
 import type { Flow, Step } from '../flow.ts'
+import { noteMoments, timeForms, type TimedWire } from '../moment.ts'
 import {
   checkAnswerRefused,
   checkRefreshRefused,
@@ -14,12 +15,15 @@ import {
   type Tokens,
 } from '../oauth.ts'
 import { obtainTokens, receiveAnswer, visit } from '../people.ts'
+import { nameApi } from '../programs.ts'
 import { createSlot, type Slot } from '../slot.ts'
 import { checkUserinfoRefused } from '../userinfo.ts'
 import type { World } from '../world.ts'
 
 interface LogoutStage {
   readonly world: World
+  readonly stopped: AbortSignal
+  readonly timed: TimedWire
   readonly browser: Browser
   readonly client: Slot<Configuration>
   /** Of this sign-in. */
@@ -35,13 +39,18 @@ export const logoutFlow: Flow<LogoutStage> = {
   name: 'logout',
   summary: 'a person signs out at the server, and what hung on the sign-in is refused from then on',
   needs: ['notes'],
-  createStage: (world) => ({
-    world,
-    browser: createBrowser(world.wire),
-    client: createSlot('client'),
-    tokens: createSlot('tokens'),
-    offline: createSlot('offline tokens'),
-  }),
+  createStage(world, stopped) {
+    const timed = timeForms(world.wire)
+    return {
+      world,
+      stopped,
+      timed,
+      browser: createBrowser(timed),
+      client: createSlot('client'),
+      tokens: createSlot('tokens'),
+      offline: createSlot('offline tokens'),
+    }
+  },
   listSteps: () => [
     signInHere,
     stayOffline,
@@ -155,13 +164,21 @@ const goElsewhere: LogoutStep = {
 }
 
 const signOut: LogoutStep = {
-  title: 'Alice signs out',
-  why: 'She confirms, and her browser brings her back to the client.',
-  async run(stage, { check }) {
-    const { world, browser } = stage
+  title: 'Alice signs out, while the client asks the API all the time',
+  why:
+    'She confirms, and her browser brings her back to the client. The API hears of it: times are counted ' +
+    'from the answer to her click.',
+  async run(stage, notes) {
+    const { world, browser, timed, tokens, stopped } = stage
+    const { check } = notes
     const state = randomState()
     const page = await browser.get(buildSignOutUrl(stage, state).href)
-    await browser.submit(page, CONFIRM, { logout: 'yes' })
+    const door = { name: nameApi('notes'), url: `${world.api}/notes`, token: tokens.get().access }
+    const click = async () => {
+      await browser.submit(page, CONFIRM, { logout: 'yes' })
+      return timed.answeredAt()
+    }
+    await noteMoments(notes, [door], click, stopped)
     const answer = await receiveAnswer(world)
     check('she is back at', '/signed-out', answer.pathname)
     check('state', state, answer.searchParams.get('state'))
@@ -171,11 +188,17 @@ const signOut: LogoutStep = {
 const loseAccess: LogoutStep = {
   title: 'What hung on the sign-in is refused',
   why:
-    'The refresh token is dead, and so is the access token wherever the server itself is asked. ' +
-    'An API that checks tokens offline takes it until it expires, ten minutes at most.',
-  async run({ client, tokens }, notes) {
+    'The refresh token is dead, and so is the access token, at the server and at the API. One that does ' +
+    'not follow the feed of the server would take it until it expires, ten minutes at most.',
+  async run({ world, client, tokens }, notes) {
     await checkRefreshRefused(notes, client.get(), tokens.get(), 'the refresh token')
     await checkUserinfoRefused(client.get(), tokens.get(), notes)
+    checkRefusal(
+      notes,
+      await callApi(world, { token: tokens.get().access }),
+      INVALID_TOKEN,
+      'API: ',
+    )
   },
 }
 

@@ -7,8 +7,15 @@ import { createBoundedServer, log, runProgram, serveUntilStopped } from './serve
 const MAX_HEADER_BYTES = 16_384
 const MAX_CONNECTIONS = 1000
 
-async function serve({ verifier, exchange, gateway, ...settings }: GatewaySettings): Promise<void> {
+async function serve({
+  verifier,
+  feed,
+  exchange,
+  gateway,
+  ...settings
+}: GatewaySettings): Promise<void> {
   await using cleanUp = new AsyncDisposableStack()
+  cleanUp.use(feed)
   cleanUp.use(verifier)
   const options = { ...gateway, exchange: exchange && createExchange(exchange, systemClock) }
   const running = cleanUp.use(createGateway(verifier, options, systemClock, log))

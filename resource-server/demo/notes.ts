@@ -15,12 +15,14 @@ import { readSettings, USAGE, type Settings, type TlsFiles } from './settings.ts
 
 async function serve({
   verifier,
+  feed,
   database,
   signInMaxAgeSeconds,
   tls,
   ...settings
 }: Settings): Promise<void> {
   await using cleanUp = new AsyncDisposableStack()
+  cleanUp.use(feed)
   cleanUp.use(verifier)
   const store = cleanUp.use(openStore(database))
   const server = tls ? createTlsApiServer(readTls(tls)) : createApiServer()

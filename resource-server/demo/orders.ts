@@ -7,10 +7,13 @@ import type { TokenSettings } from './token-settings.ts'
 const OPTIONS = { file: 'orders.ts', defaultPort: 9003 }
 
 async function serve({
-  verifier: given,
+  verifier,
+  feed,
   ...settings
 }: TokenSettings & ServeSettings): Promise<void> {
-  await using verifier = given
+  await using cleanUp = new AsyncDisposableStack()
+  cleanUp.use(feed)
+  cleanUp.use(verifier)
   const server = createApiServer()
   server.on('request', createOrdersApi(verifier, systemClock, log).callback())
   await serveUntilStopped(server, settings, (url) => `Orders is at ${url}. Ctrl+C stops it.`)

@@ -26,6 +26,20 @@ describe('the settings of the notes API', () => {
     })
   })
 
+  test('follow what the issuer revokes where they say as whom', async () => {
+    await using settled = new AsyncDisposableStack()
+    const settings = readSettings([...GOOD, '--feed-client', 'apis'], { FEED_SECRET: 'hush' })
+    settled.use(settings?.feed)
+    settled.use(settings?.verifier)
+    expect(settings?.verifier.follows).toEqual({ canIntrospect: false })
+    expect(readSettings(GOOD, {})?.verifier.follows).toBeUndefined()
+  })
+
+  test('are refused without the secret of the client that is to follow', () => {
+    const args = [...GOOD, '--feed-client', 'apis']
+    expect(() => readSettings(args, { CLIENT_SECRET: 'hush' })).toThrow(/^FEED_SECRET: set it/)
+  })
+
   test('are none where help is asked for', () => {
     expect(readSettings(['--help'])).toBeUndefined()
   })

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
-import { createVerifier, type Verifier } from '../index.ts'
+import { readEnvironment, type Environment } from './environment.ts'
+import { FOLLOW_OPTIONS, FOLLOW_USAGE, openVerifier, type Followed } from './following.ts'
 
 export const USAGE: string = `Usage: node notes.ts --issuer URL --audience URI [options]
 
@@ -10,7 +11,7 @@ export const USAGE: string = `Usage: node notes.ts --issuer URL --audience URI [
   --clock-tolerance SECONDS  how far the issuer's clock may differ (default 5)
   --sign-in-max-age SECONDS  how long ago people may have signed in who delete all
                              their notes at once (default 300)
-  --tls-certificate PATH     speak TLS, with this certificate (PEM), and ask clients for theirs
+${FOLLOW_USAGE}  --tls-certificate PATH     speak TLS, with this certificate (PEM), and ask clients for theirs
   --tls-key PATH             the private key of the certificate (PEM)
   --json                     answer with one line of JSON when ready
   --help                     show this
@@ -22,14 +23,14 @@ const OPTIONS = {
   database: { type: 'string', default: ':memory:' },
   'clock-tolerance': { type: 'string' },
   'sign-in-max-age': { type: 'string' },
+  ...FOLLOW_OPTIONS,
   'tls-certificate': { type: 'string' },
   'tls-key': { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const
 
-export interface Settings {
-  readonly verifier: Verifier
+export interface Settings extends Followed {
   readonly port: number
   readonly database: string
   /** `undefined` where it was not said. */
@@ -45,7 +46,10 @@ export interface TlsFiles {
 }
 
 /** Answers `undefined` where help was asked for. Throws a `TypeError` for wrong usage. */
-export function readSettings(argv: readonly string[]): Settings | undefined {
+export function readSettings(
+  argv: readonly string[],
+  environment: Environment = readEnvironment(),
+): Settings | undefined {
   const { values } = parseArgs({ args: [...argv], options: OPTIONS })
   if (values.help) return undefined
   const { issuer, audience, port, database, json } = values
@@ -57,13 +61,13 @@ export function readSettings(argv: readonly string[]): Settings | undefined {
   const tolerance = readSeconds('--clock-tolerance', values['clock-tolerance'])
   const options = tolerance === undefined ? {} : { clockToleranceSeconds: tolerance }
   const signInMaxAgeSeconds = readSeconds('--sign-in-max-age', values['sign-in-max-age'])
-  const verifier = createVerifier({ issuer, audience, ...options })
   const { 'tls-certificate': certificate, 'tls-key': key } = values
   if ((certificate === undefined) !== (key === undefined)) {
     throw new TypeError('--tls-certificate and --tls-key belong together')
   }
   const tls = certificate === undefined || key === undefined ? undefined : { certificate, key }
-  return { verifier, port: Number(port), database, signInMaxAgeSeconds, tls, json }
+  const followed = openVerifier({ issuer, audience, ...options }, values, environment)
+  return { ...followed, port: Number(port), database, signInMaxAgeSeconds, tls, json }
 }
 
 function readSeconds(option: string, text: string | undefined): number | undefined {

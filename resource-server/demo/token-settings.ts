@@ -1,10 +1,17 @@
-import { createSharedSecretVerifier, createVerifier, type Auth, type Verifier } from '../index.ts'
+import { createSharedSecretVerifier, type Auth, type Verifier } from '../index.ts'
 import { readSecret, type Environment } from './environment.ts'
+import {
+  FOLLOW_OPTIONS,
+  FOLLOW_USAGE,
+  openVerifier,
+  type Followed,
+  type FollowValues,
+} from './following.ts'
 
 /** How the gateway and the services behind it are told whose tokens they take. */
 export const TOKEN_USAGE = `  --issuer URL               whose tokens are accepted, as its metadata writes it
   --audience URI             the audience that a token must be for; may be repeated
-
+${FOLLOW_USAGE}
   Without --issuer, tokens are signed with the secret in the environment variable SECRET_KEY:
   --issuer-name NAME         their iss (default jwtgo.io)
   --audience NAME            their aud (default billing.jwtgo.io)
@@ -13,19 +20,19 @@ export const TOKEN_USAGE = `  --issuer URL               whose tokens are accept
 export const TOKEN_OPTIONS = {
   issuer: { type: 'string' },
   audience: { type: 'string', multiple: true },
+  ...FOLLOW_OPTIONS,
   'issuer-name': { type: 'string' },
   algorithm: { type: 'string' },
 } as const
 
-export interface TokenValues {
+export interface TokenValues extends FollowValues {
   readonly issuer?: string | undefined
   readonly audience?: readonly string[] | undefined
   readonly 'issuer-name'?: string | undefined
   readonly algorithm?: string | undefined
 }
 
-export interface TokenSettings {
-  readonly verifier: Verifier
+export interface TokenSettings extends Followed {
   /** Whether tokens are signed with a secret, by an issuer that has no keys. */
   readonly isShared: boolean
 }
@@ -34,13 +41,16 @@ export interface TokenSettings {
 export function readTokenSettings(values: TokenValues, environment: Environment): TokenSettings {
   const { issuer, audience, 'issuer-name': name, algorithm } = values
   if (issuer === undefined) {
-    return { verifier: createSecretVerifier(values, environment), isShared: true }
+    // What is signed with a secret is nowhere revoked: it has no `jti` and hangs on nothing.
+    if (values['feed-client'] !== undefined) throw new TypeError('--feed-client needs --issuer')
+    const verifier = createSecretVerifier(values, environment)
+    return { verifier, feed: undefined, isShared: true }
   }
   // Of two ways, whoever starts the program has meant one.
   if (name !== undefined) throw new TypeError('--issuer-name does not go with --issuer')
   if (algorithm !== undefined) throw new TypeError('--algorithm does not go with --issuer')
   if (audience === undefined) throw new TypeError('--audience is missing')
-  return { verifier: createVerifier({ issuer, audience }), isShared: false }
+  return { ...openVerifier({ issuer, audience }, values, environment), isShared: false }
 }
 
 /** These tokens name nobody but the service that calls: no `sub`, `jti` or `client_id`. */

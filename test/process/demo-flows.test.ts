@@ -21,13 +21,13 @@ let reports: readonly RunReport[]
 let code: number | null
 let stderr: string
 
-/** All flows once, on one set of programs. */
+/** All flows once, on one set of programs. What they do with a Redis is in `test/engines`. */
 beforeAll(async () => {
   const schema = JSON.parse(await readFile(SCHEMA, 'utf8')) as object
   const ajv = new Ajv2020({ strict: true, allErrors: true })
   ajv.addFormat('uri', (text: string) => URL.canParse(text))
   validate = ajv.compile(schema)
-  await using demo = startProgram('client-demo/cli.ts', ['run', 'all', '--json'])
+  await using demo = startProgram('client-demo/cli.ts', ['run', 'all', '--no-redis', '--json'])
   const ended = await demo.ended
   code = ended.code
   stderr = ended.stderr
@@ -55,6 +55,20 @@ describe('all flows, one after the other', () => {
         ({ status, received }) => status >= 400 || 'error' in received,
       )
       expect([flow, refusals.length > 0 || hasErrorCheck(flow)]).toEqual([flow, true])
+    }
+  })
+
+  test('say of each API when it began to refuse', () => {
+    const clicks = reports.flatMap((report) =>
+      report.type === 'step' && report.table?.columns[2] === 'first 401, ms' ? [report] : [],
+    )
+    expect(clicks.map(({ flow, table }) => [flow, table?.rows.map(([api]) => api)])).toEqual([
+      ['logout', ['notes API']],
+      ['revoke', ['notes API', 'orders service', 'billing service']],
+    ])
+    for (const [, lastGood, firstRefused] of clicks.flatMap(({ table }) => table?.rows ?? [])) {
+      expect(Number(firstRefused)).toBeGreaterThan(Number(lastGood))
+      expect(Number(firstRefused)).toBeLessThanOrEqual(1000)
     }
   })
 

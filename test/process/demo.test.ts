@@ -12,6 +12,7 @@ const NAMES = [
   'code',
   'service',
   'logout',
+  'revoke',
   'sessions',
   'password',
   'microservices',

@@ -13,6 +13,8 @@ import { API, createKey, signToken, startIssuer, type TestIssuer } from '../supp
 import { startProgram } from '../support/program.ts'
 
 const SECRET_KEY = randomBytes(32).toString('base64url')
+const FEED_SECRET = 'hush'
+const ISSUER = 'http://127.0.0.1:9'
 const key = await createKey('ES256')
 
 interface World extends AsyncDisposable {
@@ -267,6 +269,13 @@ describe('the programs', () => {
         [['--algorithm', 'none'], { SECRET_KEY }, /^--algorithm: /],
         [['--issuer', 'http://127.0.0.1:9'], { SECRET_KEY }, /^--audience is missing/],
         [['--issuer', 'http://as.example', '--audience', API], {}, /^issuer: .*https/],
+        [['--feed-client', 'apis'], { SECRET_KEY }, /^--feed-client needs --issuer/],
+        [['--issuer', ISSUER, '--audience', API, '--feed-client', 'apis'], {}, /^FEED_SECRET: /],
+        [
+          ['--issuer', ISSUER, '--audience', '', '--feed-client', 'x'],
+          { FEED_SECRET },
+          /^audience: /,
+        ],
       ]
       for (const [args, environment, message] of cases) {
         await using program = startProgram(path, args, { environment })
