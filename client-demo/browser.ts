@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { parse, type HTMLElement } from 'node-html-parser'
 import { CookieJar } from 'tough-cookie'
 import type { Wire } from './wire.ts'
@@ -7,6 +8,8 @@ export interface Browser {
   get(url: string): Promise<Page>
   /** Sends the form whose action ends in `action`, with its hidden fields and what is typed in. */
   submit(page: Page, action: string, typed?: Readonly<Record<string, string>>): Promise<Page>
+  /** When the newest form was answered, by `performance.now()`: what it led to is not counted. */
+  answeredAt(): number
 }
 
 export interface Page {
@@ -21,6 +24,7 @@ const MOST_REDIRECTS = 10
 
 export function createBrowser(wire: Wire): Browser {
   const jar = new CookieJar()
+  let answeredAt = 0
 
   const request = async (url: string, body?: URLSearchParams): Promise<Response> => {
     const response = await wire.fetch(url, {
@@ -28,6 +32,7 @@ export function createBrowser(wire: Wire): Browser {
       headers: { accept: 'text/html', cookie: await jar.getCookieString(url) },
       body,
     })
+    if (body) answeredAt = performance.now()
     for (const cookie of response.headers.getSetCookie()) await jar.setCookie(cookie, url)
     return response
   }
@@ -55,6 +60,7 @@ export function createBrowser(wire: Wire): Browser {
       const body = new URLSearchParams({ ...readHiddenFields(form), ...typed })
       return open(targetOf(form, page.url).href, body)
     },
+    answeredAt: () => answeredAt,
   }
 }
 

@@ -1,7 +1,8 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { StepNotes } from './flow.ts'
-import type { Wire } from './wire.ts'
+import { nameApi } from './programs.ts'
+import type { World } from './world.ts'
 
 /** When APIs begin to refuse a token that somebody has just taken away. */
 
@@ -12,22 +13,8 @@ export interface Door {
   readonly token: string
 }
 
-/** A wire that notes when the newest form was answered: what a browser does after that is not counted. */
-export interface TimedWire extends Wire {
-  readonly answeredAt: () => number
-}
-
-export function timeForms(wire: Wire): TimedWire {
-  let answeredAt = 0
-  return {
-    ...wire,
-    async fetch(url, init = {}) {
-      const response = await wire.fetch(url, init)
-      if (init.method === 'POST') answeredAt = performance.now()
-      return response
-    },
-    answeredAt: () => answeredAt,
-  }
+export function findNotesDoor({ api }: World, token: string): Door {
+  return { name: nameApi('notes'), url: `${api}/notes`, token }
 }
 
 /** Times as `performance.now()` has them. */

@@ -10,6 +10,7 @@ import { decodeJwt, explainMembers } from '../claims.ts'
 import { conceal } from '../conceal.ts'
 import { NOTES } from '../configuration.ts'
 import type { Flow, Step } from '../flow.ts'
+import { findNotesDoor, noteMoments } from '../moment.ts'
 import { checkTokenRefused, discoverServer } from '../oauth.ts'
 import { signIn } from '../people.ts'
 import {
@@ -28,6 +29,7 @@ import type { World } from '../world.ts'
 
 interface ApiKeyStage {
   readonly world: World
+  readonly stopped: AbortSignal
   readonly browser: Browser
   /** A program that acts for Alice. */
   readonly client: Slot<Configuration>
@@ -43,8 +45,9 @@ export const apiKeyFlow: Flow<ApiKeyStage> = {
   name: 'api-key',
   summary: 'a program redeems an API key for a JWT of a few minutes, and shows the API that alone',
   needs: ['notes', 'hello'],
-  createStage: (world) => ({
+  createStage: (world, stopped) => ({
     world,
+    stopped,
     browser: createBrowser(world.wire),
     client: createSlot('client'),
     key: createSlot('API key'),
@@ -174,12 +177,18 @@ function swapLast(key: string): string {
 }
 
 const revoke: ApiKeyStep = {
-  title: 'Alice revokes it, and it gives no more tokens',
-  why: 'A click at her account page. What it has given ends within ten minutes by itself.',
-  async run({ world, browser, client, key }, notes) {
+  title: 'Alice revokes it, and neither it nor what it has given is good any more',
+  why:
+    'A click at her account page, while the program asks the API all the time. Times are counted from ' +
+    'the answer to it.',
+  async run({ world, browser, client, key, token, stopped }, notes) {
     const page = await browser.get(`${world.issuer}/account`)
-    const after = await browser.submit(page, REVOKE)
-    notes.check('key on her page', false, hasForm(after, REVOKE))
+    const click = async () => {
+      const after = await browser.submit(page, REVOKE)
+      notes.check('key on her page', false, hasForm(after, REVOKE))
+      return browser.answeredAt()
+    }
+    await noteMoments(notes, [findNotesDoor(world, token.get())], click, stopped)
     const refusal = await explainRefusal(redeemKey(client.get(), key.get()))
     notes.check('it says', 'the API key was revoked', refusal)
   },

@@ -5,7 +5,7 @@ import { decodeJwt } from '../claims.ts'
 import { conceal } from '../conceal.ts'
 import { DEMO_CLIENT } from '../configuration.ts'
 import type { Flow, Step } from '../flow.ts'
-import { noteMoments, timeForms, type TimedWire } from '../moment.ts'
+import { findNotesDoor, noteMoments } from '../moment.ts'
 import {
   checkAnswerRefused,
   checkRefreshRefused,
@@ -15,7 +15,6 @@ import {
   type Tokens,
 } from '../oauth.ts'
 import { obtainTokens, receiveAnswer, visit } from '../people.ts'
-import { nameApi } from '../programs.ts'
 import { createSlot, type Slot } from '../slot.ts'
 import { checkUserinfoRefused } from '../userinfo.ts'
 import type { World } from '../world.ts'
@@ -23,7 +22,6 @@ import type { World } from '../world.ts'
 interface LogoutStage {
   readonly world: World
   readonly stopped: AbortSignal
-  readonly timed: TimedWire
   readonly browser: Browser
   readonly client: Slot<Configuration>
   /** Of this sign-in. */
@@ -39,18 +37,14 @@ export const logoutFlow: Flow<LogoutStage> = {
   name: 'logout',
   summary: 'a person signs out at the server, and what hung on the sign-in is refused from then on',
   needs: ['notes'],
-  createStage(world, stopped) {
-    const timed = timeForms(world.wire)
-    return {
-      world,
-      stopped,
-      timed,
-      browser: createBrowser(timed),
-      client: createSlot('client'),
-      tokens: createSlot('tokens'),
-      offline: createSlot('offline tokens'),
-    }
-  },
+  createStage: (world, stopped) => ({
+    world,
+    stopped,
+    browser: createBrowser(world.wire),
+    client: createSlot('client'),
+    tokens: createSlot('tokens'),
+    offline: createSlot('offline tokens'),
+  }),
   listSteps: () => [
     signInHere,
     stayOffline,
@@ -169,14 +163,14 @@ const signOut: LogoutStep = {
     'She confirms, and her browser brings her back to the client. The API hears of it: times are counted ' +
     'from the answer to her click.',
   async run(stage, notes) {
-    const { world, browser, timed, tokens, stopped } = stage
+    const { world, browser, tokens, stopped } = stage
     const { check } = notes
     const state = randomState()
     const page = await browser.get(buildSignOutUrl(stage, state).href)
-    const door = { name: nameApi('notes'), url: `${world.api}/notes`, token: tokens.get().access }
+    const door = findNotesDoor(world, tokens.get().access)
     const click = async () => {
       await browser.submit(page, CONFIRM, { logout: 'yes' })
-      return timed.answeredAt()
+      return browser.answeredAt()
     }
     await noteMoments(notes, [door], click, stopped)
     const answer = await receiveAnswer(world)

@@ -3,7 +3,7 @@ import { createBrowser, type Browser } from '../browser.ts'
 import { callApi, checkRefusal, INVALID_TOKEN } from '../call-api.ts'
 import { NOTES } from '../configuration.ts'
 import type { Flow, Step } from '../flow.ts'
-import { ask, noteMoments, timeForms, type Door, type TimedWire } from '../moment.ts'
+import { ask, noteMoments, type Door } from '../moment.ts'
 import {
   checkRefreshRefused,
   createNeighbour,
@@ -23,7 +23,6 @@ import type { World } from '../world.ts'
 interface RevokeStage {
   readonly world: World
   readonly stopped: AbortSignal
-  readonly timed: TimedWire
   readonly browser: Browser
   readonly phone: Slot<App>
   readonly laptop: Slot<App>
@@ -45,13 +44,12 @@ export const revokeFlow: Flow<RevokeStage> = {
   summary: 'one click, and the moment at which each of three APIs refuses what was good until then',
   needs: ['notes', 'orders', 'billing'],
   createStage(world, stopped) {
-    const timed = timeForms(world.wire)
-    const browser = createBrowser(timed)
+    const browser = createBrowser(world.wire)
     const [phone, laptop] = [
       createSlot<App>('app on the phone'),
       createSlot<App>('app on the laptop'),
     ]
-    return { world, stopped, timed, browser, phone, laptop }
+    return { world, stopped, browser, phone, laptop }
   },
   listSteps: () => [signInOnPhone, signInOnLaptop, useBoth, signOut, askAgain, goOn],
 }
@@ -150,13 +148,13 @@ const signOut: RevokeStep = {
     'Times are counted from the answer to her click. What is less than nothing was before the answer, ' +
     'and after the click. The requests are too many to show.',
   async run(stage, notes) {
-    const { browser, timed, stopped } = stage
+    const { browser, stopped } = stage
     const { client, tokens } = stage.phone.get()
     const url = buildEndSessionUrl(client, { id_token_hint: tokens.id })
     const page = await browser.get(url.href)
     const click = async () => {
       await browser.submit(page, '/session/end/confirm', { logout: 'yes' })
-      return timed.answeredAt()
+      return browser.answeredAt()
     }
     await noteMoments(notes, listDoors(stage, stage.phone.get()), click, stopped)
   },

@@ -5,7 +5,7 @@ import { callApi, checkRefusal, INVALID_TOKEN } from '../call-api.ts'
 import { conceal } from '../conceal.ts'
 import { DEMO_CLIENT } from '../configuration.ts'
 import type { Flow, Step } from '../flow.ts'
-import { noteMoments } from '../moment.ts'
+import { findNotesDoor, noteMoments } from '../moment.ts'
 import {
   checkAnswerRefused,
   checkRefreshRefused,
@@ -16,7 +16,7 @@ import {
   type Tokens,
 } from '../oauth.ts'
 import { obtainTokens, visit } from '../people.ts'
-import { AUTH_SERVER, nameApi } from '../programs.ts'
+import { AUTH_SERVER } from '../programs.ts'
 import { chooseShelf, type SessionShelf } from '../session-shelf.ts'
 import { createSlot, type Slot } from '../slot.ts'
 import type { World } from '../world.ts'
@@ -127,12 +127,11 @@ const removeUnderWatch: SessionsStep = {
     const { access, claims } = tokens.get()
     const keys = await shelf.list(claims.sub)
     notes.fact('to delete one', shelf.removeCommand, '')
-    const door = { name: nameApi('notes'), url: `${world.api}/notes`, token: access }
     const remove = async () => {
       await shelf.remove(keys)
       return performance.now()
     }
-    await noteMoments(notes, [door], remove, stopped)
+    await noteMoments(notes, [findNotesDoor(world, access)], remove, stopped)
     notes.check('her sessions', [], await shelf.list(claims.sub))
   },
 }
