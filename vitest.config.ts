@@ -4,6 +4,7 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config'
 const SLOW = [
   'test/conformance/ciba.test.ts',
   'test/conformance/oidc-backchannel-logout.test.ts',
+  'test/integration/own-access.test.ts',
   'test/integration/resource-server-demo-hello.test.ts',
   'test/integration/web-demo-attacks.test.ts',
   'test/integration/web-demo-flow.test.ts',

@@ -54,6 +54,10 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
   signedOut: [
     [{ accountId: 'acc_a' }, signedOut({ by: 'user', accountId: 'acc_a', clientId: undefined })],
     [{ clientId: 'web' }, signedOut(undefined)],
+    [
+      { accountId: 'acc_a', sessions: 3 },
+      signedOut({ by: 'user', accountId: 'acc_a', clientId: undefined, facts: { sessions: 3 } }),
+    ],
   ],
   sessionDeleted: [
     [{ accountId: 'acc_a' }, deletedSession({ by: 'server', accountId: 'acc_a' })],
@@ -110,6 +114,17 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
           clientId: 'web',
           facts: { scopes: ['openid', 'notes:read'] },
         },
+      },
+    ],
+  ],
+  consentWithdrawn: [
+    [
+      { accountId: 'acc_a', clientId: 'web' },
+      {
+        event: 'consent_withdrawn',
+        level: 'info',
+        metric: 'portreeve_consent_withdrawn_total 1',
+        audit: { by: 'user', accountId: 'acc_a', clientId: 'web' },
       },
     ],
   ],

@@ -11,7 +11,12 @@ export interface Events {
   signedIn(facts: { accountId: string; clientId?: string | undefined }): void
   /** `username` is left out on purpose: people type passwords into that field. */
   signInRefused(facts: { reason: string; accountId?: string | undefined }): void
-  signedOut(facts: { accountId?: string | undefined; clientId?: string | undefined }): void
+  signedOut(facts: {
+    accountId?: string | undefined
+    clientId?: string | undefined
+    /** How many sessions, where the person has signed out everywhere else. */
+    sessions?: number | undefined
+  }): void
   /** Somebody has deleted its key in Redis. */
   sessionDeleted(facts: { accountId?: string | undefined }): void
   /** A client has taken a logout token. `attempts` counts this one, too. */
@@ -21,6 +26,8 @@ export interface Events {
   /** It does not get one any more: whoever was signed in there may still be. */
   logoutGivenUp(facts: LogoutFacts & { reason: string }): void
   consentGiven(facts: ConsentFacts): void
+  /** The person has taken from the client what it had been allowed. */
+  consentWithdrawn(facts: { accountId: string; clientId: string }): void
   consentRefused(facts: { accountId?: string | undefined; clientId: string }): void
   tokenIssued(facts: {
     grantType: string
@@ -247,8 +254,15 @@ export const TREATMENTS: Treatments = {
     event: 'signed_out',
     level: 'info',
     labels: {},
-    audit: ({ accountId, clientId }) =>
-      accountId === undefined ? undefined : { by: 'user', accountId, clientId },
+    audit: ({ accountId, clientId, sessions }) =>
+      accountId === undefined
+        ? undefined
+        : {
+            by: 'user',
+            accountId,
+            clientId,
+            ...(sessions !== undefined && { facts: { sessions } }),
+          },
   },
   sessionDeleted: {
     event: 'session_deleted',
@@ -291,6 +305,12 @@ export const TREATMENTS: Treatments = {
       clientId,
       facts: { scopes, claims },
     }),
+  },
+  consentWithdrawn: {
+    event: 'consent_withdrawn',
+    level: 'info',
+    labels: {},
+    audit: ({ accountId, clientId }) => ({ by: 'user', accountId, clientId }),
   },
   consentRefused: {
     event: 'consent_refused',
@@ -492,6 +512,7 @@ export function createEvents(log: Logger, { metrics, audit }: EventSinks = {}): 
     logoutPostponed: announce('logoutPostponed'),
     logoutGivenUp: announce('logoutGivenUp'),
     consentGiven: announce('consentGiven'),
+    consentWithdrawn: announce('consentWithdrawn'),
     consentRefused: announce('consentRefused'),
     tokenIssued: announce('tokenIssued'),
     tokenExchanged: announce('tokenExchanged'),

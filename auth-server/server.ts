@@ -64,7 +64,9 @@ import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
 import { createEngineHost, type EngineHost } from './provider/host.ts'
 import { MTLS_PATHS, type MtlsSettings } from './provider/mtls.ts'
 import { createIssuedTokens, type IssuedTokens } from './provider/issued-token.ts'
+import { createLastUses } from './provider/last-use.ts'
 import { createNotifier } from './provider/notify.ts'
+import { createOwnAccess } from './provider/own-access.ts'
 import { createInteractions } from './provider/pending.ts'
 import { createSessions } from './provider/session.ts'
 import { buildProvider } from './provider/provider.ts'
@@ -252,8 +254,11 @@ async function compose(services: Services, isDraining: () => boolean) {
   const pages = createPages(assets)
   const apiKeyThrottle = createGuessThrottle(config.signIn, { what: 'api_key', createLimiter })
   const subjectOf = createSubjects(deriveKey(keys.rootKey, 'pairwise-subject'))
+  const { ownAccess: access } = stores
+  const lastUses = createLastUses({ access, clock, log })
   const engine = await openEngine(services, {
     clients,
+    lastUses,
     documents,
     catalogue,
     pages,
@@ -329,9 +334,13 @@ async function compose(services: Services, isDraining: () => boolean) {
   )
   engine.onKeys(feed.announceKeys)
   const admit = createAdmission(engine.issuedTokens, revocationsOf(issuer))
-  const sessions = createSessions({ host, accounts }, { issuer })
+  const sessions = createSessions({ host, accounts, lastUses }, { issuer })
   const own = {
     sessions,
+    access: createOwnAccess(
+      { access, models, clients, catalogue, events },
+      { handleKey: deriveKey(keys.rootKey, 'session-handle') },
+    ),
     apiKeys,
     newKeys: createPace('new_api_key', NEW_API_KEYS, createLimiter),
     approvals: createApprovals({ host, models, clients, catalogue, notifier, events, clock }),
@@ -500,6 +509,7 @@ function openDocuments(
 type EngineParts = Pick<
   Parameters<typeof buildProvider>[0],
   | 'clients'
+  | 'lastUses'
   | 'documents'
   | 'catalogue'
   | 'pages'

@@ -19,12 +19,21 @@ export interface ApiKey {
   readonly expiresAt: number | undefined
   /** At most a minute behind. */
   readonly lastUsedAt: number | undefined
+  /** The address that it was shown from then. Forgotten when it is revoked. */
+  readonly lastUsedFrom?: string | undefined
   readonly revokedAt: number | undefined
 }
 
 /** With what is kept of the key itself. */
 export interface StoredApiKey extends ApiKey {
   readonly hash: string
+}
+
+export interface KeyUse {
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  /** An IP address. */
+  readonly from: string
 }
 
 /** `no_owner`: the account is gone or disabled, or its access was ended since `createdAt`. */
@@ -52,8 +61,8 @@ export interface ApiKeyStore {
   insert(key: StoredApiKey, most: number): Promise<InsertOutcome>
   /** And with it what was issued for it. `false` where there is none, or it was revoked before. */
   revoke(id: string): Promise<boolean>
-  /** Remembers a use, unless one after `notSince` is remembered already (both ms). */
-  recordUse(id: string, at: number, notSince: number): Promise<void>
+  /** Remembers a use of a key that was not revoked, unless one after `notSince` is remembered (ms). */
+  recordUse(id: string, use: KeyUse, notSince: number): Promise<void>
   /** Removes at most `limit` keys that ended thirty days before `before` (ms); answers how many. */
   purge(before: number, limit: number): Promise<number>
 }

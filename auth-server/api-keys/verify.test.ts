@@ -144,8 +144,8 @@ describe('an API key', () => {
     const { apiKeys, accounts } = it.stores
     const slow: Pick<ApiKeyStore, 'findByHash' | 'recordUse'> = {
       ...apiKeys,
-      async recordUse(id, at, notSince) {
-        await apiKeys.recordUse(id, at, notSince)
+      async recordUse(id, use, notSince) {
+        await apiKeys.recordUse(id, use, notSince)
         await accounts.updateAndEndAccess(ALICE)
       },
     }

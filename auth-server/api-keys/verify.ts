@@ -89,7 +89,7 @@ export function createApiKeyVerifier<Owner extends KeyOwner>(
 
   const findMade = async (hash: string, { clientId = '', address }: ApiKeySource) => {
     const key = await apiKeys.findByHash(hash)
-    if (key) return judge((await recordUse(key)) ? await apiKeys.findByHash(hash) : key)
+    if (key) return judge((await recordUse(key, address)) ? await apiKeys.findByHash(hash) : key)
     const guess = await throttle.begin(clientId, address)
     return refuse('retryAfterSeconds' in guess ? { kind: 'throttled', ...guess } : UNKNOWN)
   }
@@ -118,11 +118,11 @@ export function createApiKeyVerifier<Owner extends KeyOwner>(
     return { ok: true, value: { key, owner } }
   }
   /** Whether it was written: that may have waited, and the key have ended meanwhile. */
-  const recordUse = async (key: ApiKey) => {
+  const recordUse = async (key: ApiKey, from: string) => {
     const now = clock.now()
     const isDue = (key.lastUsedAt ?? -Infinity) <= now - USE_EVERY_MS
     if (!isDue || judgeState(key, now) !== 'active') return false
-    await apiKeys.recordUse(key.id, now, now - USE_EVERY_MS)
+    await apiKeys.recordUse(key.id, { at: now, from }, now - USE_EVERY_MS)
     return true
   }
 

@@ -9,54 +9,43 @@ import {
   LONGEST_NAME,
   MOST_API_KEYS,
   type ApiKey,
-  type ApiKeyStore,
 } from '../api-keys/api-key.ts'
 import { OWN_CALLBACK } from '../clients/own-client.ts'
-import type { Clock } from '../clock.ts'
 import { NAME_RULE, namePattern } from '../config/name.ts'
-import type { Events } from '../events.ts'
-import type { Approvals } from '../provider/approvals.ts'
-import type { Sessions, SignedInPerson } from '../provider/session.ts'
 import { scopesOfRoles, type Catalogue } from '../scopes/catalogue.ts'
-import type { GuessLimit, Pace, Throttled } from '../throttle.ts'
-import { isSentFrom, type Csrf } from './csrf.ts'
-import { readForm, type Form } from '../form.ts'
-import type { GrantableResource, NewKeyFacts, Pages } from './pages.ts'
+import type { GuessLimit, Throttled } from '../throttle.ts'
+import type { Form } from '../form.ts'
+import {
+  describeOwnAccess,
+  END_OTHERS,
+  END_SESSION,
+  endOthers,
+  endSession,
+  REMOVE_APP,
+  removeApp,
+  type EndOwn,
+} from './own-access.ts'
+import type { GrantableResource, NewKeyFacts } from './pages.ts'
 import { describeWait, NOT_FROM_HERE, type Problem } from './problem.ts'
 import { answer, refuseMethod, setPageHeaders } from './routes.ts'
-
-export interface AccountCollaborators {
-  readonly sessions: Sessions
-  readonly approvals: Approvals
-  readonly apiKeys: ApiKeyStore
-  /** Whether an account makes keys too fast. */
-  readonly newKeys: Pace
-  readonly catalogue: Catalogue
-  readonly pages: Pages
-  readonly csrf: Csrf
-  readonly events: Events
-  readonly clock: Clock
-  readonly requestId: () => string
-}
-
-export interface AccountOptions {
-  /** The origin that the pages are served from. */
-  readonly issuer: string
-}
+import {
+  goOn,
+  KEYS,
+  NEW_KEY,
+  open,
+  PAGE,
+  redirect,
+  takeForm,
+  type AccountCollaborators,
+  type AccountOptions,
+  type Act,
+  type Visit,
+} from './visit.ts'
 
 type Parts = AccountCollaborators
 
-const PAGE = '/account'
-const KEYS = `${PAGE}/api-keys`
-const NEW_KEY = `${KEYS}/new`
-export const REQUESTS: string = `${PAGE}/requests`
 const REVOKE_KEY = `${KEYS}/revoke`
 
-/**
- * Whoever finds a browser open must not leave with a key, nor agree for its owner: both want a sign-in
- * this fresh.
- */
-const FRESH_SECONDS = 600
 /**
  * Keys of one account, which a person does not make in such numbers. A program with the cookie would
  * make and revoke them in a loop, to fill the audit log. Revoking waits for nothing: a key is
@@ -75,7 +64,7 @@ const EXPIRIES: ReadonlyMap<string, number | undefined> = new Map([
 const DEFAULT_EXPIRY = '90'
 const NAME = namePattern(LONGEST_NAME)
 
-/** The page where people see, make and revoke what they gave to programs. */
+/** The page where people see where they are signed in and what they have allowed, and end it. */
 export function createAccountRoutes(parts: Parts, { issuer }: AccountOptions): Middleware {
   const router = new Router({ strict: true, sensitive: true })
   router.use(setPageHeaders)
@@ -83,72 +72,26 @@ export function createAccountRoutes(parts: Parts, { issuer }: AccountOptions): M
   router.get(NEW_KEY, open(parts, 'new-api-key', showNewKey))
   router.get(OWN_CALLBACK, goOn)
   router.all([PAGE, NEW_KEY, OWN_CALLBACK], refuseMethod(parts, 'GET, HEAD'))
-  router.post(KEYS, open(parts, 'new-api-key', takeForm(issuer, makeKey)))
-  router.post(REVOKE_KEY, open(parts, 'account', takeForm(issuer, revokeKey)))
-  router.all([KEYS, REVOKE_KEY], refuseMethod(parts, 'POST'))
+  router.post(KEYS, open(parts, 'new-api-key', takeForm(issuer, makeKey, showAccount)))
+  const ends: Readonly<Record<string, Act>> = {
+    [END_SESSION]: end(endSession),
+    [END_OTHERS]: end(endOthers),
+    [REMOVE_APP]: end(removeApp),
+    [REVOKE_KEY]: revokeKey,
+  }
+  for (const [path, act] of Object.entries(ends)) {
+    router.post(path, open(parts, 'account', takeForm(issuer, act, showAccount)))
+  }
+  router.all([KEYS, ...Object.keys(ends)], refuseMethod(parts, 'POST'))
   return router.routes() as Middleware
 }
 
-/** Where a browser goes on after a sign-in, by the `state` that it comes back with. */
-const PLACES = {
-  account: { path: PAGE, signIn: {} },
-  'new-api-key': { path: NEW_KEY, signIn: { maxAgeSeconds: FRESH_SECONDS } },
-  requests: { path: REQUESTS, signIn: { maxAgeSeconds: FRESH_SECONDS } },
-} as const
-
-type Place = keyof typeof PLACES
-
-/** The code is left where it is: the sign-in is in the session. Whoever turned back goes home. */
-function goOn(ctx: RouterContext): void {
-  const { state, error } = ctx.query
-  const known = Object.hasOwn(PLACES, String(state)) ? (state as Place) : 'account'
-  redirect(ctx, error === undefined ? PLACES[known].path : '/')
-}
-
-function redirect(ctx: RouterContext, to: string): void {
-  ctx.status = 303
-  ctx.redirect(to)
-}
-
-export interface Visit {
-  readonly person: SignedInPerson
-  /** Milliseconds since the epoch, from before the session was looked at. */
-  readonly at: number
-}
-
-export type Step = (parts: Parts, ctx: RouterContext, visit: Visit) => unknown
-
-/** Sends whoever is not signed in, or not lately enough, to sign in first. */
-export function open(parts: Parts, place: Place, step: Step) {
-  return async (ctx: RouterContext): Promise<void> => {
-    const at = parts.clock.now()
-    const person = await parts.sessions.find(ctx.req, ctx.res)
-    const { signIn } = PLACES[place]
-    const isFresh = person && (!('maxAgeSeconds' in signIn) || isRecent(person, at))
-    if (isFresh) await step(parts, ctx, { person, at })
-    else redirect(ctx, parts.sessions.signInUrl(place, signIn))
-  }
-}
-
-function isRecent({ signedInAt }: SignedInPerson, now: number): boolean {
-  return now - signedInAt <= FRESH_SECONDS * 1000
-}
-
-export type Act = (parts: Parts, ctx: RouterContext, visit: Visit, form: Form) => Promise<void>
-
-type Show = (parts: Parts, ctx: RouterContext, visit: Visit, problem: Problem) => Promise<void>
-
-/** Does `act` with a form that was sent from our own page. Each has a binding of its own to check. */
-export function takeForm(issuer: string, act: Act, show: Show = showAccount): Step {
-  return async (parts, ctx, visit) => {
-    const sender = { origin: ctx.get('Origin'), secFetchSite: ctx.get('Sec-Fetch-Site') }
-    if (!isSentFrom(issuer, sender)) {
-      await show(parts, ctx, visit, NOT_FROM_HERE)
-      return
-    }
-    const form = await readForm(ctx)
-    if (form.ok) await act(parts, ctx, visit, form.value)
-    else await show(parts, ctx, visit, { ...form.reason, fields: [] })
+/** The page, without what has ended, or with what was wrong. */
+function end(endOwn: EndOwn): Act {
+  return async (parts, ctx, visit, form) => {
+    const problem = await endOwn(parts, visit, form)
+    if (problem) await showAccount(parts, ctx, visit, problem)
+    else redirect(ctx, PAGE)
   }
 }
 
@@ -170,15 +113,16 @@ async function showAccount(
 ): Promise<void> {
   const { apiKeys, approvals, catalogue, csrf, pages } = parts
   const { account } = visit.person
-  const own = await apiKeys.listByAccount(account.id)
-  const keys = own.flatMap((key) => {
+  const made = await apiKeys.listByAccount(account.id)
+  const keys = made.flatMap((key) => {
     const state = judgeState(key, visit.at)
     if (state === 'revoked') return []
     const token = csrf.issue(bindingOf(visit, 'revoke-api-key', key.id))
     return [{ key, isExpired: state === 'expired', token, ...describeBounds(catalogue, key) }]
   })
   const waiting = (await approvals.list(account)).length
-  const facts = { account, waiting, keys: keys.toReversed(), problem }
+  const own = await describeOwnAccess(parts, visit)
+  const facts = { account, waiting, ...own, keys: keys.toReversed(), problem }
   answer(ctx, problem?.status ?? 200, pages.account(facts))
 }
 

@@ -9,7 +9,7 @@ import {
   type AccountOptions,
   type Act,
   type Visit,
-} from './account.ts'
+} from './visit.ts'
 import { NOT_FROM_HERE, type Problem } from './problem.ts'
 import { answer, listAsked, refuseMethod, setPageHeaders } from './routes.ts'
 

@@ -14,6 +14,7 @@ import type {
 } from '../provider/interaction.ts'
 import type { Assets } from './assets.ts'
 import { listClientLinks } from './client-links.ts'
+import type { OwnAccessFacts } from './own-access.ts'
 import { describeCodeFault, type Problem } from './problem.ts'
 
 /** The CSRF token of each form. */
@@ -40,7 +41,7 @@ interface KeyBounds {
   readonly can: readonly string[]
 }
 
-interface AccountFacts {
+interface AccountFacts extends OwnAccessFacts {
   readonly account: Account
   /** How many requests of applications wait for an answer. */
   readonly waiting: number
@@ -114,7 +115,7 @@ export interface Pages extends EnginePages {
   over(): string
   /** For whoever comes without an application. */
   home(): string
-  /** What a person has given to programs. */
+  /** Where a person is signed in, and what they have allowed and given to programs. */
   account(facts: AccountFacts): string
   chooseResource(facts: ResourceChoice): string
   newApiKey(facts: NewKeyFacts): string
@@ -137,6 +138,8 @@ const NAMES = [
   'signed-out',
   'telling-apps',
   'account',
+  'own-sessions',
+  'allowed-apps',
   'choose-resource',
   'new-api-key',
   'api-key-made',
@@ -171,7 +174,13 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
       }),
     over: () => render('over', {}),
     home: () => render('home', {}),
-    account: (facts) => render('account', { ...facts, day, minute }),
+    account: ({ apps, ...facts }) =>
+      render('account', {
+        ...facts,
+        day,
+        minute,
+        apps: apps.map((app) => ({ ...app, groups: groupAsked(app) })),
+      }),
     chooseResource: (facts) => render('choose-resource', facts),
     newApiKey: (facts) => render('new-api-key', facts),
     apiKeyMade: (facts) => render('api-key-made', { ...facts, day }),

@@ -20,6 +20,7 @@ export type KeyPurpose =
   | 'dpop-nonce'
   | 'ciba-notice'
   | 'pairwise-subject'
+  | 'session-handle'
 
 /** Expects 32 bytes in base64url. Throws `misconfigured`, without the text. */
 export function parseRootKey(text: string, name = 'The root key'): Buffer {

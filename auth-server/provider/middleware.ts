@@ -20,9 +20,11 @@ import {
 } from './device.ts'
 import { toEngineError } from './errors.ts'
 import { tellByFrames } from './frontchannel.ts'
+import type { Identifiers } from './identifiers.ts'
 import { readEndedSession, readFormPost, readLeftClient } from './internals.ts'
 import { createIntrospection } from './introspection.ts'
 import type { IssuedTokens } from './issued-token.ts'
+import type { LastUses } from './last-use.ts'
 import type { ModelWrite } from './model-store.ts'
 import type { MtlsSettings } from './mtls.ts'
 import {
@@ -91,6 +93,8 @@ export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators
   readonly mtls: MtlsSettings | undefined
   readonly clients: Pick<ClientStore, 'findById'>
   readonly registrations: Pick<RegistrationStore, 'recordUse'>
+  readonly lastUses: LastUses
+  readonly identifiers: Pick<Identifiers, 'grantId'>
 }
 
 /** What runs around the engine's own routes, outermost first. */
@@ -116,6 +120,7 @@ export function createEngineMiddleware(
     refuseDeepRequest,
     takeEmptyBasicPassword,
     createUseRecorder(collaborators),
+    createLastUseRecorder(collaborators),
     createUnitOfWork(collaborators),
     createSignedIntrospection(collaborators),
     createIntrospection(collaborators.issued),
@@ -418,6 +423,25 @@ function createUseRecorder({
     await registrations.recordUse(client.id, now, now - DAY_MS).catch((error: unknown) => {
       log.warn({ event: 'use_not_recorded', err: error })
     })
+  }
+}
+
+/** Of a session that a browser has come with, and of a grant that an app has got a token for. */
+function createLastUseRecorder({
+  lastUses,
+  identifiers,
+}: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    if (ctx.status >= 400) return
+    const { session, entities } = ctx.oidc ?? {}
+    if (session?.accountId !== undefined) {
+      const visitor = { address: ctx.ip, userAgent: ctx.get('user-agent') }
+      await lastUses.record({ kind: 'session', id: session.uid }, visitor)
+    }
+    if (ctx.path !== '/token' || entities?.Grant === undefined) return
+    const id = identifiers.grantId(entities.Grant.jti)
+    await lastUses.record({ kind: 'grant', id }, { address: ctx.ip, userAgent: undefined })
   }
 }
 

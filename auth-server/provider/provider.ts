@@ -53,6 +53,7 @@ import {
   replaceSecretComparison,
 } from './internals.ts'
 import { createEngineMiddleware } from './middleware.ts'
+import type { LastUses } from './last-use.ts'
 import type { ModelStore } from './model-store.ts'
 import type { MtlsSettings } from './mtls.ts'
 import { sealNotice } from './notify.ts'
@@ -67,6 +68,7 @@ export interface EngineCollaborators {
   /** Those that are described by documents, where there are any. */
   readonly documents: ClientDocuments | undefined
   readonly registrations: Pick<RegistrationStore, 'recordUse'>
+  readonly lastUses: LastUses
   readonly accounts: AccountStore
   readonly catalogue: Catalogue
   readonly pages: EnginePages
@@ -184,6 +186,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   acceptEmptyBasicPasswords(provider)
   const around = {
     ...collaborators,
+    identifiers,
     issued,
     publishedKeys: options.keys.published,
     signingKeys: options.keys.signing,

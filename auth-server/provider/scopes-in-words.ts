@@ -35,6 +35,42 @@ export function sortScopes(
   return { asked, claims: describeClaims(params, asked), leftOut }
 }
 
+/** What grants of a person to one client have in them, in words: each thing once. */
+export function describeGranted(
+  catalogue: Catalogue,
+  grants: readonly Readonly<Record<string, unknown>>[],
+): Pick<Asked, 'asked' | 'claims'> {
+  const granted = grants.map((grant) => grant as GrantPayload)
+  const own = collect(granted.map(({ openid }) => openid?.scope)).filter(isOidcScope)
+  const resources = new Set(granted.flatMap((one) => Object.keys(one.resources ?? {})))
+  const scopes = [...resources].flatMap((identifier) => {
+    // What the configuration no longer has is said by its name.
+    const resource = catalogue.resources.get(identifier) ?? {
+      identifier,
+      name: identifier,
+      scopes: new Map(),
+    }
+    const its = collect(granted.map((one) => one.resources?.[identifier]))
+    return its.map((scope) => describeScope(resource, scope))
+  })
+  const covered = new Set(own.flatMap((scope) => claimsOf(scope)))
+  const claims = new Set(granted.flatMap(({ openid }) => openid?.claims ?? []))
+  return {
+    asked: [...own.map((scope) => describeOidcScope(scope)), ...scopes],
+    claims: [...claims].filter((claim) => !covered.has(claim)).map(describeClaim),
+  }
+}
+
+/** As the engine keeps it. */
+interface GrantPayload {
+  readonly openid?: { readonly scope?: string; readonly claims?: readonly string[] }
+  readonly resources?: Readonly<Record<string, string>>
+}
+
+function collect(scopes: readonly (string | undefined)[]): string[] {
+  return [...new Set(scopes.flatMap((scope) => scope?.split(' ') ?? []))].filter(Boolean)
+}
+
 const CLAIMS_IN_WORDS: Readonly<Record<string, string>> = {
   name: 'See your name',
   given_name: 'See your given name',
@@ -55,14 +91,20 @@ function describeClaims(
 ): ClaimInWords[] {
   const covered = new Set(asked.flatMap(({ scope }) => claimsOf(scope)))
   const named = listNamedClaims(readClaims(params)).filter((claim) => !covered.has(claim))
-  return named.map((claim) => ({ claim, description: CLAIMS_IN_WORDS[claim] ?? claim }))
+  return named.map(describeClaim)
+}
+
+function describeClaim(claim: string): ClaimInWords {
+  return { claim, description: CLAIMS_IN_WORDS[claim] ?? claim }
 }
 
 function describeOidcScope(scope: OidcScope): ScopeInWords {
   return { scope, description: OIDC_SCOPES[scope], resourceName: undefined, resource: undefined }
 }
 
-function describeScope(resource: Resource, scope: string): ScopeInWords {
+type Described = Pick<Resource, 'identifier' | 'name' | 'scopes'>
+
+function describeScope(resource: Described, scope: string): ScopeInWords {
   const { description = scope } = resource.scopes.get(scope) ?? {}
   return { scope, description, resourceName: resource.name, resource: resource.identifier }
 }

@@ -4,6 +4,7 @@ import type { Account, AccountStore } from '../accounts/account.ts'
 import { OWN_CALLBACK } from '../clients/own-client.ts'
 import { OWN_CLIENT_ID } from '../config/built-in.ts'
 import type { EngineHost } from './host.ts'
+import type { LastUses } from './last-use.ts'
 
 /** Who is signed in at a browser. */
 export interface SignedInPerson {
@@ -33,16 +34,17 @@ export interface SignInOptions {
 export interface SessionCollaborators {
   readonly host: EngineHost
   readonly accounts: Pick<AccountStore, 'findById'>
+  readonly lastUses: LastUses
 }
 
 export function createSessions(
-  { host, accounts }: SessionCollaborators,
+  { host, accounts, lastUses }: SessionCollaborators,
   { issuer }: { readonly issuer: string },
 ): Sessions {
   return {
     async find(req, res) {
       const provider = host.provider()
-      const { cookies } = provider.createContext(req, res)
+      const { cookies, ip } = provider.createContext(req, res)
       const id = cookies.get(provider.cookieName('session'), { signed: true })
       const session = id === undefined ? undefined : await provider.Session.find(id)
       if (session?.accountId === undefined) return undefined
@@ -51,6 +53,8 @@ export function createSessions(
       // As `configuration.ts` judges it: the page and the sign-in agree.
       if (!account || account.disabled) return undefined
       if (loginTs <= Math.floor((account.accessEndedAt ?? -1) / 1000)) return undefined
+      const visitor = { address: ip, userAgent: req.headers['user-agent'] ?? '' }
+      await lastUses.record({ kind: 'session', id: uid }, visitor)
       return { sessionUid: uid, account, signedInAt: loginTs * 1000, acr, amr }
     },
     signInUrl(state, { maxAgeSeconds } = {}) {

@@ -57,11 +57,12 @@ export function createApiKeyStore(database: Database, clock: Clock): ApiKeyStore
         await appendRevocations(database, transaction, [{ ...entry, revokedAt: now, expiresAt }])
         return true
       }),
-    async recordUse(id, at, notSince) {
+    async recordUse(id, { at, from }, notSince) {
       await kysely
         .updateTable('api_key')
-        .set({ last_used_at: at })
+        .set({ last_used_at: at, last_used_from: from })
         .where('id', '=', id)
+        .where('revoked_at', 'is', null)
         .where(({ eb, or }) =>
           or([eb('last_used_at', 'is', null), eb('last_used_at', '<=', notSince)]),
         )
@@ -136,6 +137,7 @@ const COLUMNS = [
   'created_at',
   'expires_at',
   'last_used_at',
+  'last_used_from',
   'revoked_at',
 ] as const
 
@@ -166,7 +168,7 @@ export async function endApiKeys(
   const rows = await active.execute()
   const ids = rows.map(({ id }) => id)
   if (ids.length > 0) {
-    const update = transaction.updateTable('api_key').set({ revoked_at: now })
+    const update = transaction.updateTable('api_key').set({ revoked_at: now, last_used_from: null })
     await update.where('id', 'in', ids).execute()
   }
   return ids
@@ -194,7 +196,7 @@ export async function endEveryApiKey(
 }
 
 function endActive(transaction: Transaction<Schema>, now: number) {
-  const update = transaction.updateTable('api_key').set({ revoked_at: now })
+  const update = transaction.updateTable('api_key').set({ revoked_at: now, last_used_from: null })
   return update.where('revoked_at', 'is', null)
 }
 
@@ -216,6 +218,7 @@ function toRow(key: StoredApiKey): Row {
     created_at: key.createdAt,
     expires_at: key.expiresAt ?? null,
     last_used_at: key.lastUsedAt ?? null,
+    last_used_from: key.lastUsedFrom ?? null,
     revoked_at: key.revokedAt ?? null,
   }
   refuseUnstorable([row])
@@ -236,6 +239,7 @@ function toKey(row: Selectable<Row>): ApiKey {
     createdAt: row.created_at,
     expiresAt: row.expires_at ?? undefined,
     lastUsedAt: row.last_used_at ?? undefined,
+    lastUsedFrom: row.last_used_from ?? undefined,
     revokedAt: row.revoked_at ?? undefined,
   }
 }

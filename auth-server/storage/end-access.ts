@@ -1,10 +1,17 @@
-import { sql } from 'kysely'
+import { sql, type RawBuilder } from 'kysely'
 import type { EndedAccess } from '../revocation/access.ts'
 import type { RevocationReason } from '../revocation/revocation.ts'
 import { endApiKeys } from './api-keys.ts'
 import { lockLog, refuseUnstorable } from './database.ts'
 import { lockModels } from './locks.ts'
-import { destroy, endSession, TOMBSTONE_MILLISECONDS, type Unit } from './models.ts'
+import {
+  destroy,
+  endSession,
+  leaveSession,
+  readClients,
+  TOMBSTONE_MILLISECONDS,
+  type Unit,
+} from './models.ts'
 import { appendRevocations, readNewestPlace } from './revocations.ts'
 
 /** How much of it went. */
@@ -26,8 +33,47 @@ export async function endGrants(
   const { transaction } = unit
   await lockForEnd(unit)
   const column = COLUMNS[kind]
-  await revokeGrantsOf(unit, column, id, reason)
+  await revokeGrantsOf(unit, sql`${sql.ref(column)} = ${id}`, reason)
   await transaction.deleteFrom('engine_model').where(column, '=', id).execute()
+}
+
+/**
+ * Ends what a person has given to a client: its grants, the offline ones too, and all that hangs on them,
+ * what waits to be redeemed or answered, and the client's part in the person's sessions, which it is told
+ * of if it wants to be.
+ */
+export async function endConsent(unit: Unit, accountId: string, clientId: string): Promise<void> {
+  const { transaction } = unit
+  await lockForEnd(unit)
+  const isOfBoth = sql`account_id = ${accountId} and client_id = ${clientId}`
+  await revokeGrantsOf(unit, isOfBoth, 'consent_withdrawn')
+  const sessions = await transaction
+    .selectFrom('engine_model')
+    .select(['uid', 'payload'])
+    .where('account_id', '=', accountId)
+    .where('model', '=', 'Session')
+    .execute()
+  const joined = sessions.filter(({ payload }) =>
+    readClients(payload).some((session) => session.clientId === clientId),
+  )
+  for (const uid of new Set(joined.flatMap((session) => session.uid ?? []))) {
+    await leaveSession(unit, { kind: 'leave-session', uid, clientId, reason: 'consent_withdrawn' })
+  }
+  await transaction
+    .deleteFrom('engine_model')
+    .where('account_id', '=', accountId)
+    .where('client_id', '=', clientId)
+    .execute()
+}
+
+/** Ends every session of a person but one. Answers how many it were. */
+export async function endOtherSessions(
+  unit: Unit,
+  accountId: string,
+  keptUid: string,
+): Promise<number> {
+  await lockForEnd(unit)
+  return endSessionsOf(unit, 'account_id', accountId, 'signed_out', keptUid)
 }
 
 const COLUMNS = { user: 'account_id', client: 'client_id' } as const
@@ -51,17 +97,8 @@ export async function endAccess(
   const { database, transaction, clock } = unit
   const column = COLUMNS[kind]
   await lockForEnd(unit)
-  const grants = await revokeGrantsOf(unit, column, id, reason)
-  const sessions = await transaction
-    .selectFrom('engine_model')
-    .select(['key', 'uid'])
-    .where(column, '=', id)
-    .where('model', '=', 'Session')
-    .execute()
-  for (const uid of new Set(sessions.flatMap((session) => session.uid ?? []))) {
-    await endSession(unit, uid, [], reason)
-  }
-  for (const { key, uid } of sessions) if (uid === null) await destroy(unit, 'Session', key)
+  const grants = await revokeGrantsOf(unit, sql`${sql.ref(column)} = ${id}`, reason)
+  const sessions = await endSessionsOf(unit, column, id, reason)
   await transaction.deleteFrom('engine_model').where(column, '=', id).execute()
   const now = clock.now()
   const keys = kind === 'user' ? await endApiKeys(transaction, id, now) : []
@@ -73,15 +110,34 @@ export async function endAccess(
   const expiresAt = now + TOMBSTONE_MILLISECONDS
   const entries = ended.map((one) => ({ ...one, reason, revokedAt: now, expiresAt }))
   await appendRevocations(database, transaction, entries)
-  const uids = new Set(sessions.map(({ key, uid }) => uid ?? key))
-  return { sessions: uids.size, grants, apiKeys: keys.length }
+  return { sessions, grants, apiKeys: keys.length }
+}
+
+async function endSessionsOf(
+  unit: Unit,
+  column: 'account_id' | 'client_id',
+  id: string,
+  reason: RevocationReason,
+  keptUid?: string,
+): Promise<number> {
+  const sessions = await unit.transaction
+    .selectFrom('engine_model')
+    .select(['key', 'uid'])
+    .where(column, '=', id)
+    .where('model', '=', 'Session')
+    .execute()
+  const uids = new Set(sessions.flatMap(({ uid }) => uid ?? []))
+  if (keptUid !== undefined) uids.delete(keptUid)
+  for (const uid of uids) await endSession(unit, uid, [], reason)
+  const unnamed = sessions.filter(({ uid }) => uid === null)
+  for (const { key } of unnamed) await destroy(unit, 'Session', key)
+  return uids.size + unnamed.length
 }
 
 /** There may be very many of them: a statement for each would hold up everybody else. */
 async function revokeGrantsOf(
   unit: Unit,
-  column: 'account_id' | 'client_id',
-  id: string,
+  isMeant: RawBuilder<unknown>,
   reason: RevocationReason,
 ): Promise<number> {
   const { transaction, clock } = unit
@@ -101,7 +157,7 @@ async function revokeGrantsOf(
       from (
         select grant_id, max(expires_at) as last
         from engine_model
-        where grant_id in (select grant_id from engine_model where ${sql.ref(column)} = ${id})
+        where grant_id in (select grant_id from engine_model where ${isMeant})
           and not exists (select 1 from revocation where kind = 'grant' and subject = grant_id)
         group by grant_id
         order by grant_id

@@ -39,8 +39,8 @@ export async function lockForChange(
 
 /** Rows come before families in the alphabet: they are waited for first. */
 const nameRow = (key: string) => `entry ${key}`
-const nameGrant = (grantId: string) => `grant ${grantId}`
-const nameSession = (uid: string) => `session ${uid}`
+export const nameGrant = (grantId: string) => `grant ${grantId}`
+export const nameSession = (uid: string) => `session ${uid}`
 
 type RowName = Pick<EngineModelTable, 'model' | 'key'>
 

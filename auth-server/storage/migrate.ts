@@ -10,6 +10,7 @@ import { apiKeys } from './migrations/0005-api-keys.ts'
 import { logoutDelivery } from './migrations/0006-logout-delivery.ts'
 import { registration } from './migrations/0007-registration.ts'
 import { revocationFeed } from './migrations/0008-revocation-feed.ts'
+import { lastUse } from './migrations/0009-last-use.ts'
 import type { Migration } from './migrations/migration.ts'
 import { prepareRead, type Database } from './database.ts'
 import type { Schema } from './schema.ts'
@@ -23,6 +24,7 @@ export const MIGRATIONS: readonly Migration[] = [
   logoutDelivery,
   registration,
   revocationFeed,
+  lastUse,
 ]
 
 type AppliedStep = Pick<Schema['schema_migration'], 'name' | 'checksum'>

@@ -20,12 +20,21 @@ const COLUMNS = [
   'consumed_at',
   'expires_at',
   'written_at',
+  'used_at',
+  'used_from',
+  'used_with',
 ] as const
 
 /** That a row was used outlives what it is written with. */
-const CHANGED = COLUMNS.filter(
-  (column) => column !== 'model' && column !== 'key' && column !== 'consumed_at',
-)
+const KEPT: ReadonlySet<string> = new Set([
+  'model',
+  'key',
+  'consumed_at',
+  'used_at',
+  'used_from',
+  'used_with',
+])
+const CHANGED = COLUMNS.filter((column) => !KEPT.has(column))
 
 function insert(db: Kysely<Schema>, values: EngineModelTable) {
   return db.insertInto('engine_model').values(pickColumns(values, COLUMNS))
@@ -90,7 +99,7 @@ export const selectSiblings = defineStatement(
   (db: Kysely<Schema>, values: { readonly uid: string; readonly key: string }) =>
     db
       .selectFrom('engine_model')
-      .select(['key', 'payload', 'written_at'])
+      .select(['key', 'payload', 'written_at', 'used_at', 'used_from', 'used_with'])
       .where('model', '=', 'Session')
       .where(({ or, eb }) => or([eb('uid', '=', values.uid), eb('key', '=', values.key)]))
       .orderBy('written_at'),

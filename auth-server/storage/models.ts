@@ -60,6 +60,7 @@ export interface SqlModelStore extends ModelStore {
 }
 
 type Put = Extract<ModelWrite, { kind: 'put' }>
+type LastUseColumns = Pick<EngineModelTable, 'used_at' | 'used_from' | 'used_with'>
 type Consume = Extract<ModelWrite, { kind: 'consume' }>
 
 export function createModelStore(database: Database, clock: Clock): SqlModelStore {
@@ -230,7 +231,8 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
   const payload = Object.keys(authorizations).length > 0 ? { ...rest, authorizations } : rest
   // The newest row knows most, and it is the one to be found: whatever the clock of its writer says.
   const last = siblings.at(-1)?.written_at ?? 0
-  await putRow(unit, toRow({ ...row, payload }, Math.max(unit.clock.now(), last + 1)))
+  const values = toRow({ ...row, payload }, Math.max(unit.clock.now(), last + 1))
+  await putRow(unit, { ...values, ...findLastUse(siblings) })
   unit.sessions?.set(row.key, 'written')
   const known = new Set(readClients(JSON.stringify(payload)).map(({ sid }) => sid))
   for (const sibling of siblings.slice(0, -MOST_ROWS_OF_A_SESSION)) {
@@ -242,6 +244,12 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
   }
   if (row.replaces !== undefined) await replaceSession(unit, row, row.replaces)
   return true
+}
+
+/** A session that goes on under another key was used before. */
+function findLastUse(siblings: readonly LastUseColumns[]): LastUseColumns {
+  const { used_at = null, used_from = null, used_with = null } = siblings.at(-1) ?? {}
+  return { used_at, used_from, used_with }
 }
 
 /** An anonymous session was promised to nobody, and one of another person must not be left behind. */
@@ -346,6 +354,7 @@ async function endForClients(
   await revoke(unit, 'session', [...sessions.keys()], reason, lastExpiry)
 }
 
+/** The clients that the payload of a session says were authorised in it. */
 export function readClients(text: string): ClientSession[] {
   const { accountId, authorizations = {} } = JSON.parse(text) as {
     accountId?: string
@@ -455,6 +464,9 @@ function toRow(row: ModelRow, now: number): EngineModelTable {
     consumed_at: null,
     expires_at: row.expiresAt ?? null,
     written_at: now,
+    used_at: null,
+    used_from: null,
+    used_with: null,
   }
 }
 

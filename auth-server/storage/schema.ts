@@ -71,6 +71,7 @@ export interface Schema {
     created_at: number
     expires_at: number | null
     last_used_at: number | null
+    last_used_from: string | null
     revoked_at: number | null
   }
   logout_delivery: {
@@ -113,4 +114,8 @@ export interface EngineModelTable {
   consumed_at: number | null
   expires_at: number | null
   written_at: number
+  /** Of sessions and grants: when and from where the person, or the app, has come last, and with what. */
+  used_at: number | null
+  used_from: string | null
+  used_with: string | null
 }

@@ -12,6 +12,7 @@ import type { Events } from '../events.ts'
 import type { KeyStore } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
 import type { ModelStore } from '../provider/model-store.ts'
+import type { OwnAccessStore } from '../provider/own-access-store.ts'
 import type { AccessStore } from '../revocation/access.ts'
 import type { ReceiverStore } from '../revocation/receiver.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
@@ -27,6 +28,7 @@ import { createKeyStore } from './keys.ts'
 import { createLogoutQueue } from './logouts.ts'
 import { migrate } from './migrate.ts'
 import { createModelStore, type SqlModelStore } from './models.ts'
+import { createOwnAccessStore } from './own-access.ts'
 import { openPostgres } from './postgres.ts'
 import { limitInRedis } from './redis-limits.ts'
 import { keepInRedis } from './redis-models.ts'
@@ -52,6 +54,7 @@ export interface Stores extends AsyncDisposable {
   readonly keys: KeyStore
   readonly logouts: LogoutQueue
   readonly models: ModelStore
+  readonly ownAccess: OwnAccessStore
   readonly registrations: RegistrationStore
   readonly receivers: ReceiverStore
   readonly revocations: RevocationStore
@@ -112,6 +115,7 @@ export async function openStores(
     keys: createKeyStore(database),
     logouts: createLogoutQueue(database),
     models: perishable?.models ?? sql,
+    ownAccess: createOwnAccessStore(database, clock),
     registrations: createRegistrationStore(database, clock),
     receivers: createReceiverStore(database),
     revocations: createRevocationStore(database),

@@ -3,6 +3,7 @@ import type { StoredApiKey } from '../../auth-server/api-keys/api-key.ts'
 import type { LogoutDelivery } from '../../auth-server/backchannel/logout-queue.ts'
 import type { Client } from '../../auth-server/clients/client.ts'
 import type { Invite } from '../../auth-server/clients/registration.ts'
+import type { LastUse } from '../../auth-server/provider/own-access-store.ts'
 import type { StoredModel } from '../../auth-server/provider/model-store.ts'
 import type { Receiver } from '../../auth-server/revocation/receiver.ts'
 import type { Revocation } from '../../auth-server/revocation/revocation.ts'
@@ -340,3 +341,14 @@ export const RECEIVER: Receiver = {
   reportedAt: THEN + 700,
   seenAt: THEN + 701,
 }
+
+/** Since 0009-last-use. */
+export const USE_OF_SESSION: LastUse = {
+  at: THEN + 800,
+  from: '2001:db8::7',
+  with: 'Firefox on Linux',
+}
+export const USE_OF_GRANT: LastUse = { at: THEN + 801, from: '192.0.2.7', with: undefined }
+export const USE_OF_KEYS: ReadonlyMap<string, Pick<StoredApiKey, 'lastUsedFrom'>> = new Map([
+  ['key_AAAAAAAAAAAAAAAAAAAAAA', { lastUsedFrom: '192.0.2.8' }],
+])

@@ -30,6 +30,9 @@ import {
   ROBOT_SECRET,
   ROOT_KEY,
   SESSION_OF_ANN,
+  USE_OF_GRANT,
+  USE_OF_KEYS,
+  USE_OF_SESSION,
   WEB_SECRET,
 } from './expected.ts'
 import type { StorageEngine } from '../storage/world.ts'
@@ -57,7 +60,10 @@ export function testMigrations(engine: StorageEngine): void {
       await expectRevocations(stores, isSince(name, '0003-revocation'))
       await expectAudit(stores, isSince(name, '0004-audit') ? 2 : 0)
       const hasKeys = isSince(name, '0005-api-keys')
-      expect(await stores.apiKeys.list()).toEqual(hasKeys ? API_KEYS : [])
+      const hasUses = isSince(name, '0009-last-use')
+      const keys = API_KEYS.map((key) => (hasUses ? { ...key, ...USE_OF_KEYS.get(key.id) } : key))
+      expect(await stores.apiKeys.list()).toEqual(hasKeys ? keys : [])
+      await expectUses(stores, hasUses)
       await expectLogouts(stores, isSince(name, '0006-logout-delivery'))
       await expectRegistrations(stores, isSince(name, '0007-registration'))
       await expectFeed(stores, isSince(name, '0008-revocation-feed'))
@@ -204,6 +210,17 @@ async function expectFeed({ revocations, receivers }: Stores, isThere: boolean):
   const id = await revocations.feedId()
   expect(id).toMatch(isThere ? FEED_ID : /^[\w-]{22}$/)
   expect(await receivers.listSeen(0, 10)).toEqual(isThere ? [RECEIVER] : [])
+}
+
+async function expectUses({ ownAccess }: Stores, areThere: boolean): Promise<void> {
+  const ann = ACCOUNTS[0]?.id ?? ''
+  const [session] = await ownAccess.listSessions(ann, 10)
+  expect(session).toMatchObject({ uid: 'uid-of-ann' })
+  expect(session?.lastUse).toEqual(areThere ? USE_OF_SESSION : undefined)
+  const grants = await ownAccess.listGrants(ann, 10, '')
+  const grant = grants.find(({ id }) => id === 'grant-of-web')
+  expect(grant).toMatchObject({ clientId: 'web' })
+  expect(grant?.lastUse).toEqual(areThere ? USE_OF_GRANT : undefined)
 }
 
 async function expectRegistrations({ registrations }: Stores, areThere: boolean): Promise<void> {

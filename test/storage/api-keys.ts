@@ -126,14 +126,34 @@ export function testApiKeys(withWorld: WithWorld): void {
         await accounts.insert(account())
         await apiKeys.insert(apiKey(), 9)
         const use = async (at: number, notSince: number) => {
-          await other.apiKeys.recordUse('key_1', at, notSince)
-          return (await apiKeys.findById('key_1'))?.lastUsedAt
+          await other.apiKeys.recordUse('key_1', { at, from: `10.0.0.${at}` }, notSince)
+          const { lastUsedAt, lastUsedFrom } = (await apiKeys.findById('key_1')) ?? {}
+          return [lastUsedAt, lastUsedFrom]
         }
-        expect(await use(1000, 0)).toBe(1000)
-        expect(await use(1500, 999)).toBe(1000)
-        expect(await use(2000, 1000)).toBe(2000)
-        await apiKeys.recordUse('key_9', 1, 0)
+        expect(await use(10, 0)).toEqual([10, '10.0.0.10'])
+        expect(await use(15, 9)).toEqual([10, '10.0.0.10'])
+        expect(await use(20, 10)).toEqual([20, '10.0.0.20'])
+        await apiKeys.recordUse('key_9', { at: 1, from: '10.0.0.1' }, 0)
         expect(await apiKeys.list()).toHaveLength(1)
+      }))
+
+    test('forgets where a key was used from when it ends, and learns it no more', () =>
+      withWorld(async ({ stores: { accounts, apiKeys }, other }) => {
+        await accounts.insert(account())
+        for (const id of ['key_1', 'key_2']) await apiKeys.insert(apiKey({ id, hash: id }), 9)
+        const use = () =>
+          Promise.all(
+            ['key_1', 'key_2'].map((id) =>
+              apiKeys.recordUse(id, { at: 1000, from: '192.0.2.7' }, 1000),
+            ),
+          )
+        await use()
+        await other.apiKeys.revoke('key_1')
+        await other.accounts.updateAndEndAccess(account())
+        await use()
+        const left = await apiKeys.list()
+        expect(left.map(({ lastUsedAt }) => lastUsedAt)).toEqual([1000, 1000])
+        expect(left.map(({ lastUsedFrom }) => lastUsedFrom)).toEqual([undefined, undefined])
       }))
 
     test('ends the keys of an account whose access ends, and no others', () =>

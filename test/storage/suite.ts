@@ -9,6 +9,7 @@ import { testHunt } from './hunt.ts'
 import { testKeys } from './keys.ts'
 import { testLogouts } from './logouts.ts'
 import { testModels } from './models.ts'
+import { testOwnAccess } from './own-access.ts'
 import { testRaces } from './races.ts'
 import { testReceivers } from './receivers.ts'
 import { testRegistrations } from './registrations.ts'
@@ -24,6 +25,7 @@ export function testStorage(engine: StorageEngine): void {
     const withWorld = createWithWorld(engine)
     testModels(withWorld)
     testSessions(withWorld)
+    testOwnAccess(withWorld)
     testLogouts(withWorld)
     testRaces(withWorld)
     testRevocations(withWorld)

@@ -30,15 +30,26 @@ interface Cookie {
 
 const MAX_REDIRECTS = 10
 
-/** Follows redirects within `origin` and stops at the first one that leaves it. */
-export function createBrowser(origin: string): Browser {
+/**
+ * Follows redirects within `origin` and stops at the first one that leaves it. `always`: headers of every
+ * request.
+ */
+export function createBrowser(
+  origin: string,
+  always: Readonly<Record<string, string>> = {},
+): Browser {
   const jar = new Map<string, Cookie>()
 
   const request = async (url: string, init: Init = {}): Promise<Page> => {
     const { pathname } = new URL(url)
     const sent = [...jar.values()].filter(({ path }) => covers(path, pathname))
     const cookie = sent.map(({ name, value }) => `${name}=${value}`).join('; ')
-    const headers = { accept: 'text/html', ...init.headers, ...(cookie ? { cookie } : {}) }
+    const headers = {
+      accept: 'text/html',
+      ...always,
+      ...init.headers,
+      ...(cookie ? { cookie } : {}),
+    }
     const response = await fetch(url, { ...init, headers, redirect: 'manual' })
     for (const line of response.headers.getSetCookie()) keep(jar, line)
     const location = response.headers.get('location')
