@@ -123,6 +123,22 @@ function keepAllowed(
   })
 }
 
+/** On a page: a client may have been given the same again and again, each time with other numbers. */
+const MOST_DESCRIBED = 20
+
+/** Details that tokens carry, in words, each once. Of what the configuration no longer has nothing is said. */
+export function describeGrantedDetails(
+  catalogue: Pick<Catalogue, 'details'>,
+  details: readonly Detail[],
+): readonly DetailInWords[] {
+  const each = new Map(details.map((detail) => [JSON.stringify(detail), detail]))
+  const described = [...each.values()].flatMap((detail) => {
+    const known = catalogue.details.get(detail.type)
+    return known && judgeDetail(known, detail) === undefined ? [describeDetail(known, detail)] : []
+  })
+  return described.slice(0, MOST_DESCRIBED)
+}
+
 /** The details that consent is asked for, beside `scopes`. */
 export function describeDetails(
   catalogue: Catalogue,

@@ -3,9 +3,11 @@ import type { Client, ClientStore } from '../clients/client.ts'
 import { OWN_CLIENT_ID } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
-import type { OwnAccessStore, LastUse, StoredGrant, StoredSession } from './own-access-store.ts'
+import type { Detail, DetailInWords } from '../scopes/details.ts'
+import { describeGrantedDetails } from './details.ts'
 import type { Asked } from './interaction.ts'
 import type { ModelStore } from './model-store.ts'
+import type { LastUse, OwnAccessStore, StoredGrant, StoredSession } from './own-access-store.ts'
 import { describeGranted } from './scopes-in-words.ts'
 import type { SignedInPerson } from './session.ts'
 
@@ -24,6 +26,8 @@ export interface OwnSession {
 /** A client that a person has allowed something. */
 export interface AllowedApp extends Pick<Asked, 'asked' | 'claims'> {
   readonly client: Pick<Client, 'id' | 'name' | 'owner'>
+  /** What it may do in detail (RFC 9396), of the refresh tokens that it has. */
+  readonly details: readonly DetailInWords[]
   /** Milliseconds since the epoch: the oldest of what it has now. */
   readonly allowedAt: number
   /** `undefined` where it has got no token since this is remembered. */
@@ -77,21 +81,21 @@ export function createOwnAccess(
   return {
     async list(person) {
       const { account } = person
-      const [stored, grants] = await Promise.all([
+      const [stored, grants, detailsOf] = await Promise.all([
         access.listSessions(account.id, MOST_READ),
         access.listGrants(account.id, MOST_READ, OWN_CLIENT_ID),
+        readDetails(collaborators, account.id),
       ])
       const shown = stored.slice(0, MOST_SHOWN).map((one) => ({ ...one, id: toId(one.uid) }))
       const found = await readSessions(collaborators, person, shown)
       const byClient = [...Map.groupBy(grants, ({ clientId }) => clientId)]
       const apps = byClient.slice(0, MOST_SHOWN).map(([clientId, own]) => {
         const sessions = found.filter(({ clients }) => clients.includes(clientId))
-        return describeApp(
-          collaborators,
-          clientId,
-          own,
-          sessions.map(({ session }) => session),
-        )
+        return describeApp(collaborators, clientId, {
+          grants: own,
+          sessions: sessions.map(({ session }) => session),
+          details: detailsOf(clientId),
+        })
       })
       return {
         sessions: found.map(({ session }) => session),
@@ -145,11 +149,37 @@ async function readSessions(
     .toSorted((one, two) => Number(two.session.isCurrent) - Number(one.session.isCurrent))
 }
 
+/** Only tokens have them: a consent is to a scope, and the details go with it. */
+async function readDetails(
+  { models, catalogue }: OwnAccessCollaborators,
+  accountId: string,
+): Promise<(clientId: string) => readonly DetailInWords[]> {
+  if (catalogue.details.size === 0) return () => []
+  const tokens = await models.listByAccount('RefreshToken', accountId, MOST_READ)
+  const payloads = tokens.map(({ payload }) => payload as TokenPayload)
+  const byClient = Map.groupBy(payloads, (payload) => payload.clientId)
+  return (clientId) => {
+    const own = byClient.get(clientId) ?? []
+    return describeGrantedDetails(
+      catalogue,
+      own.flatMap(({ rar = [] }) => rar),
+    )
+  }
+}
+
+interface TokenPayload {
+  readonly clientId?: string
+  readonly rar?: readonly Detail[]
+}
+
 async function describeApp(
   { clients, catalogue }: OwnAccessCollaborators,
   clientId: string,
-  grants: readonly StoredGrant[],
-  sessions: readonly OwnSession[],
+  {
+    grants,
+    sessions,
+    details,
+  }: { readonly grants: readonly StoredGrant[] } & Pick<AllowedApp, 'sessions' | 'details'>,
 ): Promise<AllowedApp> {
   const known = await clients.findById(clientId)
   const { name = clientId, owner = 'operator' } = known ?? {}
@@ -161,6 +191,7 @@ async function describeApp(
     allowedAt: Math.min(...payloads.map(({ iat }) => Number(iat))) * 1000,
     lastUse: uses.toSorted((one, two) => two.at - one.at)[0],
     isOffline: payloads.some(isOffline),
+    details,
     sessions,
   }
 }
