@@ -154,7 +154,7 @@ describe('the apps of a person', () => {
     expect(text).toContain('Change your notes')
     expect(text).toMatch(/Allowed \d{4}-\d\d-\d\d · last used \d{4}-.* UTC from 127\.0\.0\.1/)
     expect(text).toContain('Keeps its access when you sign out.')
-    expect(text).toContain('Signed in through: An unknown browser.')
+    expect(text).toContain('Signed in through: An unknown browser')
     // This server itself is none.
     expect(listForms(before.page, '/account/apps/remove')).toHaveLength(1)
   })
