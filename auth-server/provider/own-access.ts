@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { Client, ClientStore } from '../clients/client.ts'
+import { isSelfDescribed, type Client, type ClientStore } from '../clients/client.ts'
 import { OWN_CLIENT_ID } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
@@ -25,7 +25,9 @@ export interface OwnSession {
 
 /** A client that a person has allowed something. */
 export interface AllowedApp extends Pick<Asked, 'asked' | 'claims'> {
-  readonly client: Pick<Client, 'id' | 'name' | 'owner'>
+  readonly client: Pick<Client, 'id' | 'name'>
+  /** Whether it has described itself: nobody here has vouched for its name. */
+  readonly isUnchecked: boolean
   /** What it may do in detail (RFC 9396), of the refresh tokens that it has. */
   readonly details: readonly DetailInWords[]
   /** Milliseconds since the epoch: the oldest of what it has now. */
@@ -182,11 +184,12 @@ async function describeApp(
   }: { readonly grants: readonly StoredGrant[] } & Pick<AllowedApp, 'sessions' | 'details'>,
 ): Promise<AllowedApp> {
   const known = await clients.findById(clientId)
-  const { name = clientId, owner = 'operator' } = known ?? {}
   const payloads = grants.map(({ payload }) => payload)
   const uses = grants.flatMap(({ lastUse }) => lastUse ?? [])
   return {
-    client: { id: clientId, name, owner },
+    // What has been removed has lost its grants: of one that is not found nothing but its id is known.
+    client: { id: clientId, name: known?.name ?? clientId },
+    isUnchecked: known === undefined || isSelfDescribed(known),
     ...describeGranted(catalogue, payloads),
     allowedAt: Math.min(...payloads.map(({ iat }) => Number(iat))) * 1000,
     lastUse: uses.toSorted((one, two) => two.at - one.at)[0],

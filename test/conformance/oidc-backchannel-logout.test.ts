@@ -6,7 +6,7 @@ import { systemClock } from '../../auth-server/clock.ts'
 import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
 import { createBrowser, type Browser } from '../support/browser.ts'
 import { withClients } from '../support/endpoints.ts'
-import { authorize, decodeJwt, obtainTokens, requestToken } from '../support/flow.ts'
+import { authorize, decodeJwt, obtainTokens, requestToken, signIn } from '../support/flow.ts'
 import { answerWith, startLogoutReceiver, type Answer } from '../support/logout-receiver.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 
@@ -187,6 +187,27 @@ describe('§2.5 a client is told of the end of a session', () => {
     await signOut(server, browser)
     await vi.waitFor(() => expect(listEvents(server, 'logout_delivered')).toHaveLength(2), SOON)
     expect([web.received.length, spa.received.length]).toEqual([1, 1])
+  })
+
+  test.each([
+    ['has signed out of it from another browser', '/account/sessions/end'],
+    ['has signed out everywhere else', '/account/sessions/end-others'],
+    ['has removed the access of the client', '/account/apps/remove'],
+  ])('where the person %s', async (_what, form) => {
+    await using world = await makeWorld()
+    const { web, spa, server } = world
+    const { id_token, browser } = await obtainTokens(server.issuer)
+    if (!form.includes('apps')) await signInAtSpa(server, browser)
+    const other = createBrowser(server.issuer)
+    const page = await signIn(other, await other.get(`${server.issuer}/account`))
+    await other.submit(page, form)
+    await vi.waitFor(() => expect(web.received).toHaveLength(1), SOON)
+    const { payload } = await verifyLogoutToken(server.issuer, web.received[0]?.token ?? '', 'web')
+    expect(payload).toMatchObject(readSession(id_token))
+    const told = form.includes('apps') ? 0 : 1
+    await vi.waitFor(() => expect(spa.received).toHaveLength(told), SOON)
+    // Whoever does it stays where they are.
+    expect((await other.get(`${server.issuer}/account`)).url).toBe(`${server.issuer}/account`)
   })
 
   test('where the person is disabled', async () => {

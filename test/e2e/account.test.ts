@@ -72,11 +72,43 @@ describe('the page of an account, in Chromium', () => {
 })
 
 const WIDE = 'W'.repeat(60)
+const IPHONE =
+  'Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Mobile/15E148 Safari/604.1'
+
+describe('a person who looks where they are signed in, in Chromium', () => {
+  test('sees another browser, and signs out of it there', async () => {
+    await using world = await startWorld()
+    await using first = await visit({ userAgent: IPHONE })
+    await first.page.goto(`${world.server.issuer}/account`)
+    await fillSignIn(first.page, 'alice', PASSWORDS.alice)
+    await using second = await visit({ javaScriptEnabled: false })
+    const { page, complaints } = second
+    await page.goto(`${world.server.issuer}/account`)
+    await fillSignIn(page, 'alice', PASSWORDS.alice)
+    const here = page.getByRole('heading', { name: 'Chrome on Linux this browser' })
+    await here.waitFor()
+    await page.getByRole('button', { name: 'Sign out of Safari on an iPhone, 127.0.0.1' }).click()
+    const there = page.getByRole('heading', { name: 'Safari on an iPhone' })
+    await there.waitFor({ state: 'detached' })
+    await first.page.reload()
+    await first.page.getByRole('heading', { name: 'Sign in' }).waitFor()
+    await fillSignIn(first.page, 'alice', PASSWORDS.alice)
+    await page.reload()
+    await page.getByRole('button', { name: 'Sign out everywhere else' }).click()
+    await there.waitFor({ state: 'detached' })
+    await first.page.reload()
+    await first.page.getByRole('heading', { name: 'Sign in' }).waitFor()
+    await page.getByRole('button', { name: 'Sign out of this browser' }).click()
+    await page.getByRole('heading', { name: 'Sign out?' }).waitFor()
+    expect(complaints).toEqual([])
+  })
+})
 
 describe.each(['light', 'dark'] as const)('its pages, %s and 360 pixels wide', (colorScheme) => {
   test('fit, are labelled, and have the contrast that they need', async () => {
     await using world = await startWorld((config) => ({
       ...config,
+      clients: config.clients?.map((client) => ({ ...client, name: WIDE })),
       users: config.users?.map((user) => ({ ...user, profile: { name: WIDE } })),
       resources: config.resources?.map((resource) => ({
         ...resource,
@@ -93,8 +125,14 @@ describe.each(['light', 'dark'] as const)('its pages, %s and 360 pixels wide', (
       seen.push(await page.title())
       expect(await inspect(page)).toEqual([])
     }
-    await page.goto(`${world.server.issuer}/account/api-keys/new`)
+    await using other = await visit({ userAgent: IPHONE })
+    await other.page.goto(`${world.server.issuer}/account`)
+    await fillSignIn(other.page, 'alice', PASSWORDS.alice)
+    await page.goto(world.authorizationUrl())
     await fillSignIn(page, 'alice', PASSWORDS.alice)
+    await page.getByRole('button', { name: 'Allow' }).click()
+    await page.waitForURL(`${world.client}/**`)
+    await page.goto(`${world.server.issuer}/account/api-keys/new`)
     await look()
     await page.getByRole('link', { name: WIDE }).first().click()
     await look()
@@ -107,6 +145,8 @@ describe.each(['light', 'dark'] as const)('its pages, %s and 360 pixels wide', (
     await page.getByRole('heading', { name: 'Your new API key' }).waitFor()
     await look()
     await page.getByRole('link', { name: 'Back to your account' }).click()
+    await page.getByRole('button', { name: `Remove access of ${WIDE}` }).waitFor()
+    await page.getByRole('button', { name: 'Sign out everywhere else' }).waitFor()
     await look()
     expect(seen).toHaveLength(5)
   })

@@ -76,6 +76,26 @@ describe.skipIf(isMissing)(`a server with Redis${note}`, () => {
     return startServer((config) => ({ ...config, redis: { url: redis.url } }))
   }
 
+  test('shows people their sessions, whose other halves are in Redis, and ends them', async () => {
+    await using server = await start()
+    const page = `${server.issuer}/account`
+    const one = createBrowser(server.issuer)
+    const others = [createBrowser(server.issuer), createBrowser(server.issuer)]
+    for (const browser of [one, ...others]) await signIn(browser, await browser.get(page))
+    const count = ({ text }: { text: string }) => text.match(/Signed in \d/g)?.length
+    const shown = await one.get(page)
+    expect(count(shown)).toBe(3)
+    const ended = await one.submit(shown, '/account/sessions/end')
+    expect(count(ended)).toBe(2)
+    expect(await client.keys('session_*')).toHaveLength(2)
+    const rest = await one.submit(ended, '/account/sessions/end-others')
+    expect(count(rest)).toBe(1)
+    for (const browser of others) {
+      expect((await browser.get(page)).text).toContain('name="password"')
+    }
+    expect((await one.get(page)).url).toBe(page)
+  })
+
   test('refuses what a deleted session gave out within a second, and no offline grant', async () => {
     await using server = await start()
     const { issuer } = server

@@ -12,7 +12,7 @@ import {
   requestToken,
   signIn,
 } from '../support/flow.ts'
-import { REDIRECT, shareServer, startServer, type TestServer } from '../support/server.ts'
+import { BILLING, REDIRECT, shareServer, startServer, type TestServer } from '../support/server.ts'
 
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
 const OFFLINE = { scope: 'openid offline_access notes:read', prompt: 'consent' }
@@ -191,6 +191,75 @@ describe('the apps of a person', () => {
     // Whoever is signed in stays so, and is asked again.
     const again = await online.browser.get(authorizationUrl(issuer, makePkce().challenge))
     expect(again.text).toContain('/consent"')
+  })
+
+  test('get nothing that outlives the click, whatever they ask for at that moment', async () => {
+    await using server = await startServer()
+    const { issuer } = server
+    const first = await obtainTokens(issuer, OFFLINE)
+    const codes = await Promise.all([authorize(issuer), authorize(issuer), authorize(issuer)])
+    const { browser, page } = await visit(server)
+    const answers = await Promise.all([
+      refresh(issuer, first.refresh_token),
+      ...codes.map(({ code, verifier }) =>
+        requestToken(issuer, {
+          grant_type: 'authorization_code',
+          code,
+          code_verifier: verifier,
+          redirect_uri: REDIRECT,
+        }),
+      ),
+      browser.submit(page, '/account/apps/remove'),
+    ])
+    const tokens = answers.flatMap((answer) => ('body' in answer ? [answer.body] : []))
+    for (const { access_token, refresh_token } of [first, ...tokens]) {
+      if (access_token === undefined) continue
+      expect(await userinfo(server, access_token)).toBe(401)
+      expect((await refresh(issuer, refresh_token)).status).toBe(400)
+    }
+    expect(textOf(await reload(browser, server), 'apps')).toContain('No app may do anything')
+  })
+
+  test('say what they may do in detail', async () => {
+    const payment = {
+      description: 'Pay a bill',
+      scope: 'billing:read',
+      members: { amount: { name: 'Amount', type: 'number' as const } },
+    }
+    await using server = await startServer((config) => ({
+      ...config,
+      roles: { ...config.roles, editor: { scopes: ['notes:read', 'billing:read'] } },
+      resources: (config.resources ?? []).map((resource) =>
+        resource.identifier === BILLING
+          ? { ...resource, authorizationDetails: { payment } }
+          : resource,
+      ),
+      clients: config.clients?.map((client) =>
+        client.id === 'web' ? { ...client, authorizationDetails: ['payment'] } : client,
+      ),
+    }))
+    const details = (amount: number) => JSON.stringify([{ type: 'payment', amount }])
+    const request = { scope: 'openid billing:read', prompt: 'consent' }
+    await obtainTokens(server.issuer, { ...request, authorization_details: details(12.5) })
+    await obtainTokens(server.issuer, { ...request, authorization_details: details(12.5) })
+    await obtainTokens(server.issuer, { ...request, authorization_details: details(99) })
+    const { page } = await visit(server)
+    const text = textOf(page, 'apps')
+    expect(text).toContain('Billing : Pay a bill Amount 12.5')
+    expect(text.match(/Pay a bill/g)).toHaveLength(2)
+  })
+
+  test('that have registered themselves are told from those that somebody has checked', async () => {
+    await using server = await startServer()
+    await obtainTokens(server.issuer)
+    const before = await visit(server)
+    expect(before.page.text).not.toContain('Nobody here has checked')
+    await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+    const client = await stores.clients.findById('web')
+    if (!client) throw new Error('no web')
+    await stores.clients.update({ ...client, owner: 'dynamic' })
+    const after = await reload(before.browser, server)
+    expect(textOf(after, 'apps')).toContain('Nobody here has checked this app')
   })
 
   test('have names that are nothing but text', async () => {
