@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { createLog } from '../log.ts'
-import { openStores, type Stores } from '../storage/stores.ts'
+import { openStores } from '../storage/stores.ts'
 import { createTestClock } from '../../test/support/clock.ts'
 import { createLastUses } from './last-use.ts'
 import type { OwnAccessStore } from './own-access-store.ts'
@@ -25,7 +25,7 @@ async function start() {
     follow,
     lines,
     read: async () => (await ownAccess.listGrants('alice', 1, ''))[0]?.lastUse,
-    [Symbol.asyncDispose]: () => (stores as Stores)[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => stores[Symbol.asyncDispose](),
   }
 }
 
