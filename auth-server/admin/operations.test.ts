@@ -402,7 +402,7 @@ test('takes access away from what is named, tells of it, and leaves it as it is'
   it.turnClock()
   const { revoke } = it.revocations
   const revokedAt = '2026-01-01T00:01:00.000Z'
-  const nothing = { sessions: 0, grants: 0, apiKeys: 0, revokedAt }
+  const nothing = { sessions: 0, grants: 0, apiKeys: 0, revokedAt, committedAt: revokedAt }
   const jti = 'a-token-of-somebody'
   const ends = [
     [{ kind: 'token', subject: jti }, jti, { place: 1 }],

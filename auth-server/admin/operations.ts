@@ -18,6 +18,11 @@ import {
 } from './invites.ts'
 import { createKeyOperations, type KeyAdminCollaborators, type KeyOperations } from './keys.ts'
 import {
+  createReceiverOperations,
+  type ReceiverCollaborators,
+  type ReceiverOperations,
+} from './receivers.ts'
+import {
   createRevocationOperations,
   type RevocationCollaborators,
   type RevocationOperations,
@@ -36,6 +41,7 @@ export interface Operations {
   readonly invites: InviteOperations
   readonly apiKeys: ApiKeyOperations
   readonly keys: KeyOperations
+  readonly receivers: ReceiverOperations
   readonly audit: AuditOperations
   readonly transfer: TransferOperations
   readonly revocations: RevocationOperations
@@ -47,7 +53,8 @@ export type AdminCollaborators = UserCollaborators &
   TransferCollaborators &
   RevocationCollaborators &
   ApiKeyAdminCollaborators &
-  KeyAdminCollaborators & { readonly audit: AuditStore }
+  KeyAdminCollaborators &
+  ReceiverCollaborators & { readonly audit: AuditStore }
 
 /** The use-cases over the stores of one database and the rules of one configuration. */
 export function createOperations(
@@ -61,6 +68,7 @@ export function createOperations(
     apiKeys: createApiKeyOperations(collaborators, loaded),
     audit: createAuditOperations(collaborators),
     keys: createKeyOperations(collaborators, loaded),
+    receivers: createReceiverOperations(collaborators),
     revocations: createRevocationOperations(collaborators),
     transfer: createTransferOperations(collaborators, loaded),
   }

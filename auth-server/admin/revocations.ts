@@ -1,12 +1,17 @@
 import type { AccountStore } from '../accounts/account.ts'
 import type { ClientStore } from '../clients/client.ts'
-import { formatTime } from '../clock.ts'
+import { formatTime, type Clock } from '../clock.ts'
 import { DIRECT_ACCESS_CLIENT } from '../config/built-in.ts'
 import { echo } from '../config/echo.ts'
 import { normalizeUsername } from '../config/username.ts'
 import { PortreeveError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { AccessStore, EndedAccess, EndedKind } from '../revocation/access.ts'
+import {
+  identifyCredential,
+  type CredentialCollaborators,
+  type CredentialEnd,
+} from './credentials.ts'
 import { refuseInput } from './refusals.ts'
 
 export interface RevocationRequest {
@@ -19,6 +24,8 @@ export interface RevocationRequest {
 export interface RevocationView extends RevocationRequest, Omit<EndedAccess, 'revokedAt'> {
   /** ISO 8601. Of users, clients and all, what was issued until then is revoked. */
   readonly revokedAt: string
+  /** ISO 8601: when all of it had been written. */
+  readonly committedAt: string
 }
 
 export interface RevocationOperations {
@@ -28,26 +35,35 @@ export interface RevocationOperations {
    * of nothing.
    */
   revoke(what: RevocationRequest): Promise<RevocationView>
+  /** What has to be revoked for a credential to end. Throws `invalid_input` for what is none. */
+  identify(credential: string): Promise<CredentialEnd>
 }
 
-export interface RevocationCollaborators {
+export interface RevocationCollaborators extends CredentialCollaborators {
   readonly access: AccessStore
   readonly accounts: Pick<AccountStore, 'findById' | 'findByUsername'>
   readonly clients: Pick<ClientStore, 'findById'>
+  readonly clock: Clock
   readonly events: Pick<Events, 'accessRevoked'>
+  /** Resolves when what was done is recorded. */
+  readonly recorded?: (() => Promise<void>) | undefined
 }
 
 export function createRevocationOperations(
   collaborators: RevocationCollaborators,
 ): RevocationOperations {
-  const { access, events } = collaborators
+  const { access, clock, events, recorded } = collaborators
   return {
     async revoke({ kind, subject: named }) {
       const subject = await findSubject(collaborators, kind, named)
       const { revokedAt, ...ended } = await access.end(kind, subject)
+      const committedAt = formatTime(clock.now())
       events.accessRevoked({ kind, subject, place: ended.place, by: 'operator' })
-      return { kind, subject, ...ended, revokedAt: formatTime(revokedAt) }
+      // Whoever waits for those who follow may be stopped before they have answered.
+      await recorded?.()
+      return { kind, subject, ...ended, revokedAt: formatTime(revokedAt), committedAt }
     },
+    identify: (credential) => identifyCredential(collaborators, credential),
   }
 }
 

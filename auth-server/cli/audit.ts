@@ -5,7 +5,7 @@ import { parseTime, type Clock } from '../clock.ts'
 import { readAuditKey } from './audited.ts'
 import { parseWhile, withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import type { Report } from './report.ts'
-import { formatTable, type Style } from './style.ts'
+import { formatTable, shortenTime, type Style } from './style.ts'
 
 interface AuditOptions extends CommonOptions {
   readonly user?: string
@@ -106,7 +106,7 @@ function formatEntries(entries: readonly AuditEntryView[], style: Style): string
     ['ENTRY', 'TIME', 'EVENT', { title: 'ABOUT', gives: 'wrap' }],
     entries.map((entry) => [
       String(entry.sequence),
-      entry.at.replace(/\.\d+Z$/, 'Z'),
+      shortenTime(entry.at),
       entry.event,
       describeEntry(entry),
     ]),

@@ -7,6 +7,7 @@ import type { World } from './world.ts'
 /** Four bytes for each character of the longest secret, and a line break. */
 const LONGEST_INPUT = 16_386
 const LONGEST_SETTINGS = 100_000
+const CANCELLED = 'Cancelled: nothing was changed.'
 
 /** A mistake in how the program was called: exit code 2. Never returns. */
 export function refuseUsage(command: Command, message: string): never {
@@ -20,9 +21,9 @@ export function requirePipe({ stdin }: World, command: Command, option: string):
 }
 
 /** Refuses to ask where nobody could answer. */
-export function requireTerminal({ stdin, stderr }: World, command: Command): void {
+export function requireTerminal({ stdin, stderr }: World, command: Command, message: string): void {
   if (stdin.isTTY && stderr.isTTY) return
-  refuseUsage(command, 'there is no terminal to ask for a password on: use --password-stdin')
+  refuseUsage(command, message)
 }
 
 /** What a JSON file holds, as an object. Throws `invalid_input` for anything else, and says what. */
@@ -76,6 +77,15 @@ function decode(bytes: Buffer, option: string): string {
   }
 }
 
+/** Asks for a yes on the terminal. Throws `invalid_input` for anything else. */
+export async function askWhether({ stdin, stdout, stderr }: World, message: string): Promise<void> {
+  const { confirm } = await import('@clack/prompts')
+  const output = stdout.isTTY ? stdout : stderr
+  const options = { message, initialValue: false, input: stdin, output, withGuide: false }
+  if ((await confirm(options)) === true) return
+  throw new PortreeveError('invalid_input', CANCELLED)
+}
+
 /** Asks twice for a new password on the terminal, which shows dots. */
 export async function askForPassword(
   { stdin, stdout, stderr }: World,
@@ -90,7 +100,7 @@ export async function askForPassword(
   ) => {
     const answer = await password({ message, validate, input: stdin, output, withGuide: false })
     if (isCancel(answer)) {
-      throw new PortreeveError('invalid_input', 'Cancelled: nothing was changed.')
+      throw new PortreeveError('invalid_input', CANCELLED)
     }
     return answer
   }

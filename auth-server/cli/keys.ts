@@ -5,7 +5,7 @@ import type { SecretSource, SigningAlgorithm } from '../config/schema.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import { refuseUsage } from './input.ts'
 import type { Report } from './report.ts'
-import { formatTable, harmless, type Style } from './style.ts'
+import { formatTable, harmless, shortenTime, type Style } from './style.ts'
 
 const ALGORITHMS: readonly SigningAlgorithm[] = ['ES256', 'RS256', 'PS256', 'EdDSA']
 
@@ -50,7 +50,7 @@ function addList(keys: Command, cli: Cli): void {
 }
 
 function formatKey(key: KeyView): readonly string[] {
-  const times = listTimes(key).map((time) => (time === undefined ? '-' : shorten(time)))
+  const times = listTimes(key).map((time) => (time === undefined ? '-' : shortenTime(time)))
   return [key.kid, key.algorithm, key.phase, ...times]
 }
 
@@ -68,11 +68,6 @@ function listTimes(key: KeyView): readonly (string | undefined)[] {
     case 'withdrawn':
       return [purgedAt, undefined]
   }
-}
-
-/** `2026-11-25T10:11:12Z` */
-function shorten(time: string): string {
-  return time.replace(/\.\d+Z$/, 'Z')
 }
 
 function addRotate(keys: Command, cli: Cli): void {
@@ -114,7 +109,7 @@ function reportRotations(rotations: readonly RotationView[], withdraws: boolean)
 }
 
 function describeAnnouncement({ algorithm, next, isNew }: RotationView, style: Style): string {
-  const when = shorten(next.activeAt ?? next.announcedAt)
+  const when = shortenTime(next.activeAt ?? next.announcedAt)
   return isNew
     ? `${style.good('Announced')} a new ${algorithm} key, ${next.kid}. It signs from ${when}.`
     : `A new ${algorithm} key, ${next.kid}, is announced already. It signs from ${when}.`

@@ -13,7 +13,9 @@ import { addBackupCommands } from './backup.ts'
 import { addClientCommands } from './clients.ts'
 import type { Cli, DatabaseUse } from './command.ts'
 import { addKeyCommands } from './keys.ts'
+import { addReceiverCommands } from './receivers.ts'
 import { DONE, formatError, printFailure, printReport } from './report.ts'
+import { addRevokeCommand } from './revoke.ts'
 import { addServeCommand } from './serve.ts'
 import { harmless, tame, toJson, wrapMessage } from './style.ts'
 import { addTransferCommands } from './transfer.ts'
@@ -43,6 +45,8 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
         registrations: audited.guard(stores.registrations),
         transfer: audited.guard(stores.transfer),
         audit: stores.audit,
+        receivers: stores.receivers,
+        revocations: stores.revocations,
         hasher,
         events: createEvents(log, { audit: audited }),
         recorded: audited.finish,
@@ -58,6 +62,8 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
   addClientCommands(program, cli)
   addApiKeyCommands(program, cli)
   addKeyCommands(program, cli)
+  addRevokeCommand(program, cli)
+  addReceiverCommands(program, cli)
   addAuditCommand(program, cli)
   addBackupCommands(program, cli)
   addTransferCommands(program, cli)

@@ -30,6 +30,11 @@ export function harmless(text: string): string {
   return text.replaceAll(/\p{C}/gu, escapeCharacter)
 }
 
+/** Of ISO 8601 what a table has room for: `2026-11-25T10:11:12Z`. */
+export function shortenTime(time: string): string {
+  return time.replace(/\.\d+Z$/, 'Z')
+}
+
 const LONGEST_LINE = 1000
 
 /** The same for a message of several lines, none of which may fill the screen. */

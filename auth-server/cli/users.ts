@@ -106,7 +106,8 @@ function choosePassword(
     requirePipe(world, command, PASSWORD_STDIN)
     return () => readSecretFromStdin(world, PASSWORD_STDIN)
   }
-  requireTerminal(world, command)
+  const message = 'there is no terminal to ask for a password on: use --password-stdin'
+  requireTerminal(world, command, message)
   return (username) => askForPassword(world, username)
 }
 

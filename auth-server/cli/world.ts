@@ -10,6 +10,8 @@ import type { LoadedConfig } from '../config/load.ts'
 import type { Environment } from '../config/secrets.ts'
 import type { KeyStore } from '../keys/keyset.ts'
 import type { AccessStore } from '../revocation/access.ts'
+import type { ReceiverStore } from '../revocation/receiver.ts'
+import type { RevocationStore } from '../revocation/revocation.ts'
 import { createStyle, type Style } from './style.ts'
 
 /** Everything outside of the program that the command line touches. */
@@ -34,7 +36,9 @@ export interface CliStores extends AsyncDisposable {
   readonly audit: AuditStore
   readonly clients: ClientStore
   readonly keys: KeyStore
+  readonly receivers: ReceiverStore
   readonly registrations: RegistrationStore
+  readonly revocations: RevocationStore
   readonly transfer: TransferStore
 }
 

@@ -29,12 +29,17 @@ export function createIdentifiers(keys: IdentifierKeys): Identifiers {
   return {
     key(model, id) {
       if (id.startsWith(BY_KEY)) return id.slice(BY_KEY.length)
-      return model === 'Grant' ? grantId(id) : hash(`${model}\0${id}`)
+      return model === 'Grant' ? grantId(id) : hashToken(model, id)
     },
     grantId,
     userCode: (code) => (isForged(code) ? code.slice(BY_KEY.length) : hmac(keys.userCode, code)),
     successor: (refreshToken) => hmac(keys.refreshSuccessor, refreshToken),
   }
+}
+
+/** The row key of whatever is no grant. */
+export function hashToken(model: string, id: string): string {
+  return createHash('sha256').update(`${model}\0${id}`).digest('base64url')
 }
 
 /** The identifier to give the engine for a row whose real identifier is not known. */
@@ -45,10 +50,6 @@ export function reattach(key: string): string {
 /** True for an identifier that came from outside and pretends to be a row key. */
 export function isForged(id: string): boolean {
   return id.startsWith(BY_KEY)
-}
-
-function hash(text: string): string {
-  return createHash('sha256').update(text).digest('base64url')
 }
 
 function hmac(key: Buffer, text: string): string {

@@ -34,4 +34,6 @@ export interface AccessStore {
    * What is known to nobody here is written all the same: a token may be all that is left of it.
    */
   end(kind: EndedKind, subject: string): Promise<EndedAccess>
+  /** The grant that one of these hangs on, also one that was used: row keys of the engine's models. */
+  findGrant(keys: readonly string[]): Promise<string | undefined>
 }

@@ -27,6 +27,11 @@ export function createAccessStore(database: Database, clock: Clock): AccessStore
         return { ...ended, ...(await readEntry(unit, kind, subject)) }
       })
     },
+    async findGrant(keys) {
+      const query = database.kysely.selectFrom('engine_model').select('grant_id')
+      const found = query.where('key', 'in', keys).where('grant_id', 'is not', null).limit(1)
+      return (await found.executeTakeFirst())?.grant_id ?? undefined
+    },
   }
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { EndedKind } from '../../auth-server/revocation/access.ts'
 import { account, apiKey, client } from './records.ts'
-import { createRows, hanging, readLog, type WithWorld, type World } from './world.ts'
+import { consume, createRows, hanging, readLog, type WithWorld, type World } from './world.ts'
 
 /** Two people with all that can hang on them. */
 async function fill({ stores, clock }: World): Promise<void> {
@@ -65,6 +65,20 @@ export function testAccess(withWorld: WithWorld): void {
           accessEndedAt: revokedAt,
         })
         expect((await world.stores.accounts.findById('bob'))?.accessEndedAt).toBeUndefined()
+      }))
+
+    test('finds the grant that a token hangs on, also one that was used', () =>
+      withWorld(async (world) => {
+        await fill(world)
+        const { stores, other } = world
+        await stores.models.apply([consume('RefreshToken', 'token of alice')])
+        const keys = ['nothing', 'token of alice']
+        expect(await other.access.findGrant(keys)).toBe('grant of alice')
+        expect(
+          await other.access.findGrant(['device of alice', 'session of alice']),
+        ).toBeUndefined()
+        await stores.access.end('grant', 'grant of alice')
+        expect(await other.access.findGrant(keys)).toBeUndefined()
       }))
 
     test.each(['user', 'all'] as const)(

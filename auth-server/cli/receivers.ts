@@ -1,0 +1,93 @@
+import type { Command } from 'commander'
+import type { Confirmations, ReceiverList, ReceiverView } from '../admin/receivers.ts'
+import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
+import type { Report } from './report.ts'
+import { formatTable, shortenTime, wrapMessage, type GivingColumn, type Style } from './style.ts'
+
+const HELP = `
+A receiver is a resource server that follows what is revoked, or one of its
+replicas. One that has not been heard of for two minutes is silent: it was
+stopped, or is cut off. After a day it is forgotten.`
+
+const NOBODY =
+  'No resource server follows what is revoked: each takes a token until it expires. docs/revocation.md says how to follow.'
+
+export function addReceiverCommands(program: Command, cli: Cli): void {
+  const receivers = program
+    .command('receivers')
+    .description('resource servers that follow what is revoked')
+  withCommonOptions(
+    receivers
+      .command('list')
+      .description('list who follows what is revoked, and how far each has come'),
+  )
+    .addHelpText('after', HELP)
+    .action((options: CommonOptions) =>
+      cli.operate(options, async (operations) =>
+        reportReceivers(await operations.receivers.list()),
+      ),
+    )
+}
+
+function reportReceivers({ head, receivers, more }: ReceiverList): Report {
+  return {
+    json: { head, receivers, more },
+    text(style) {
+      if (receivers.length === 0) return wrapMessage(NOBODY, style.width)
+      const rows = receivers.map((one) => [...formatReceiver(one), one.state])
+      const left = more ? ['', style.quiet(MORE)] : []
+      return [formatTable([...COLUMNS, 'STATE'], rows, style), ...left].join('\n')
+    },
+  }
+}
+
+const COLUMNS: readonly (string | GivingColumn)[] = [
+  { title: 'CLIENT', gives: 'wrap' },
+  { title: 'RECEIVER', gives: 'wrap' },
+  'BEHIND',
+  'LAST HEARD OF',
+]
+
+function formatReceiver({ clientId, receiver, behind, seenAt }: ReceiverView): readonly string[] {
+  return [clientId, receiver, String(behind), shortenTime(seenAt)]
+}
+
+/** How many have confirmed, after how long, and who has not. */
+export function formatConfirmations(confirmations: Confirmations, style: Style): string {
+  const { receivers, confirmed, expected } = confirmations
+  const waiting = receivers.filter(({ state }) => state === 'behind')
+  const silent = receivers.filter(({ state, behind }) => state === 'silent' && behind > 0)
+  const write = (text: string) => wrapMessage(text, style.width)
+  if (expected === 0 && silent.length === 0) return write(NOBODY)
+  const count = write(countConfirmed(confirmations) + describeTime(confirmations))
+  const parts = expected === 0 ? [] : [confirmed === expected ? count : style.secret(count)]
+  if (waiting.length > 0) parts.push('Not yet:', listSome(waiting, style))
+  if (silent.length > 0) parts.push(write(SILENT), listSome(silent, style))
+  if (waiting.length + silent.length > 0) parts.push(style.quiet(write(MEANING)))
+  if (confirmations.more) parts.push(style.quiet(MORE))
+  return parts.join('\n\n')
+}
+
+/** `4 of 5 resource servers have confirmed` */
+export function countConfirmed({ confirmed, expected }: Confirmations): string {
+  const [what, have] = expected === 1 ? ['server', 'has'] : ['servers', 'have']
+  return `${confirmed} of ${expected} resource ${what} ${have} confirmed`
+}
+
+function describeTime({ confirmed, lastAfterMs = 0 }: Confirmations): string {
+  if (confirmed === 0) return '.'
+  return `, ${confirmed === 1 ? '' : 'the last '}after ${lastAfterMs} ms.`
+}
+
+const MORE = 'There are more: only so many are looked at.'
+const SILENT = 'Not heard of for two minutes or more. They were stopped, or are cut off:'
+const MEANING =
+  'They learn of it when they are back. Until then each of their routes does what it says for that (whenStale): by default only tokens younger than a minute get in. See: npx portreeve receivers list'
+
+const MOST_LISTED = 20
+
+function listSome(receivers: readonly ReceiverView[], style: Style): string {
+  const table = formatTable(COLUMNS, receivers.slice(0, MOST_LISTED).map(formatReceiver), style)
+  const left = receivers.length - MOST_LISTED
+  return left > 0 ? `${table}\n… and ${left} more` : table
+}
