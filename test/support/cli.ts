@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs'
-import { PassThrough } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { runCli } from '../../auth-server/cli/run.ts'
 import { createLog } from '../../auth-server/log.ts'
@@ -12,14 +12,16 @@ import type { ProgramEnd } from './program.ts'
 
 /**
  * The command line on a database of its own, in this process. `columns`: how wide the terminal is that
- * it writes to; without it, it writes to pipes. A server that it starts is stopped as soon as it runs.
+ * it writes to; without it, it writes to pipes. `input`: what each command reads. A server that it starts is stopped as soon as it runs.
  */
 export function makeCli({
   columns,
+  input = '',
   config = {},
   database = 'a.sqlite',
 }: {
   columns?: number
+  input?: string
   config?: object
   /** Relative to its folder. */
   database?: string
@@ -28,6 +30,7 @@ export function makeCli({
   const clock = createTestClock()
   const environment = { DATABASE_URL: `sqlite:${folder.file(database)}`, NO_COLOR: '1' }
   const file = folder.file('portreeve.config.json')
+  let typed = input
   const makeStream = () =>
     Object.assign(new PassThrough(), { isTTY: columns !== undefined, columns })
   const run = async (...args: string[]): Promise<Omit<ProgramEnd, 'signal'>> => {
@@ -37,7 +40,7 @@ export function makeCli({
       version: '0.0.0',
       environment,
       clock,
-      stdin: process.stdin,
+      stdin: Readable.from([typed]) as never,
       stdout: stdout as never,
       stderr: stderr as never,
       files: sqliteFiles,
@@ -56,6 +59,10 @@ export function makeCli({
     folder: folder.path,
     database: folder.file(database),
     run,
+    /** What the next commands read. */
+    type(words: string) {
+      typed = words
+    },
     [Symbol.dispose]: () => folder[Symbol.dispose](),
   }
 }
