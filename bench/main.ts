@@ -3,11 +3,13 @@
  * names goes to each: `npm run bench -- resource-server --rounds 2`.
  */
 import { benchResourceServer } from './resource-server/benchmark.ts'
+import { benchRevocation } from './revocation/benchmark.ts'
 import { benchStorage } from './storage.ts'
 
 const BENCHMARKS: Readonly<Record<string, (options: readonly string[]) => Promise<boolean>>> = {
   storage: benchStorage,
   'resource-server': benchResourceServer,
+  revocation: benchRevocation,
 }
 
 const args = process.argv.slice(2)

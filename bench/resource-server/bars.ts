@@ -1,3 +1,4 @@
+import type { Verdict } from '../page.ts'
 import { BY_HAND, NO_OP, OURS, UNCACHED } from './contenders.ts'
 import type { LoopResult, Loops } from './loops.ts'
 import type { Memory } from './memory.ts'
@@ -10,13 +11,6 @@ export interface Measurements {
   readonly loops: Loops
   readonly memory: Memory
   readonly soak: Soak | undefined
-}
-
-/** What was promised, what came, and whether that keeps the promise. */
-export interface Verdict {
-  readonly bar: string
-  readonly measured: string
-  readonly isMet: boolean
 }
 
 const RATIO_BARS: Readonly<Record<Load, number>> = { 1: 0.95, 1000: 0.88 }

@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { printTable } from '../table.ts'
+import { publish, readLoad, showTable, tabulateVerdicts, warnIfBusy } from '../page.ts'
 import { judge, type Measurements } from './bars.ts'
 import { drawChart } from './chart.ts'
 import { separateCores, type Cores } from './cores.ts'
@@ -11,20 +10,11 @@ import type { Loops } from './loops.ts'
 import type { Memory } from './memory.ts'
 import { readOptions } from './options.ts'
 import { LOADS, runRace, type Lap } from './race.ts'
-import {
-  describeMemory,
-  readLoad,
-  tabulate,
-  tabulateLoops,
-  tabulateVerdicts,
-  writePage,
-  type Table,
-} from './report.ts'
+import { describeMemory, tabulate, tabulateLoops, writePage } from './report.ts'
 import { ALGORITHMS } from './setup.ts'
 import { runSoak } from './soak.ts'
 
-const DOCS = path.join(import.meta.dirname, '../../docs/benchmarks')
-const CHART = 'resource-server.svg'
+const NAME = 'resource-server'
 
 /**
  * The resource server beside what others use, and beside no check at all. Answers whether every bar is
@@ -41,11 +31,7 @@ export async function benchResourceServer(args: readonly string[]): Promise<bool
   const cores = separateCores()
   const loader = chooseLoader()
   console.log(`Load by ${loader.name}; ${cores.description}.`)
-  if (loadAtStart > 0.5) {
-    console.log(
-      `The machine is busy (load ${loadAtStart.toFixed(1)}): expect more noise than result.`,
-    )
-  }
+  warnIfBusy(loadAtStart)
   const laps: Lap[] = []
   for (const algorithm of ALGORITHMS) {
     laps.push(...(await runRace(algorithm, options, loader, cores)))
@@ -58,10 +44,10 @@ export async function benchResourceServer(args: readonly string[]): Promise<bool
     soak: options.soakMinutes > 0 ? await runSoak(options.soakMinutes, cores) : undefined,
   }
   const verdicts = judge(measurements)
-  for (const load of LOADS) show(tabulate(laps, load))
-  show(tabulateLoops(measurements))
+  for (const load of LOADS) showTable(tabulate(laps, load))
+  showTable(tabulateLoops(measurements))
   console.log(`\n${describeMemory(measurements).join('\n')}`)
-  show(tabulateVerdicts(verdicts))
+  showTable(tabulateVerdicts(verdicts))
   if (options.isWhole) {
     const { rounds, seconds } = options
     const circumstances = {
@@ -71,15 +57,9 @@ export async function benchResourceServer(args: readonly string[]): Promise<bool
       cores: cores.description,
       loadAtStart,
     }
-    publish(measurements, writePage(measurements, verdicts, circumstances, CHART))
+    publish(NAME, writePage(measurements, verdicts, circumstances, `${NAME}.svg`), drawChart(laps))
   }
   return verdicts.every(({ isMet }) => isMet)
-}
-
-function show({ head, lines, notes }: Table): void {
-  console.log()
-  printTable(head, lines)
-  for (const [place, note] of notes.entries()) console.log(`(${place + 1}) ${note}`)
 }
 
 /** What a program of this folder prints, run alone on the core of the servers. */
@@ -87,11 +67,4 @@ function runProgram(file: string, { server }: Cores): unknown {
   const program = [process.execPath, path.join(import.meta.dirname, file)]
   const [command = '', ...args]: readonly string[] = [...server, ...program]
   return JSON.parse(execFileSync(command, args, { encoding: 'utf8' }))
-}
-
-function publish({ laps }: Measurements, page: string): void {
-  mkdirSync(DOCS, { recursive: true })
-  writeFileSync(path.join(DOCS, 'resource-server.md'), page)
-  writeFileSync(path.join(DOCS, CHART), drawChart(laps))
-  console.log('\nWritten to docs/benchmarks/.')
 }

@@ -1,3 +1,4 @@
+import { drawPicture, drawText } from '../svg.ts'
 import { CONTENDERS } from './contenders.ts'
 import { LOADS, type Lap, type Load, type Result } from './race.ts'
 import { describeLoad } from './bars.ts'
@@ -29,18 +30,8 @@ export function drawChart(laps: readonly Lap[]): string {
   const panels = LOADS.map((load, place) =>
     drawPanel(laps, load, LABEL_WIDTH + place * (PANEL_WIDTH + NUMBER_WIDTH), rowHeight, height),
   )
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="Speed of each contender as a ratio to bare Koa">
-<style>
-  text { font: 12px system-ui, sans-serif; fill: #222; }
-  .small { font-size: 9px; }
-  .line { stroke: #888; stroke-dasharray: 3 3; }
-  @media (prefers-color-scheme: dark) { text { fill: #ddd; } }
-</style>
-${drawLegend()}
-${labels.join('\n')}
-${panels.join('\n')}
-</svg>
-`
+  const label = 'Speed of each contender as a ratio to bare Koa'
+  return drawPicture({ width, height, label }, [drawLegend(), ...labels, ...panels])
 }
 
 function drawLegend(): string {
@@ -77,9 +68,4 @@ function drawBar(left: number, top: number, algorithm: Algorithm, result?: Resul
   const length = (Math.min(median, LONGEST) / LONGEST) * PANEL_WIDTH
   return `<rect x="${left}" y="${top}" width="${length.toFixed(1)}" height="${BAR_HEIGHT - 1}" fill="${COLORS[algorithm]}"/>
 ${drawText(left + Math.round(length) + 4, top + 8, median.toFixed(2), 'start', 'small')}`
-}
-
-function drawText(x: number, y: number, text: string, anchor = 'start', kind = ''): string {
-  const look = kind === '' ? '' : ` class="${kind}"`
-  return `<text x="${x}" y="${y}" text-anchor="${anchor}"${look}>${text}</text>`
 }

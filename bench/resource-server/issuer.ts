@@ -18,7 +18,7 @@ export interface TokenChanges {
   readonly key?: KeyObject
 }
 
-export const KEY_ID = 'current-2026-11'
+const KEY_ID = 'current-2026-11'
 const LIFETIME_SECONDS = 7200
 
 /** An issuer on loopback with metadata and a key set over HTTP: the key it signs with and the next one. */

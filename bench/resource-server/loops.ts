@@ -8,7 +8,7 @@ import { createDpopVerifier } from '../../resource-server/dpop.ts'
 import { compareSides, compareTimes, type Measured, type Side } from '../measure.ts'
 import { createUncachedVerifier } from './cache-options.ts'
 import { makeKeyPair, readSeconds, signJws, startIssuer } from './issuer.ts'
-import { summarise, type Summary } from './numbers.ts'
+import { summarise, type Summary } from '../numbers.ts'
 import { ALGORITHMS, type Algorithm } from './setup.ts'
 
 /** What one way to check costs, in microseconds of processor time. */

@@ -1,7 +1,7 @@
 /** What the cache of tokens takes: `node memory.ts`. Prints one line of JSON. */
 import { setImmediate } from 'node:timers/promises'
 import { createVerifier, type Verifier } from '@portreeve/resource-server'
-import { measureHeap } from './heap.ts'
+import { measureHeap } from '../heap.ts'
 import { makeKeyPair, startIssuer, type Issuer } from './issuer.ts'
 import { createRoomyVerifier } from './cache-options.ts'
 import { pickExpectations } from './setup.ts'

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { readArguments } from '../arguments.ts'
 import { CONTENDERS, type Contender } from './contenders.ts'
 
 export interface Options {
@@ -18,12 +19,7 @@ const USAGE =
 
 /** Or what is wrong with them. Bare Koa always takes part, since all are compared with it. */
 export function readOptions(args: readonly string[]): Options | string {
-  try {
-    return parseOptions(args)
-  } catch (error) {
-    if (error instanceof TypeError) return `${error.message}\n${USAGE}`
-    throw error
-  }
+  return readArguments(args, parseOptions, USAGE)
 }
 
 function parseOptions(args: readonly string[]): Options {

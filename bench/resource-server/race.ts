@@ -2,7 +2,7 @@ import type { Cores } from './cores.ts'
 import { findFault, startContender, type ContenderProcess } from './contender-process.ts'
 import { makeKeyPair, startIssuer } from './issuer.ts'
 import type { Loader } from './load.ts'
-import { summarise, type Summary } from './numbers.ts'
+import { summarise, type Summary } from '../numbers.ts'
 import type { Options } from './options.ts'
 import type { Algorithm } from './setup.ts'
 

@@ -1,11 +1,12 @@
-import { availableParallelism, loadavg } from 'node:os'
 import {
-  describeLoad,
-  findNoise,
-  formatMegabytes,
-  type Measurements,
+  countMissed,
+  describeMachine,
+  tabulateVerdicts,
+  writeTable,
+  type Table,
   type Verdict,
-} from './bars.ts'
+} from '../page.ts'
+import { describeLoad, findNoise, formatMegabytes, type Measurements } from './bars.ts'
 import { CONTENDERS, type Contender } from './contenders.ts'
 import { readVersion } from './dependencies.ts'
 import { CONNECTIONS } from './load.ts'
@@ -23,17 +24,7 @@ export interface Circumstances {
   readonly loadAtStart: number
 }
 
-export function readLoad(): number {
-  return loadavg()[0] ?? Number.NaN
-}
-
 /** The table of all contenders under one load, with the reasons of those that fail. */
-export interface Table {
-  readonly head: readonly string[]
-  readonly lines: readonly (readonly string[])[]
-  readonly notes: readonly string[]
-}
-
 export function tabulate(laps: readonly Lap[], load: Load): Table {
   const notes: string[] = []
   const lines = CONTENDERS.filter(({ name }) => laps.some(({ results }) => results.has(name))).map(
@@ -93,14 +84,6 @@ export function tabulateLoops({ loops }: Measurements): Table {
   }
 }
 
-export function tabulateVerdicts(verdicts: readonly Verdict[]): Table {
-  return {
-    head: ['bar', 'measured', ''],
-    lines: verdicts.map(({ bar, measured, isMet }) => [bar, measured, isMet ? 'met' : 'missed']),
-    notes: [],
-  }
-}
-
 export function describeMemory({ memory, soak }: Measurements): readonly string[] {
   const { tokens, bytesPerToken, growth } = memory
   const each =
@@ -135,14 +118,13 @@ export function writePage(
   circumstances: Circumstances,
   chart: string,
 ): string {
-  const missed = verdicts.filter(({ isMet }) => !isMet)
   return `# The resource server's speed
 
 Written by \`npm run bench -- resource-server\`, which replaces this file; do not edit it.
 
 ![Each contender's speed beside that of bare Koa](${chart})
 
-${missed.length} of ${verdicts.length} bars are missed.
+${countMissed(verdicts)}
 
 ${writeTable(tabulateVerdicts(verdicts))}
 
@@ -164,7 +146,7 @@ ${describeMemory(measurements).join('\n\n')}
 
 ## How it is measured
 
-- Each contender is a process of its own; ${circumstances.cores}. ${circumstances.loader} sends requests over ${CONNECTIONS} connections kept alive, as fast as answers come. Node ${process.versions.node}, ${process.platform} ${process.arch}, ${availableParallelism()} cores; load of the machine at the start ${circumstances.loadAtStart.toFixed(1)}.
+- Each contender is a process of its own; ${circumstances.cores}. ${circumstances.loader} sends requests over ${CONNECTIONS} connections kept alive, as fast as answers come. ${describeMachine()}; load of the machine at the start ${circumstances.loadAtStart.toFixed(1)}.
 - The contenders take turns of ${circumstances.seconds} s, round by round and in changing order, after a warm-up of 3 s. What counts is the time that all threads of the process were on a core, so what else the machine does disturbs less than it would a count of requests.
 - The issuer publishes a key set with two keys and its metadata over HTTP on loopback. Each contender is set up as its README advises, with issuer, audience and algorithm, and checks a scope in its handler; all give the same JSON; the token is sent to every one, bare Koa too. Before it is measured, each must let a good token through and refuse a forged one and one without the scope.
 - With 1000 tokens in rotation no connection sees a token twice in a row.
@@ -180,17 +162,6 @@ function describeNoise(laps: readonly Lap[]): string {
     (lap) => `${lap.algorithm}, ${describeLoad(lap.load)} ±${findNoise(lap).toFixed(2)}`,
   )
   return `The noise of this run is how far the median of a middleware that does nothing may be from 1.00 (19 times of 20): ${all.join('; ')}.`
-}
-
-function writeTable({ head, lines, notes }: Table): string {
-  const rows = [head, head.map(() => '---'), ...lines]
-  const table = rows.map((row) => `| ${row.map(escapeCell).join(' | ')} |`).join('\n')
-  if (notes.length === 0) return table
-  return `${table}\n\n${notes.map((note, place) => `${place + 1}. ${note}`).join('\n')}`
-}
-
-function escapeCell(text: string): string {
-  return text.replaceAll('|', '\\|')
 }
 
 function listVersions(): string {

@@ -2,10 +2,9 @@
  * One contender as a process of its own: `node server.ts CONTENDER SETUP` with the setup as JSON. The
  * first line on standard output says where it listens. On a second port it answers what it alone knows.
  */
-import { once } from 'node:events'
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { measureHeap } from './heap.ts'
+import type { RequestListener } from 'node:http'
+import { measureHeap } from '../heap.ts'
+import { endWithParent, listen } from '../serve.ts'
 import type { Setup } from './setup.ts'
 
 /** What a file in `contenders/` exports. */
@@ -17,13 +16,6 @@ interface Contender {
 export interface Address {
   readonly port: number
   readonly control: number
-}
-
-async function listen(listener: RequestListener): Promise<number> {
-  const server = createServer(listener)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return (server.address() as AddressInfo).port
 }
 
 const answerControl: RequestListener = (request, response) => {
@@ -39,6 +31,4 @@ const address: Address = {
   control: await listen(answerControl),
 }
 console.log(JSON.stringify(address))
-// A benchmark that is killed cannot end its servers.
-const parent = process.ppid
-setInterval(() => process.ppid === parent || process.exit(), 1000)
+endWithParent()

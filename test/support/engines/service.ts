@@ -116,9 +116,9 @@ async function launch(options: ServiceOptions, port: number): Promise<ChildProce
 
 /**
  * A test that hangs is abandoned by its runner and disposes of nothing. Where the system can do it
- * (Linux), the service ends with the process that started it.
+ * (Linux), the command ends with the process that started it.
  */
-function boundToUs(signal: NodeJS.Signals, command: readonly string[]): readonly string[] {
+export function boundToUs(signal: NodeJS.Signals, command: readonly string[]): readonly string[] {
   if (!existsSync(SETPRIV)) return command
   return [SETPRIV, '--pdeathsig', signal, '--', ...command]
 }

@@ -22,7 +22,8 @@ export function summarise(values: readonly number[]): Summary {
   }
 }
 
-function readQuantile(sorted: readonly number[], share: number): number {
+/** `sorted`: from the least on. `share`: from 0 to 1. */
+export function readQuantile(sorted: readonly number[], share: number): number {
   const place = (sorted.length - 1) * share
   const below = sorted[Math.floor(place)] ?? Number.NaN
   const above = sorted[Math.ceil(place)] ?? Number.NaN
