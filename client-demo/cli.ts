@@ -7,6 +7,7 @@ import { ROOT } from './child.ts'
 import { ALL_FLOWS, DEFAULT_FLOW, FLOWS, suggestFlow, type FlowEntry } from './flows/flows.ts'
 import { createJsonReporter } from './json.ts'
 import { chooseWidth, formatPairs } from './layout.ts'
+import { endWithNpm } from './npm.ts'
 import { parsePort } from './ports.ts'
 import { describeRedisMistake } from './redis-url.ts'
 import { AUTH_SERVER, nameApi } from './programs.ts'
@@ -63,6 +64,8 @@ const stop = new AbortController()
 for (const [signal, exitCode] of Object.entries(SIGNALS)) {
   process.on(signal, () => stop.abort(exitCode))
 }
+
+endWithNpm(() => stop.abort(SIGNALS.SIGTERM))
 
 process.exitCode = await main(process.argv.slice(2))
 

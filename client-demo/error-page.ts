@@ -5,10 +5,15 @@ import { visit } from './people.ts'
 import type { World } from './world.ts'
 
 /** Where the server has nobody to send the person back to, it tells the person. */
-export function checkErrorPage({ check }: StepNotes, page: Page, expected: string): void {
+export function checkErrorPage(
+  { check }: StepNotes,
+  page: Page,
+  expected: string,
+  what = '',
+): void {
   const [error] = readAll(page, 'dl dd')
-  check('status', 400, page.status)
-  check('error on the page', expected, error)
+  check(`${what}status`, 400, page.status)
+  check(`${what}error on the page`, expected, error)
 }
 
 /** Where it sends the person back to a client that wants signed answers, the refusal is signed as well. */

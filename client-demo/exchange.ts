@@ -1,6 +1,8 @@
+import { createHash, X509Certificate } from 'node:crypto'
 import { parse } from 'node-html-parser'
 import { conceal, concealBody, concealName, concealText, concealUrl } from './conceal.ts'
 import type { Exchange, Fields } from './report.ts'
+import { showValue } from './value.ts'
 
 /** A request and its answer, as they may be shown. */
 
@@ -8,7 +10,11 @@ export interface SentRequest {
   readonly method?: string | undefined
   readonly headers?: Readonly<Record<string, string>> | undefined
   readonly body?: unknown
+  /** Over TLS: the certificate that was shown, in PEM, if any. */
+  readonly tls?: { readonly cert?: string | undefined } | undefined
   readonly purpose?: string | undefined
+  /** Which of the members of the answer are shown. Default: all, or those that matter mostly. */
+  readonly members?: readonly string[] | undefined
 }
 
 /** What is shown of an answer beside its text. */
@@ -31,14 +37,13 @@ const SERVER_METADATA = [
 ]
 const MEMBERS_THAT_MATTER: Readonly<Record<string, readonly string[]>> = {
   '/.well-known/openid-configuration': SERVER_METADATA,
-  // What is fetched for this: RFC 8414.
-  '/.well-known/oauth-authorization-server': [...SERVER_METADATA, 'registration_endpoint'],
+  '/.well-known/oauth-authorization-server': SERVER_METADATA,
 }
 
 export function describeExchange(
   to: string,
   url: string,
-  { method = 'GET', headers = {}, body, purpose }: SentRequest,
+  { method = 'GET', headers = {}, body, tls, purpose, members }: SentRequest,
   answer: AnswerHead,
   text: string,
 ): Exchange {
@@ -51,6 +56,7 @@ export function describeExchange(
     method,
     url: concealUrl(`${origin}${pathname}`),
     sent: {
+      ...(tls ? { certificate: describeCertificate(tls.cert) } : {}),
       ...describeSentHeaders(headers),
       ...concealFields(readParameters(searchParams)),
       ...describeSentBody(headers, body),
@@ -58,9 +64,23 @@ export function describeExchange(
     status,
     received: {
       ...describeHeaders(received),
-      ...describeBody(pathname, status, received.get('content-type') ?? '', text),
+      ...describeBody(
+        { status, type: received.get('content-type') ?? '', text },
+        members ?? MEMBERS_THAT_MATTER[pathname],
+      ),
     },
   }
+}
+
+/** By which name, on whose word, and the beginning of its hash (RFC 8705 §3.1). */
+function describeCertificate(pem: string | undefined): string {
+  if (pem === undefined) return 'none'
+  const { subject, issuer, raw } = new X509Certificate(pem)
+  // As RFC 4514 writes them, and configurations.
+  const [name, signer] = [subject, issuer].map((names) => names.split('\n').toReversed().join(','))
+  const hash = createHash('sha256').update(raw).digest('base64url')
+  const by = signer === name ? 'itself' : signer
+  return `${name}, signed by ${by} (${showValue(conceal('x5t#S256', hash))})`
 }
 
 /** One that is there several times, as `resource` may be, is a list. */
@@ -109,13 +129,18 @@ function describeHeaders(headers: Headers): Fields {
   return concealFields(Object.fromEntries(present))
 }
 
-function describeBody(pathname: string, status: number, type: string, text: string): Fields {
+interface Body {
+  readonly status: number
+  readonly type: string
+  readonly text: string
+}
+
+function describeBody({ status, type, text }: Body, wanted: readonly string[] | undefined): Fields {
   const isPage = status < 300 || status >= 400
   if (type.includes('html') && isPage) return { page: concealText(readTitle(text)) }
   if (text === '' || !/json|^text\/plain/.test(type)) return {}
   const document = type.includes('json') ? parseObject(text) : undefined
   if (!document) return { body: concealBody(text) }
-  const wanted = MEMBERS_THAT_MATTER[pathname]
   const members = Object.entries(document).filter(([name]) => wanted?.includes(name) ?? true)
   return concealFields(Object.fromEntries(members))
 }

@@ -42,12 +42,18 @@ export interface Tokens {
   readonly scope: string
 }
 
-/** A client that has read the server's metadata. */
+/**
+ * A client that has read the server's metadata.
+ *
+ * @param members What the flow is about in them: shown, in the place of what is there for every flow.
+ */
 export async function discoverServer(
   world: World,
   clientId: string,
   auth: ClientAuth = None(),
+  members: readonly string[] = [],
 ): Promise<Configuration> {
+  if (members.length > 0) world.wire.lookFor(['issuer', ...members])
   const config = await discovery(new URL(world.issuer), clientId, undefined, auth, {
     [customFetch]: (url, options) => world.wire.fetch(url, options),
     execute: [allowInsecureRequests],

@@ -11,6 +11,8 @@ export interface Wire {
   take(): readonly Exchange[]
   /** What tells the next request from others that look the same, in a few words: `alg none`. */
   announce(purpose: string): void
+  /** Which members of the next answer are worth showing, where it has dozens. */
+  lookFor(members: readonly string[]): void
   /** Gives whatever answers at an origin a name. */
   name(origin: string, name: string): void
   /** Makes a secret known, so that it is shown nowhere. It has to be random and long. */
@@ -36,6 +38,7 @@ export function createWire(): Wire {
   const secrets = createKnownSecrets()
   let exchanges: Exchange[] = []
   let purpose: string | undefined
+  let members: readonly string[] | undefined
   const describe = (url: string, sent: SentRequest, response: Response, text: string) => {
     const { origin } = new URL(url)
     return describeExchange(
@@ -46,14 +49,15 @@ export function createWire(): Wire {
       secrets.hideInText(text),
     )
   }
-  const takePurpose = () => {
-    const taken = purpose
+  const takeWords = () => {
+    const taken = { purpose, members }
     purpose = undefined
-    return { purpose: taken }
+    members = undefined
+    return taken
   }
   return {
     async fetch(url, init = {}) {
-      const sent = { ...init, ...takePurpose() }
+      const sent = { ...init, ...takeWords() }
       const limit = AbortSignal.timeout(TIMEOUT_MS)
       const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit
       const response = await send(url, init, signal)
@@ -68,6 +72,9 @@ export function createWire(): Wire {
     },
     announce(text) {
       purpose = text
+    },
+    lookFor(wanted) {
+      members = wanted
     },
     name(origin, name) {
       names.set(origin, name)

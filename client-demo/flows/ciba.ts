@@ -62,7 +62,10 @@ const discover: CibaStep = {
   why: 'Alice is on the telephone with it. She has no browser there, and would not type into one.',
   async run({ world, client }, { check, fact }) {
     const secret = ClientSecretBasic(world.secrets.DESK_SECRET)
-    const config = await discoverServer(world, DESK_CLIENT, secret)
+    const config = await discoverServer(world, DESK_CLIENT, secret, [
+      'backchannel_authentication_endpoint',
+      'backchannel_token_delivery_modes_supported',
+    ])
     const {
       backchannel_authentication_endpoint: endpoint = '',
       backchannel_token_delivery_modes_supported: modes = [],

@@ -1,4 +1,4 @@
-import type { Configuration } from 'openid-client'
+import { None, type Configuration } from 'openid-client'
 import { createBrowser, readAll, type Browser } from '../browser.ts'
 import { callApi, checkRefusal, INSUFFICIENT_SCOPE } from '../call-api.ts'
 import { NOTES } from '../configuration.ts'
@@ -79,7 +79,9 @@ const comeWithNothing: CimdStep = {
     'No operator has set it up, and it registers nowhere: its id is the URL. The server says in its ' +
     'metadata that it takes that. What it finds there it tells nobody but its operator.',
   async run({ world, browser, client }, notes) {
-    const config = await discoverServer(world, idOf(world))
+    const config = await discoverServer(world, idOf(world), None(), [
+      'client_id_metadata_document_supported',
+    ])
     const { client_id_metadata_document_supported: isTaken } = config.serverMetadata()
     notes.check('client_id_metadata_document_supported', true, isTaken)
     const { url } = await makeRequest(world, config, REQUEST)
@@ -92,12 +94,8 @@ const publish: CimdStep = {
   title: 'It publishes what it is',
   why: 'Once, for every server in the world. That is all it ever does to be known.',
   async run({ world }, { fact, check }) {
-    const document = describeApp(world)
-    world.site.publish(PATH, document)
+    world.site.publish(PATH, describeApp(world))
     fact('at', idOf(world), 'this is its client_id')
-    for (const member of ['client_name', 'redirect_uris', 'token_endpoint_auth_method'] as const) {
-      fact(member, document[member] ?? '', '')
-    }
     const read = await world.wire.fetch(idOf(world))
     check('anybody can read it: status', 200, read.status)
   },
@@ -110,23 +108,25 @@ const pretend: CimdStep = {
     'and no app has the name of one that the operator knows.',
   async run({ world, browser, client }, notes) {
     const bad = [
-      ['/copied.json', { client_id: idOf(world) }],
-      ['/secret.json', { client_secret: 'hush' }],
-      ['/basic.json', { token_endpoint_auth_method: 'client_secret_basic' }],
-      ['/script.json', { redirect_uris: ['javascript:alert(1)'] }],
-      ['/name.json', { client_name: 'THE NOTES-ARCHIVE' }],
+      ['copied from elsewhere', '/copied.json', { client_id: idOf(world) }],
+      ['with a secret', '/secret.json', { client_secret: 'hush' }],
+      ['that wants a secret', '/basic.json', { token_endpoint_auth_method: 'client_secret_basic' }],
+      ['that returns to a script', '/script.json', { redirect_uris: ['javascript:alert(1)'] }],
+      ['by a known name', '/name.json', { client_name: 'THE NOTES-ARCHIVE' }],
     ] as const
-    for (const [path, more] of bad) {
+    for (const [what, path, more] of bad) {
       world.site.publish(path, { ...describeApp(world, path), ...more })
       const other = createNeighbour(world, client.get(), world.site.locate(path))
       const { url } = await makeRequest(world, other, REQUEST)
+      world.wire.announce(what)
       const page = await browser.get(url.href)
-      checkErrorPage(notes, page, 'invalid_client')
-      notes.fact(path, readAll(page, 'dl dd')[1] ?? '', '')
+      checkErrorPage(notes, page, 'invalid_client', `${what}: `)
+      notes.fact(what, readAll(page, 'dl dd')[1] ?? '', '')
     }
     const query = createNeighbour(world, client.get(), `${idOf(world)}?x=1`)
     const { url } = await makeRequest(world, query, REQUEST)
-    checkErrorPage(notes, await browser.get(url.href), 'invalid_client')
+    world.wire.announce('at a URL with a query')
+    checkErrorPage(notes, await browser.get(url.href), 'invalid_client', 'at a URL with a query: ')
     notes.check(
       'nothing was fetched for a URL with a query',
       0,

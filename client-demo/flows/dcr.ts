@@ -112,6 +112,7 @@ const comeUninvited: DcrStep = {
   why: 'Who may register is for the operator to say: invited apps here, any app where that is wanted.',
   async run({ world }, notes) {
     const url = `${world.issuer}/.well-known/oauth-authorization-server`
+    world.wire.lookFor(['issuer', 'registration_endpoint'])
     const metadata = readMembers(await call(world, url))
     notes.check('registration_endpoint', endpointOf(world), metadata['registration_endpoint'])
     const answer = await send(world, endpointOf(world), 'POST', undefined, describeApp(world))

@@ -1,10 +1,11 @@
 import {
   ClientSecretBasic,
-  genericGrantRequest,
-  initiateDeviceAuthorization,
-  refreshTokenGrant,
   type Configuration,
   type DeviceAuthorizationResponse,
+  genericGrantRequest,
+  initiateDeviceAuthorization,
+  None,
+  refreshTokenGrant,
   type TokenEndpointResponse,
 } from 'openid-client'
 import { createBrowser, hasForm, readAll, type Browser } from '../browser.ts'
@@ -60,7 +61,10 @@ const discover: DeviceStep = {
   title: 'The screen discovers the authorization server',
   why: 'It hangs on a wall. It can show and send, but nobody can type on it, and it has no browser.',
   async run({ world, client }, { check, fact }) {
-    const config = await discoverServer(world, SCREEN_CLIENT)
+    const config = await discoverServer(world, SCREEN_CLIENT, None(), [
+      'device_authorization_endpoint',
+      'grant_types_supported',
+    ])
     const { device_authorization_endpoint: endpoint = '', grant_types_supported: grants = [] } =
       config.serverMetadata()
     fact('device_authorization_endpoint', endpoint, '')

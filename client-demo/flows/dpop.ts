@@ -1,10 +1,11 @@
 import {
+  type Configuration,
+  type DPoPHandle,
   fetchProtectedResource,
   getDPoPHandle,
   modifyAssertion,
+  None,
   randomDPoPKeyPair,
-  type Configuration,
-  type DPoPHandle,
 } from 'openid-client'
 import { createBrowser, type Browser } from '../browser.ts'
 import { callApi, checkRefusal, INVALID_TOKEN, type ApiCall } from '../call-api.ts'
@@ -82,7 +83,9 @@ const makeKey: DpopStep = {
     'It keeps the private half where nothing takes it out: a phone has a chip for that. The server ' +
     'and the API only ever learn the public one, and know it by its hash.',
   async run({ world, client, key }, { check, fact }) {
-    client.set(await discoverServer(world, POCKET_CLIENT))
+    client.set(
+      await discoverServer(world, POCKET_CLIENT, None(), ['dpop_signing_alg_values_supported']),
+    )
     const algorithms = client.get().serverMetadata().dpop_signing_alg_values_supported ?? []
     const made = await createKey(client.get())
     fact('its thumbprint', conceal('jkt', made.thumbprint), '')

@@ -85,7 +85,12 @@ const discover: Fapi2Step = {
     'No secret is shared with anybody. The registration says profile: "fapi2", and the server holds ' +
     'the client to it: whatever is weaker would not even start.',
   async run({ world, client, dpop }, { check, fact }) {
-    const config = await discoverServer(world, BANK_CLIENT, PrivateKeyJwt(world.keys.bank.signing))
+    const config = await discoverServer(
+      world,
+      BANK_CLIENT,
+      PrivateKeyJwt(world.keys.bank.signing),
+      ['authorization_response_iss_parameter_supported', 'code_challenge_methods_supported'],
+    )
     useJwtResponseMode(config)
     const metadata = config.serverMetadata()
     const names = metadata.authorization_response_iss_parameter_supported

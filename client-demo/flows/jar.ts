@@ -65,7 +65,11 @@ const discover: JarStep = {
     'client, and has nothing to lose. The registration says that requests and answers are signed.',
   async run({ world, client }, { check }) {
     const { signing } = world.keys.ledger
-    const config = await discoverServer(world, LEDGER_CLIENT, PrivateKeyJwt(signing))
+    const config = await discoverServer(world, LEDGER_CLIENT, PrivateKeyJwt(signing), [
+      'request_parameter_supported',
+      'request_object_signing_alg_values_supported',
+      'response_modes_supported',
+    ])
     useJwtResponseMode(config)
     const metadata = config.serverMetadata()
     check('the server takes signed requests', true, metadata.request_parameter_supported)

@@ -52,11 +52,13 @@ const discover: MtlsStep = {
     'one otherwise. It knows the service by the name that its authority has written into it.',
   async run({ world, client, tokenEndpoint }, { check, fact }) {
     const { client: own } = world.certificates()
-    const found = await discoverServer(world, VAULT_CLIENT, TlsClientAuth())
+    const found = await discoverServer(world, VAULT_CLIENT, TlsClientAuth(), [
+      'mtls_endpoint_aliases',
+      'tls_client_certificate_bound_access_tokens',
+    ])
     const { mtls_endpoint_aliases: aliases, ...metadata } = found.serverMetadata()
     const place = aliases?.token_endpoint ?? ''
     world.wire.name(new URL(place).origin, 'authorization server, over TLS')
-    fact('token endpoint for certificates', place, '')
     fact('thumbprint of the certificate', conceal('x5t#S256', thumbprintOf(own)), '')
     const methods = metadata.token_endpoint_auth_methods_supported ?? []
     check('the server takes certificates of an authority', true, methods.includes(METHOD))

@@ -64,7 +64,10 @@ const discover: ParStep = {
     'push its requests.',
   async run({ world, client }, { check, fact }) {
     const secret = ClientSecretBasic(world.secrets.ARCHIVE_SECRET)
-    const config = await discoverServer(world, ARCHIVE_CLIENT, secret)
+    const config = await discoverServer(world, ARCHIVE_CLIENT, secret, [
+      'pushed_authorization_request_endpoint',
+      'require_pushed_authorization_requests',
+    ])
     const endpoint = config.serverMetadata().pushed_authorization_request_endpoint ?? ''
     fact('pushed_authorization_request_endpoint', endpoint, '')
     check('it is at the server', true, endpoint.startsWith(`${world.issuer}/`))

@@ -55,6 +55,8 @@ function describeRequest(...details: readonly object[]): Record<string, string> 
   return { scope: 'openid notes:read', authorization_details: JSON.stringify(details) }
 }
 
+const TYPES = 'authorization_details_types_supported'
+
 const discover: RarStep = {
   title: 'The print shop looks up which details the server understands',
   why:
@@ -62,8 +64,8 @@ const discover: RarStep = {
     'printer, once, and no more: that takes words of its own, which the API has declared.',
   async run({ world, client }, { check }) {
     const secret = ClientSecretBasic(world.secrets.PRINTER_SECRET)
-    const config = await discoverServer(world, PRINTER_CLIENT, secret)
-    const types = config.serverMetadata()['authorization_details_types_supported']
+    const config = await discoverServer(world, PRINTER_CLIENT, secret, [TYPES])
+    const types = config.serverMetadata()[TYPES]
     const isKnown = Array.isArray(types) && types.includes(EXPORT_TYPE)
     check(`the server knows “${EXPORT_TYPE}”`, true, isKnown)
     client.set(config)

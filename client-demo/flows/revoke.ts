@@ -1,4 +1,4 @@
-import { buildEndSessionUrl, type Configuration } from 'openid-client'
+import { buildEndSessionUrl, None, type Configuration } from 'openid-client'
 import { createBrowser, type Browser } from '../browser.ts'
 import { callApi, checkRefusal, INVALID_TOKEN } from '../call-api.ts'
 import { NOTES } from '../configuration.ts'
@@ -67,7 +67,10 @@ const signInOnPhone: RevokeStep = {
   title: 'Erin signs in to an app on her phone, which uses three APIs',
   why: 'One consent, and an access token for each API: none is good at another.',
   async run({ world, browser, phone }, { check }) {
-    const client = await discoverServer(world, PHONE_CLIENT)
+    const client = await discoverServer(world, PHONE_CLIENT, None(), [
+      'token_endpoint',
+      'portreeve_revocation_feed',
+    ])
     const { app, asked } = await obtainApp(world, client, browser, { scope: SCOPE })
     check('she is asked for', 'sign-in, consent', asked.join(', '))
     phone.set(app)

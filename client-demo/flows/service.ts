@@ -33,7 +33,7 @@ const discover: ServiceStep = {
   why: 'It is configured with the server’s URL, its own id and its secret.',
   async run({ world, client }, { check }) {
     const secret = ClientSecretBasic(world.secrets.ROBOT_SECRET)
-    const config = await discoverServer(world, ROBOT_CLIENT, secret)
+    const config = await discoverServer(world, ROBOT_CLIENT, secret, ['grant_types_supported'])
     const grants = config.serverMetadata().grant_types_supported ?? []
     check('the server has the grant client_credentials', true, grants.includes(GRANT))
     client.set(config)

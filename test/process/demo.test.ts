@@ -293,6 +293,24 @@ test('start runs the servers until stopped, and keeps people and keys for the ne
   expect(secrets[1]).toBe(secrets[0])
 })
 
+test('start ends with the npm that was told to end', async () => {
+  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-start-test-'))
+  const args = ['start', ...FREE_PORTS, '--data', folder.path, '--json']
+  // As npm runs it: in a shell, which ends at the signal and passes nothing on.
+  const shell = spawn('sh', ['-c', '"$0" "$@"; exit', process.execPath, CLI, ...args], {
+    env: { TMPDIR: folder.path, npm_lifecycle_event: 'start' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const closed = once(shell.stdout, 'close')
+  const [line] = (await once(createInterface(shell.stdout), 'line')) as [string]
+  const { processes } = JSON.parse(line) as Running
+  expect(processes.every(({ pid }) => isAlive(pid))).toBe(true)
+  shell.kill('SIGTERM')
+  // All of them hold it: it closes when the last has ended.
+  await closed
+  expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([])
+})
+
 test('start says that it stops', async () => {
   await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-start-test-'))
   const args = ['start', ...FREE_PORTS, '--data', folder.path]
