@@ -66,6 +66,17 @@ test.each(PLACES)('the diagram in Chromium, live in a second window, %s', async 
   await press(page, 'Add')
   await said('201 Created').waitFor()
   expect(await inspect(second)).toEqual([])
+  // What came last is marked, and the page leads there.
+  await second
+    .getByRole('status')
+    .getByText(/more arrows? at .*, marked below/)
+    .waitFor()
+  await second
+    .getByRole('status')
+    .getByRole('link', { name: /^Go to / })
+    .click()
+  await second.waitForURL(/#fresh$/)
+  expect(await second.locator('li.fresh').first().getAttribute('id')).toBe('fresh')
 
   // By keyboard: an arrow takes the focus, Enter opens it.
   const summary = second.locator('details.from-server.to-client summary', { hasText: '200' }).nth(1)

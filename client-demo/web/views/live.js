@@ -16,16 +16,35 @@ async function look() {
 function draw(list, html) {
   const diagram = new DOMParser().parseFromString(html, 'text/html').querySelector('.diagram')
   const fresh = diagram.querySelector('.arrows')
-  const { length } = fresh.children
+  const arrows = [...fresh.children]
   // Somebody has signed in or out: what was said before belongs to another trace.
   if (fresh.dataset.trace !== list.dataset.trace) list.closest('.diagram').replaceWith(diagram)
   else {
     list.dataset.last = fresh.dataset.last
     list.closest('.diagram').querySelector('.empty')?.remove()
-    list.append(...fresh.children)
+    list.append(...arrows)
     for (const old of [...list.children].slice(0, -MOST_ARROWS)) old.remove()
   }
-  status.textContent = length === 1 ? 'One more arrow.' : `${length} more arrows.`
+  pointAt(arrows)
+}
+
+/** Marks what has just come, and leads there: nobody is moved who reads something else. */
+function pointAt(arrows) {
+  document.querySelector('#fresh')?.removeAttribute('id')
+  for (const old of document.querySelectorAll('.fresh')) old.classList.remove('fresh')
+  for (const arrow of arrows) arrow.classList.add('fresh')
+  const [first] = arrows
+  if (!first) {
+    status.textContent = 'Begun anew.'
+    return
+  }
+  first.id = 'fresh'
+  const way = document.createElement('a')
+  way.href = '#fresh'
+  way.textContent = arrows.length === 1 ? 'Go to it' : 'Go to the first of them'
+  const count = arrows.length === 1 ? 'One more arrow' : `${arrows.length} more arrows`
+  const time = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' }).format()
+  status.replaceChildren(`${count} at ${time}, marked below.\u00a0`, way)
 }
 
 async function watch() {
