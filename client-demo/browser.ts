@@ -6,11 +6,16 @@ import type { Wire } from './wire.ts'
 /** A browser without a window: it keeps cookies, follows redirects and sends forms. */
 export interface Browser {
   get(url: string): Promise<Page>
-  /** Sends the form whose action ends in `action`, with its hidden fields and what is typed in. */
-  submit(page: Page, action: string, typed?: Readonly<Record<string, string>>): Promise<Page>
+  /**
+   * Sends the form whose action ends in `action`, with its hidden fields and what is typed in. Of several,
+   * `which` says the hidden fields of the one.
+   */
+  submit(page: Page, action: string, typed?: Typed, which?: Typed): Promise<Page>
   /** When the newest form was answered, by `performance.now()`: what it led to is not counted. */
   answeredAt(): number
 }
+
+type Typed = Readonly<Record<string, string>>
 
 export interface Page {
   readonly url: string
@@ -52,16 +57,21 @@ export function createBrowser(wire: Wire): Browser {
 
   return {
     get: (url) => open(url),
-    submit(page, action, typed = {}) {
+    submit(page, action, typed = {}, which = {}) {
       const form = page.root
         .querySelectorAll('form')
-        .find((candidate) => targetOf(candidate, page.url).pathname.endsWith(action))
+        .filter((candidate) => targetOf(candidate, page.url).pathname.endsWith(action))
+        .find((candidate) => holds(readHiddenFields(candidate), which))
       if (!form) throw new Error(`there is no form for ${action} on the page: ${page.text}`)
       const body = new URLSearchParams({ ...readHiddenFields(form), ...typed })
       return open(targetOf(form, page.url).href, body)
     },
     answeredAt: () => answeredAt,
   }
+}
+
+function holds(fields: Typed, wanted: Typed): boolean {
+  return Object.entries(wanted).every(([name, value]) => fields[name] === value)
 }
 
 /** Whether a page holds a form for `action`. */

@@ -36,7 +36,7 @@ const CONFIRMATIONS = 10
 
 /**
  * Shows a token at each door all the time while `act` takes it away, and notes when each refused it. These
- * requests are not shown: there are hundreds.
+ * requests are not shown: there are too many.
  *
  * @param act Begins when each door has answered well. Answers when it was answered, by `performance.now()`.
  */

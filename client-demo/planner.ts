@@ -1,21 +1,17 @@
 /** One person, two apps, three APIs: who takes part where access is taken away. For `run` alone. */
 
-export const PHONE_CLIENT = 'planner-phone'
-export const LAPTOP_CLIENT = 'planner-laptop'
+export const PHONE = { id: 'planner-phone', name: 'The planner on your phone' } as const
+export const LAPTOP = { id: 'planner-laptop', name: 'The planner on your laptop' } as const
 /** One of each API. */
 export const PLANNER_SCOPES = ['notes:read', 'orders:use', 'invoices:use'] as const
 export const ERIN = { username: 'erin', secret: 'ERIN_PASSWORD' } as const
 
 export function describePlanner(): unknown[] {
-  return [
-    { id: PHONE_CLIENT, name: 'The planner on your phone' },
-    { id: LAPTOP_CLIENT, name: 'The planner on your laptop' },
-  ].map((app) => ({
+  return [PHONE, LAPTOP].map((app) => ({
     ...app,
     applicationType: 'native',
     authMethod: 'none',
     redirectUris: ['http://127.0.0.1/callback'],
-    postLogoutRedirectUris: ['http://127.0.0.1/signed-out'],
     scopes: ['openid', 'offline_access', ...PLANNER_SCOPES],
   }))
 }

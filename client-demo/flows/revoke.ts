@@ -1,5 +1,5 @@
-import { buildEndSessionUrl, None, type Configuration } from 'openid-client'
-import { createBrowser, type Browser } from '../browser.ts'
+import { None, type Configuration } from 'openid-client'
+import { createBrowser, hasForm, readAll, type Browser, type Page } from '../browser.ts'
 import { callApi, checkRefusal, INVALID_TOKEN } from '../call-api.ts'
 import { NOTES } from '../configuration.ts'
 import type { Flow, Step } from '../flow.ts'
@@ -14,7 +14,7 @@ import {
   type Tokens,
 } from '../oauth.ts'
 import { visit } from '../people.ts'
-import { ERIN, LAPTOP_CLIENT, PHONE_CLIENT, PLANNER_SCOPES } from '../planner.ts'
+import { ERIN, LAPTOP, PHONE, PLANNER_SCOPES } from '../planner.ts'
 import { nameApi, type ApiName } from '../programs.ts'
 import { createSlot, type Slot } from '../slot.ts'
 import { INVOICES, ORDERS } from '../small-systems.ts'
@@ -23,16 +23,20 @@ import type { World } from '../world.ts'
 interface RevokeStage {
   readonly world: World
   readonly stopped: AbortSignal
-  readonly browser: Browser
+  /** The browsers of her phone and of her laptop. */
+  readonly browsers: { readonly phone: Browser; readonly laptop: Browser }
   readonly phone: Slot<App>
   readonly laptop: Slot<App>
+  /** What the app on the laptop may do without her. */
+  readonly offline: Slot<App>
 }
 
-/** An app that Erin uses. */
+/** What an app of Erin's holds. */
 interface App {
   readonly client: Configuration
-  /** The newest of each, and for each API an access token of its own. */
+  /** The newest. */
   readonly tokens: Tokens
+  /** An access token for each API. */
   readonly access: readonly string[]
 }
 
@@ -43,15 +47,25 @@ export const revokeFlow: Flow<RevokeStage> = {
   name: 'revoke',
   summary: 'one click, and the moment at which each of three APIs refuses what was good until then',
   needs: ['notes', 'orders', 'billing'],
-  createStage(world, stopped) {
-    const browser = createBrowser(world.wire)
-    const [phone, laptop] = [
-      createSlot<App>('app on the phone'),
-      createSlot<App>('app on the laptop'),
-    ]
-    return { world, stopped, browser, phone, laptop }
-  },
-  listSteps: () => [signInOnPhone, signInOnLaptop, useBoth, signOut, askAgain, goOn],
+  createStage: (world, stopped) => ({
+    world,
+    stopped,
+    browsers: { phone: createBrowser(world.wire), laptop: createBrowser(world.wire) },
+    phone: createSlot('app on the phone'),
+    laptop: createSlot('app on the laptop'),
+    offline: createSlot('offline access'),
+  }),
+  listSteps: () => [
+    signInOnPhone,
+    signInOnLaptop,
+    allowOffline,
+    useAll,
+    removeApp,
+    comeAgain,
+    goOn,
+    signOutElsewhere,
+    goOnOffline,
+  ],
 }
 
 /** In the order in which an app holds its tokens. */
@@ -62,30 +76,42 @@ const APIS: readonly { readonly api: ApiName; readonly resource: string; readonl
     { api: 'billing', resource: INVOICES, path: '/invoices' },
   ]
 const SCOPE = ['openid', ...PLANNER_SCOPES].join(' ')
+const ALL_GOOD = APIS.map(() => 200)
 
 const signInOnPhone: RevokeStep = {
   title: 'Erin signs in to an app on her phone, which uses three APIs',
   why: 'One consent, and an access token for each API: none is good at another.',
-  async run({ world, browser, phone }, { check }) {
-    const client = await discoverServer(world, PHONE_CLIENT, None(), [
+  async run({ world, browsers, phone }, { check }) {
+    const client = await discoverServer(world, PHONE.id, None(), [
       'token_endpoint',
       'portreeve_revocation_feed',
     ])
-    const { app, asked } = await obtainApp(world, client, browser, { scope: SCOPE })
+    const { app, asked } = await obtainApp(world, client, browsers.phone, { scope: SCOPE })
     check('she is asked for', 'sign-in, consent', asked.join(', '))
     phone.set(app)
   },
 }
 
 const signInOnLaptop: RevokeStep = {
-  title: 'And to another on her laptop, which may go on without her',
-  why: 'She is signed in already. With offline_access its tokens hang on her consent alone.',
-  async run({ world, browser, phone, laptop }, { check }) {
-    const client = createNeighbour(world, phone.get().client, LAPTOP_CLIENT)
-    const parameters = { scope: `${SCOPE} offline_access`, prompt: 'consent' }
-    const { app, asked } = await obtainApp(world, client, browser, parameters)
-    check('she is asked for', 'consent', asked.join(', '))
+  title: 'And to another on her laptop',
+  why: 'Another browser, another client, the same APIs.',
+  async run({ world, browsers, phone, laptop }, { check }) {
+    const client = createNeighbour(world, phone.get().client, LAPTOP.id)
+    const { app, asked } = await obtainApp(world, client, browsers.laptop, { scope: SCOPE })
+    check('she is asked for', 'sign-in, consent', asked.join(', '))
     laptop.set(app)
+  },
+}
+
+const allowOffline: RevokeStep = {
+  title: 'She lets that one go on without her: offline_access',
+  why: 'These tokens hang on her consent alone, and on no sign-in.',
+  async run({ world, browsers, laptop, offline }, { check }) {
+    const { client } = laptop.get()
+    const parameters = { scope: `${SCOPE} offline_access`, prompt: 'consent' }
+    const { app, asked } = await obtainApp(world, client, browsers.laptop, parameters)
+    check('she is asked for', 'consent', asked.join(', '))
+    offline.set(app)
   },
 }
 
@@ -108,24 +134,29 @@ async function obtainApp(
   return { app: { client, tokens, access }, asked }
 }
 
-const useBoth: RevokeStep = {
-  title: 'All three APIs answer both of them',
+const useAll: RevokeStep = {
+  title: 'All three APIs answer all of them',
   why:
     'They check signatures with the server’s keys and ask nobody. What the server revokes, they hear: ' +
     'each follows its feed.',
   async run(stage, { check, table }) {
-    const [phone, laptop] = await Promise.all(
-      [stage.phone, stage.laptop].map((app) =>
-        Promise.all(listDoors(stage, app.get()).map((door) => ask(door, stage.stopped))),
-      ),
-    )
+    const phone = await askAll(stage, stage.phone)
+    const laptop = await askAll(stage, stage.laptop)
+    const offline = await askAll(stage, stage.offline)
     table(
-      ['API', 'phone', 'laptop'],
-      APIS.map(({ api }, at) => [nameApi(api), phone?.[at] ?? null, laptop?.[at] ?? null]),
+      ['API', 'phone', 'laptop', 'without her'],
+      APIS.map(({ api }, at) => [nameApi(api), ...[phone, laptop, offline].map(readStatus(at))]),
     )
-    check('status at each, with the token from the phone', [200, 200, 200], phone)
-    check('and with that from the laptop', [200, 200, 200], laptop)
+    check('status at each, with the token from the phone', ALL_GOOD, phone)
+    check('with that from the laptop', ALL_GOOD, laptop)
+    check('with that for when she is away', ALL_GOOD, offline)
   },
+}
+
+const readStatus = (at: number) => (statuses: readonly number[]) => statuses[at] ?? null
+
+async function askAll(stage: RevokeStage, app: Slot<App>): Promise<readonly number[]> {
+  return Promise.all(listDoors(stage, app.get()).map((door) => ask(door, stage.stopped)))
 }
 
 function listDoors({ world }: RevokeStage, { access }: App): Door[] {
@@ -136,59 +167,105 @@ function listDoors({ world }: RevokeStage, { access }: App): Door[] {
   }))
 }
 
-async function callAll({ world }: RevokeStage, { access }: App, purpose: string) {
+const REMOVE = '/account/apps/remove'
+
+const removeApp: RevokeStep = {
+  title: 'One click: she takes the access of the app on her phone away',
+  why:
+    'At the page of her account, from her laptop, while the app asks the APIs all the time. Times are ' +
+    'counted from the answer to her click; what is below nothing came between the two.',
+  async run(stage, notes) {
+    const { laptop } = stage.browsers
+    const page = await openAccount(stage, laptop)
+    notes.check('apps on the page', [LAPTOP.name, PHONE.name], listApps(page))
+    let after = page
+    const click = async () => {
+      after = await laptop.submit(page, REMOVE, {}, { id: PHONE.id })
+      return laptop.answeredAt()
+    }
+    await noteMoments(notes, listDoors(stage, stage.phone.get()), click, stage.stopped)
+    notes.check('apps on the page afterwards', [LAPTOP.name], listApps(after))
+  },
+}
+
+async function openAccount({ world }: RevokeStage, browser: Browser): Promise<Page> {
+  return browser.get(`${world.issuer}/account`)
+}
+
+function listApps(page: Page): string[] {
+  return readAll(page, '[aria-labelledby=apps] h3').toSorted()
+}
+
+const comeAgain: RevokeStep = {
+  title: 'What the phone has is good for nothing',
+  why:
+    'Its access tokens had minutes to live, and their signatures still hold. The refresh token would ' +
+    'have given it others.',
+  async run(stage, notes) {
+    const { client, tokens } = stage.phone.get()
+    for (const [at, answer] of (await callAll(stage, stage.phone)).entries()) {
+      checkRefusal(notes, answer, INVALID_TOKEN, `${nameApi(APIS[at]?.api ?? 'notes')}: `)
+    }
+    await checkRefreshRefused(notes, client, tokens, 'the refresh token')
+  },
+}
+
+async function callAll({ world }: RevokeStage, app: Slot<App>) {
   const answers = []
-  for (const [index, { api, path }] of APIS.entries()) {
-    world.wire.announce(purpose)
-    answers.push(await callApi(world, { at: world.locate(api), path, token: access[index] ?? '' }))
+  for (const [at, { api, path }] of APIS.entries()) {
+    const token = app.get().access[at] ?? ''
+    answers.push(await callApi(world, { at: world.locate(api), path, token }))
   }
   return answers
 }
 
-const signOut: RevokeStep = {
-  title: 'One click: Erin signs out, while the phone asks all the time',
-  why:
-    'Times are counted from the answer to her click. What is less than nothing was before the answer, ' +
-    'and after the click. The requests are too many to show.',
-  async run(stage, notes) {
-    const { browser, stopped } = stage
-    const { client, tokens } = stage.phone.get()
-    const url = buildEndSessionUrl(client, { id_token_hint: tokens.id })
-    const page = await browser.get(url.href)
-    const click = async () => {
-      await browser.submit(page, '/session/end/confirm', { logout: 'yes' })
-      return browser.answeredAt()
-    }
-    await noteMoments(notes, listDoors(stage, stage.phone.get()), click, stopped)
-  },
-}
-
-const askAgain: RevokeStep = {
-  title: 'What the phone has is good for nothing',
-  why:
-    'The access tokens had minutes to live, and their signatures still hold. With the refresh token ' +
-    'the app would get others.',
-  async run(stage, notes) {
-    const app = stage.phone.get()
-    for (const [index, answer] of (await callAll(stage, app, 'from the phone')).entries()) {
-      checkRefusal(notes, answer, INVALID_TOKEN, `${nameApi(APIS[index]?.api ?? 'notes')}: `)
-    }
-    await checkRefreshRefused(notes, app.client, app.tokens, 'the refresh token')
-  },
-}
-
 const goOn: RevokeStep = {
-  title: 'The laptop goes on',
-  why: 'A sign-out ends what hangs on the sign-in. Her consent to the other app is as it was.',
+  title: 'The laptop goes on, and she is still signed in',
+  why: 'What was taken away is what she had allowed to the one app.',
   async run(stage, { check }) {
-    const { client, tokens } = stage.laptop.get()
-    const answers = await callAll(stage, stage.laptop.get(), 'from the laptop')
+    const answers = await callAll(stage, stage.laptop)
     check(
-      'status at each API',
-      [200, 200, 200],
+      'status at each',
+      ALL_GOOD,
       answers.map(({ status }) => status),
     )
+    const app = stage.laptop.get()
+    const renewed = await refresh(app.client, app.tokens, { resource: NOTES })
+    check('its refresh token gives another one', true, renewed.refresh !== app.tokens.refresh)
+    stage.laptop.set({ ...app, tokens: renewed })
+  },
+}
+
+const END_OTHERS = '/account/sessions/end-others'
+
+const signOutElsewhere: RevokeStep = {
+  title: 'Another click: from her phone she signs out everywhere else',
+  why: 'She has left the laptop somewhere. What hung on its sign-in ends; the phone’s browser stays.',
+  async run(stage, notes) {
+    const { phone } = stage.browsers
+    const page = await openAccount(stage, phone)
+    let after = page
+    const click = async () => {
+      after = await phone.submit(page, END_OTHERS)
+      return phone.answeredAt()
+    }
+    await noteMoments(notes, listDoors(stage, stage.laptop.get()), click, stage.stopped)
+    notes.check('other sessions on the page', false, hasForm(after, END_OTHERS))
+  },
+}
+
+const goOnOffline: RevokeStep = {
+  title: 'No token comes of that sign-in any more; what the app may do without her goes on',
+  why: 'A sign-out ends a sign-in, not a consent. “Remove access” would end this as well.',
+  async run(stage, notes) {
+    const { check } = notes
+    const signedOut = stage.laptop.get()
+    const what = 'the refresh token of the sign-in'
+    await checkRefreshRefused(notes, signedOut.client, signedOut.tokens, what)
+    check('without her: status at each', ALL_GOOD, await askAll(stage, stage.offline))
+    const { client, tokens } = stage.offline.get()
     const renewed = await refresh(client, tokens, { resource: NOTES })
-    check('its refresh token gives another one', true, renewed.refresh !== tokens.refresh)
+    const { status } = await callApi(stage.world, { token: renewed.access })
+    check('without her: status at the notes API with a new token', 200, status)
   },
 }

@@ -65,6 +65,7 @@ describe('all flows, one after the other', () => {
     expect(clicks.map(({ flow, table }) => [flow, table?.rows.map(([api]) => api)])).toEqual([
       ['logout', ['notes API']],
       ['revoke', ['notes API', 'orders service', 'billing service']],
+      ['revoke', ['notes API', 'orders service', 'billing service']],
       ['api-key', ['notes API']],
     ])
     for (const [, lastGood, firstRefused] of clicks.flatMap(({ table }) => table?.rows ?? [])) {
