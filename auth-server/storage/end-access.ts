@@ -1,4 +1,4 @@
-import { sql, type RawBuilder } from 'kysely'
+import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { EndedAccess } from '../revocation/access.ts'
 import type { RevocationReason } from '../revocation/revocation.ts'
 import { endApiKeys } from './api-keys.ts'
@@ -7,7 +7,7 @@ import { lockModels } from './locks.ts'
 import {
   destroy,
   endSession,
-  leaveSession,
+  leaveRows,
   readClients,
   TOMBSTONE_MILLISECONDS,
   type Unit,
@@ -45,25 +45,28 @@ export async function endGrants(
 export async function endConsent(unit: Unit, accountId: string, clientId: string): Promise<void> {
   const { transaction } = unit
   await lockForEnd(unit)
-  const isOfBoth = sql`account_id = ${accountId} and client_id = ${clientId}`
+  const isOfBoth = givenBy(accountId, clientId)
   await revokeGrantsOf(unit, isOfBoth, 'consent_withdrawn')
   const sessions = await transaction
     .selectFrom('engine_model')
-    .select(['uid', 'payload'])
+    .select(['key', 'payload'])
     .where('account_id', '=', accountId)
     .where('model', '=', 'Session')
     .execute()
   const joined = sessions.filter(({ payload }) =>
     readClients(payload).some((session) => session.clientId === clientId),
   )
-  for (const uid of new Set(joined.flatMap((session) => session.uid ?? []))) {
-    await leaveSession(unit, { kind: 'leave-session', uid, clientId, reason: 'consent_withdrawn' })
-  }
-  await transaction
-    .deleteFrom('engine_model')
-    .where('account_id', '=', accountId)
-    .where('client_id', '=', clientId)
-    .execute()
+  // At once: there may be very many of them, and everybody else waits.
+  await leaveRows(unit, joined, clientId, 'consent_withdrawn')
+  await transaction.deleteFrom('engine_model').where(isOfBoth).execute()
+}
+
+/**
+ * What an account has given to a client, found by the account: SQLite would go through all that the client
+ * has from anybody.
+ */
+export function givenBy(accountId: string, clientId: string): RawBuilder<SqlBool> {
+  return sql<SqlBool>`account_id = ${accountId} and coalesce(client_id, '') = ${clientId}`
 }
 
 /** Ends every session of a person but one. Answers how many it were. */

@@ -94,15 +94,18 @@ export const prolongGrant = defineStatement<{
     .where('expires_at', '<', values.expiresAt),
 )
 
-/** The rows of a session, the newest last. */
+/** The rows of a session, the newest last. For an `or` SQLite would read all sessions that there are. */
 export const selectSiblings = defineStatement(
-  (db: Kysely<Schema>, values: { readonly uid: string; readonly key: string }) =>
-    db
+  (db: Kysely<Schema>, values: { readonly uid: string; readonly key: string }) => {
+    const sessions = db
       .selectFrom('engine_model')
       .select(['key', 'payload', 'written_at', 'used_at', 'used_from', 'used_with'])
       .where('model', '=', 'Session')
-      .where(({ or, eb }) => or([eb('uid', '=', values.uid), eb('key', '=', values.key)]))
-      .orderBy('written_at'),
+    return sessions
+      .where('uid', '=', values.uid)
+      .union(sessions.where('key', '=', values.key))
+      .orderBy('written_at')
+  },
 )
 
 export const forgetReplaced = defineStatement<{ readonly key: string }>((db, values) =>

@@ -327,6 +327,16 @@ export async function leaveSession(
   { uid, clientId, reason = 'signed_out' }: Leave,
 ): Promise<void> {
   const { rows } = await selectSiblings(unit, { uid, key: '' })
+  await leaveRows(unit, rows, clientId, reason)
+}
+
+/** The same in rows of any sessions. */
+export async function leaveRows(
+  unit: Unit,
+  rows: readonly { readonly key: string; readonly payload: string }[],
+  clientId: string,
+  reason: RevocationReason,
+): Promise<void> {
   const left = rows.flatMap(({ payload }) =>
     readClients(payload).filter((session) => session.clientId === clientId),
   )

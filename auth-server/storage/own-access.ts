@@ -2,7 +2,7 @@ import type { Transaction } from 'kysely'
 import type { Clock } from '../clock.ts'
 import type { OwnAccessStore, LastUse, Used } from '../provider/own-access-store.ts'
 import { defineStatement, prepareRead, refuseUnstorable, type Database } from './database.ts'
-import { endConsent, endOtherSessions } from './end-access.ts'
+import { endConsent, endOtherSessions, givenBy } from './end-access.ts'
 import { nameGrant, nameSession, shareModels } from './locks.ts'
 import type { EngineModelTable, Schema } from './schema.ts'
 
@@ -30,12 +30,7 @@ export function createOwnAccessStore(database: Database, clock: Clock): OwnAcces
       .limit(1),
   )
   const anyOfClient = prepareRead(database, (db) =>
-    db
-      .selectFrom('engine_model')
-      .select('key')
-      .where('account_id', '=', '')
-      .where('client_id', '=', '')
-      .limit(1),
+    db.selectFrom('engine_model').select('key').where(givenBy('', '')).limit(1),
   )
   const anyOther = prepareRead(database, (db) =>
     db

@@ -182,6 +182,31 @@ export function testOwnAccess(withWorld: WithWorld): void {
         expect(await models.apply([late])).toMatchObject({ outcome: 'lost' })
       }))
 
+    test('ends others’ sessions while they are written and used, and nobody waits in a circle', () =>
+      withWorld(async (world) => {
+        const { session } = createRows(world.clock)
+        const uids = Array.from({ length: 5 }, (_, index) => `u${index}`)
+        const write = (uid: string, tab: number) =>
+          session(`${uid} tab ${tab}`, 'web', {
+            uid,
+            payload: { accountId: 'alice', uid, authorizations: { web: { sid: `sid ${uid}` } } },
+          })
+        await world.stores.models.apply(uids.map((uid) => write(uid, 0)))
+        await atOnce(world, 30, async ({ models, ownAccess }, index) => {
+          const uid = uids[index % 5] ?? ''
+          if (index === 15) return ownAccess.endOtherSessions('alice', 'u0')
+          if (index % 3 > 0) return models.apply([write(uid, index)])
+          const used = { kind: 'session', id: uid } as const
+          return ownAccess.recordUse(used, useAt(world.clock.now()), 0)
+        })
+        const left = await world.stores.ownAccess.listSessions('alice', 99)
+        expect(left.map(({ uid }) => uid)).toEqual(['u0'])
+        const log = await readLog(world.stores)
+        expect(log.map(({ subject }) => subject).toSorted()).toEqual(
+          uids.slice(1).map((uid) => `sid ${uid}`),
+        )
+      }))
+
     test('leaves nothing of a consent, whatever is written under it at once', () =>
       withWorld(async (world) => {
         const { grant, put } = createRows(world.clock)
