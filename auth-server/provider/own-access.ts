@@ -28,6 +28,8 @@ export interface AllowedApp extends Pick<Asked, 'asked' | 'claims'> {
   readonly client: Pick<Client, 'id' | 'name'>
   /** Whether it has described itself: nobody here has vouched for its name. */
   readonly isUnchecked: boolean
+  /** Whether it belongs to this service, and does not ask for what it wants. */
+  readonly isFirstParty: boolean
   /** What it may do in detail (RFC 9396), of the refresh tokens that it has. */
   readonly details: readonly DetailInWords[]
   /** Milliseconds since the epoch: the oldest of what it has now. */
@@ -190,6 +192,7 @@ async function describeApp(
     // What has been removed has lost its grants: of one that is not found nothing but its id is known.
     client: { id: clientId, name: known?.name ?? clientId },
     isUnchecked: known === undefined || isSelfDescribed(known),
+    isFirstParty: known?.firstParty ?? false,
     ...describeGranted(catalogue, payloads),
     allowedAt: Math.min(...payloads.map(({ iat }) => Number(iat))) * 1000,
     lastUse: uses.toSorted((one, two) => two.at - one.at)[0],

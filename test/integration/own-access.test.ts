@@ -249,7 +249,7 @@ describe('the apps of a person', () => {
     expect(text.match(/Pay a bill/g)).toHaveLength(2)
   })
 
-  test('that have registered themselves are told from those that somebody has checked', async () => {
+  test('say what a person has to know of them: that nobody has checked them, or nobody is asked', async () => {
     await using server = await startServer()
     await obtainTokens(server.issuer)
     const before = await visit(server)
@@ -257,9 +257,10 @@ describe('the apps of a person', () => {
     await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
     const client = await stores.clients.findById('web')
     if (!client) throw new Error('no web')
-    await stores.clients.update({ ...client, owner: 'dynamic' })
+    await stores.clients.update({ ...client, owner: 'dynamic', firstParty: true })
     const after = await reload(before.browser, server)
     expect(textOf(after, 'apps')).toContain('Nobody here has checked this app')
+    expect(textOf(after, 'apps')).toContain('It belongs to this service')
   })
 
   test('have names that are nothing but text', async () => {
