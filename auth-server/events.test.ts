@@ -326,7 +326,7 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
   ],
   revocationUnusable: [
     [
-      { clientId: 'api', name: 'log:7', detail: 'a reason' },
+      { clientId: 'api', name: 'log:7', detail: 'a reason', others: 0 },
       {
         event: 'revocation_unusable',
         level: 'warn',

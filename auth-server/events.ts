@@ -90,7 +90,13 @@ export interface Events {
   /** Whether a client could be told that there is an answer. It may ask all the same. */
   cibaNotified(facts: { clientId: string; outcome: string; detail: string }): void
   /** An API could not use an event of the feed, and says why. */
-  revocationUnusable(facts: { clientId: string; name: string; detail: string }): void
+  revocationUnusable(facts: {
+    clientId: string
+    name: string
+    detail: string
+    /** How many more the same request names. */
+    others: number
+  }): void
   /** An operator has taken access away. `place`: of its entry in the log of revocations. */
   accessRevoked(facts: { kind: string; subject: string; place: number; by: 'operator' }): void
   credentialReused(facts: {

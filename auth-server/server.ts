@@ -22,7 +22,7 @@ import { createDirectAccess, type DirectAccess } from './direct-access/direct-ac
 import { createEvents, type Events } from './events.ts'
 import { createFeed } from './feed/feed.ts'
 import { createAdmission, describeFeed } from './feed/listeners.ts'
-import { createFeedRoutes } from './feed/routes.ts'
+import { createFeedRoutes, UNUSABLE_EVENTS } from './feed/routes.ts'
 import { createApp } from './http/app.ts'
 import { serveMtlsPlace, type MtlsPlace } from './http/certificate.ts'
 import { createDirectApp } from './http/direct-app.ts'
@@ -334,6 +334,7 @@ async function compose(services: Services, isDraining: () => boolean) {
   )
   engine.onKeys(feed.announceKeys)
   const admit = createAdmission(engine.issuedTokens, revocationsOf(issuer))
+  const unusablePace = createPace('revocation_unusable', UNUSABLE_EVENTS, createLimiter)
   const sessions = createSessions({ host, accounts, lastUses }, { issuer })
   const own = {
     sessions,
@@ -364,7 +365,7 @@ async function compose(services: Services, isDraining: () => boolean) {
         interactions,
         ...account,
         ...createRegistrationPages(services, { hasher, outbound }),
-        createFeedRoutes({ feed, admit, events }),
+        createFeedRoutes({ feed, admit, events, unusablePace, resource: revocationsOf(issuer) }),
       ],
       renderError: pages.error,
     },

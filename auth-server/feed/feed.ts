@@ -4,12 +4,12 @@ import type { Clock } from '../clock.ts'
 import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
 import type { ReceiverStore } from '../revocation/receiver.ts'
-import type { Revocation, RevocationStore } from '../revocation/revocation.ts'
+import type { Revocation } from '../revocation/revocation.ts'
 import { BEAT_SECONDS, startBeats, type BeatTaker, type SignedBeat } from './beats.ts'
-import { nameEvent, readEventName, signBeat, signEvent, signPage } from './feed-token.ts'
-import { followLog } from './follower.ts'
+import { nameEvent, signBeat, signEvent, signPage } from './feed-token.ts'
+import { followLog, type FollowerCollaborators, type Reading } from './follower.ts'
 import type { Listener } from './listeners.ts'
-import { collectReports } from './reports.ts'
+import { collectReports, MOST_RECEIVERS_OF_ONE } from './reports.ts'
 import { openStream, type Stream } from './stream.ts'
 
 /** A page of so many takes a receiver a few milliseconds. */
@@ -23,7 +23,7 @@ const LONGEST_POLL_MS = 10_000
 const MOST_POLLED = 100
 
 export interface FeedCollaborators {
-  readonly revocations: Pick<RevocationStore, 'head' | 'list' | 'listen' | 'feedId'>
+  readonly revocations: FollowerCollaborators['revocations']
   readonly receivers: Pick<ReceiverStore, 'record' | 'find'>
   readonly signingKeys: () => readonly PrivateJwk[]
   readonly publishedKeys: () => readonly PublicJwk[]
@@ -40,10 +40,20 @@ export interface Asking {
 }
 
 export interface Poll {
-  /** The names of events that it has applied, or cannot use. */
+  /** The names of events that it has applied. */
   readonly done: readonly string[]
+  /** Why it cannot use others, by name: it would not be able to the next time. */
+  readonly faults: ReadonlyMap<string, string>
   readonly mostEvents: number
   readonly waits: boolean
+}
+
+export interface PollAnswer {
+  /** Events by name. */
+  readonly sets: Readonly<Record<string, string>>
+  readonly hasMore: boolean
+  /** Of `faults`, those that were waiting for it. */
+  readonly unusable: readonly (readonly [name: string, fault: string])[]
 }
 
 /** What has been revoked, for those who check tokens. Disposing of it says farewell to all of them. */
@@ -52,8 +62,11 @@ export interface Feed extends AsyncDisposable {
   stream(asking: Asking, lastEventId: string, response: ServerResponse): Promise<boolean>
   /** Signed: the live entries after the place. */
   page(after: number): Promise<string>
-  /** Events by name, at most so many, and whether there are more (RFC 8936 §2.4). */
-  poll(asking: Asking, poll: Poll): Promise<{ sets: Record<string, string>; hasMore: boolean }>
+  /**
+   * At most so many events, and whether there are more (RFC 8936 §2.4). `undefined`: while it waited, the
+   * token that it came with has ended.
+   */
+  poll(asking: Asking, poll: Poll): Promise<PollAnswer | undefined>
   /** Whether `feed` is this one. */
   noteApplied(asking: Asking, feed: string, place: number): boolean
   /** The key set has changed: everybody who checks tokens should know at once. */
@@ -67,24 +80,33 @@ export async function createFeed(
   const { revocations, receivers, signingKeys, publishedKeys, clock, log } = collaborators
   await using cleanUp = new AsyncDisposableStack()
   const report = createReporter(log)
-  const feed = await revocations.feedId()
-  const follower = cleanUp.use(await followLog({ revocations, log }))
+  const follower = cleanUp.use(await followLog({ revocations, clock, log }))
   const reports = cleanUp.use(collectReports(receivers, clock, report))
-  const signer = { issuer, feed, keys: signingKeys }
+  const signerOf = (feed: string) => ({ issuer, feed, keys: signingKeys })
   let texts = new WeakMap<Revocation, Promise<string>>()
   const textOf = (entry: Revocation) => {
-    const text = texts.get(entry) ?? signEvent(signer, entry, clock.now())
+    const text = texts.get(entry) ?? signEvent(signerOf(follower.feed), entry, clock.now())
     texts.set(entry, text)
     return text
   }
-  const sign = async (): Promise<SignedBeat> => {
-    const { head, oldest } = follower
+  const signReading = async ({ feed, head, oldest, at: now }: Reading): Promise<SignedBeat> => {
     const keys = digestKeys(publishedKeys())
-    const beat = { head, oldest, keys, now: clock.now(), everySeconds: BEAT_SECONDS }
-    return { text: await signBeat(signer, beat), head }
+    const beat = { head, oldest, keys, now, everySeconds: BEAT_SECONDS }
+    return { text: await signBeat(signerOf(feed), beat), head }
+  }
+  const signed = new WeakMap<Reading, Promise<SignedBeat>>()
+  // After a look, so that who hears a beat knows of all that was revoked before: not by a server that
+  // cannot reach the log.
+  const sign = async (): Promise<SignedBeat> => {
+    const reading = await follower.look()
+    const beat = signed.get(reading) ?? signReading(reading)
+    signed.set(reading, beat)
+    return beat
   }
   const beats = cleanUp.use(startBeats(sign, report))
-  const streams = new Map<BeatTaker, Stream & { readonly clientId: string }>()
+  const streams = new Map<BeatTaker, Stream>()
+  /** How many of these are of one client. */
+  const counts = new Map<string, number>()
   let isClosed = false
   cleanUp.defer(() => {
     isClosed = true
@@ -101,13 +123,10 @@ export async function createFeed(
       const { clientId } = listener
       // Nobody would say a second time that it has gone.
       if (response.destroyed) return true
-      const own = [...streams.values()].filter((stream) => stream.clientId === clientId)
-      if (isClosed || streams.size >= MOST_STREAMS || own.length >= MOST_STREAMS_OF_ONE)
-        return false
-      const options = { listener, isAdmitted, after: readEventName(feed, lastEventId) }
-      const name = (sequence: number) => nameEvent(feed, sequence)
-      const parts = { follower, nameEvent: name, textOf, report }
-      const stream = openStream(parts, options, response)
+      const own = counts.get(clientId) ?? 0
+      if (isClosed || streams.size >= MOST_STREAMS || own >= MOST_STREAMS_OF_ONE) return false
+      const options = { listener, isAdmitted, lastEventId }
+      const stream = openStream({ follower, textOf, report }, options, response)
       const taker: BeatTaker = {
         take(beat, turn) {
           if (clock.now() >= listener.expiresAt * 1000) stream.end('token_expired')
@@ -115,12 +134,19 @@ export async function createFeed(
           if (turn % SEEN_EVERY_TURNS === 0) reports.add(clientId, receiver, undefined)
         },
       }
-      streams.set(taker, { clientId, ...stream })
+      streams.set(taker, stream)
+      counts.set(clientId, own + 1)
       response.once('close', () => {
         streams.delete(taker)
         beats.remove(taker)
+        const left = (counts.get(clientId) ?? 0) - 1
+        if (left > 0) counts.set(clientId, left)
+        else counts.delete(clientId)
       })
-      await beats.add(taker)
+      await beats.add(taker).catch((error: unknown) => {
+        report(error)
+        stream.end('failed')
+      })
       return true
     },
     async page(after) {
@@ -130,34 +156,47 @@ export async function createFeed(
       const last = found.at(-1)?.sequence ?? after
       const head = Math.max(newest, found.at(-1)?.sequence ?? 0)
       const entries = found.filter(({ expiresAt }) => expiresAt > now)
-      return signPage(signer, { after, through: last, head, entries, now })
+      return signPage(signerOf(follower.feed), { after, through: last, head, entries, now })
     },
-    async poll({ listener: { clientId }, receiver }, { done, mostEvents, waits }) {
+    async poll({ listener, receiver, isAdmitted }, { done, faults, mostEvents, waits }) {
+      const { clientId } = listener
       let place = (await receivers.find(clientId, receiver))?.place ?? 0
       const names = new Set(done)
+      const unusable: (readonly [string, string])[] = []
       const { found } = await nextLive(place, MOST_POLLED)
       const now = clock.now()
       for (const { sequence, expiresAt } of found) {
-        if (expiresAt > now && !names.has(nameEvent(feed, sequence))) break
+        const name = nameEvent(follower.feed, sequence)
+        const fault = faults.get(name)
+        if (expiresAt > now && fault === undefined && !names.has(name)) break
+        if (fault !== undefined) unusable.push([name, fault])
         place = sequence
       }
-      await receivers.record([{ clientId, receiver, place, seenAt: now }])
+      const seen = { clientId, receiver, place, seenAt: now }
+      await receivers.record([seen], MOST_RECEIVERS_OF_ONE)
       const most = Math.min(mostEvents, MOST_POLLED)
-      if (waits && follower.head <= place) await waitForMore(follower, LONGEST_POLL_MS)
+      if (waits && follower.head <= place) {
+        await waitForMore(follower, LONGEST_POLL_MS)
+        if (clock.now() >= listener.expiresAt * 1000 || !(await isAdmitted())) return undefined
+      }
       const { live } = await nextLive(place, MOST_POLLED)
       const sets = await Promise.all(
         live
           .slice(0, most)
-          .map(async (entry) => [nameEvent(feed, entry.sequence), await textOf(entry)] as const),
+          .map(
+            async (entry) =>
+              [nameEvent(follower.feed, entry.sequence), await textOf(entry)] as const,
+          ),
       )
       const last = live.at(most - 1)?.sequence ?? follower.head
       return {
         sets: Object.fromEntries(sets),
         hasMore: most === 0 ? live.length > 0 : last < follower.head,
+        unusable,
       }
     },
     noteApplied({ listener: { clientId }, receiver }, of, place) {
-      if (of !== feed) return false
+      if (of !== follower.feed) return false
       reports.add(clientId, receiver, place)
       return true
     },

@@ -3,8 +3,12 @@ import type { ReceiverReport, ReceiverStore } from '../revocation/receiver.ts'
 
 /** Reports are written together: soon, because an operator waits for them. */
 const WRITE_EVERY_MS = 100
-/** Beyond it the oldest are left out: a receiver says again and again how far it has come. */
+/** No request waits for longer than these take. */
+const MOST_AT_ONCE = 500
+/** Beyond it, others are left out: a receiver says again and again how far it has come. */
 const MOST_WAITING = 20_000
+/** With names that it makes up, a client could fill the database. */
+export const MOST_RECEIVERS_OF_ONE = 1000
 
 export interface Reports extends AsyncDisposable {
   /** `place`: up to which everything has been applied, if that is new. */
@@ -17,15 +21,20 @@ export function collectReports(
   clock: Clock,
   report: (error: unknown) => void,
 ): Reports {
-  let waiting = new Map<string, ReceiverReport>()
-  let writing: Promise<void> = Promise.resolve()
-  const write = () => {
-    if (waiting.size === 0) return
-    const reports = [...waiting.values()]
-    waiting = new Map()
-    writing = writing.then(() => receivers.record(reports)).catch(report)
+  const waiting = new Map<string, ReceiverReport>()
+  let writing: Promise<void> | undefined
+  const write = async (most: number) => {
+    const some = [...waiting].slice(0, most)
+    for (const [name] of some) waiting.delete(name)
+    const reports = some.map(([, one]) => one)
+    await receivers.record(reports, MOST_RECEIVERS_OF_ONE).catch(report)
   }
-  const timer = setInterval(write, WRITE_EVERY_MS)
+  const timer = setInterval(() => {
+    if (waiting.size === 0) return
+    writing ??= write(MOST_AT_ONCE).finally(() => {
+      writing = undefined
+    })
+  }, WRITE_EVERY_MS)
   timer.unref()
   return {
     add(clientId, receiver, place) {
@@ -36,8 +45,8 @@ export function collectReports(
     },
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
-      write()
       await writing
+      if (waiting.size > 0) await write(waiting.size)
     },
   }
 }

@@ -1,8 +1,10 @@
 import { bodyParser } from '@koa/bodyparser'
 import { Router, type RouterContext } from '@koa/router'
 import type { Middleware } from 'koa'
+import { REVOCATIONS_SCOPE } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
-import type { Asking, Feed, Poll } from './feed.ts'
+import type { GuessLimit, Pace } from '../throttle.ts'
+import type { Asking, Feed, Poll, PollAnswer } from './feed.ts'
 import type { AdmitListener, ListenerRefusal } from './listeners.ts'
 
 /** No body that is larger reaches it: see `http/app.ts`. */
@@ -14,7 +16,13 @@ export interface FeedRouteCollaborators {
   readonly feed: Feed
   readonly admit: AdmitListener
   readonly events: Pick<Events, 'requestRefused' | 'revocationUnusable'>
+  /** How often a client may have written down what it cannot use: see `UNUSABLE_EVENTS`. */
+  readonly unusablePace: Pace
+  /** What tokens have to be for: see `revocationsOf`. */
+  readonly resource: string
 }
+
+export const UNUSABLE_EVENTS: GuessLimit = { attempts: 10, windowSeconds: 60 }
 
 /** Where APIs learn what is revoked: see `docs/revocation.md`. */
 export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middleware {
@@ -72,11 +80,10 @@ export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middlew
       const body = await readJson(ctx)
       const poll = body && readPoll(body)
       if (!poll) return say(collaborators, ctx, 400, 'invalid_request', POLL_HELP)
-      for (const [name, fault] of poll.faults) {
-        const { clientId } = asking.listener
-        collaborators.events.revocationUnusable({ clientId, name, detail: fault })
-      }
-      const { sets, hasMore } = await feed.poll(asking, poll)
+      const answer = await feed.poll(asking, poll)
+      if (!answer) return refuse(collaborators, ctx, 'invalid_token')
+      const { sets, hasMore, unusable } = answer
+      await reportUnusable(collaborators, asking, unusable)
       ctx.body = { sets, ...(hasMore ? { moreAvailable: true } : {}) }
     }),
   )
@@ -131,9 +138,7 @@ const POLL_HELP =
   'expected JSON with maxEvents, returnImmediately, ack and setErrs, as RFC 8936 §2.2 has them'
 
 /** @see {@link https://www.rfc-editor.org/rfc/rfc8936.html#section-2.2 RFC 8936 §2.2} */
-function readPoll(
-  body: Record<string, unknown>,
-): (Poll & { readonly faults: readonly (readonly [string, string])[] }) | undefined {
+function readPoll(body: Record<string, unknown>): Poll | undefined {
   const { maxEvents = 100, returnImmediately = false, ack = [], setErrs = {} } = body
   const isPlain = typeof setErrs === 'object' && setErrs !== null && !Array.isArray(setErrs)
   const isRight =
@@ -143,10 +148,20 @@ function readPoll(
   return {
     mostEvents: maxEvents,
     waits: !returnImmediately && maxEvents > 0,
-    // What a receiver cannot use it will not be able to use the next time.
-    done: [...ack, ...faults.map(([name]) => name)],
-    faults: faults.map(([name, fault]) => [name, JSON.stringify(fault).slice(0, 200)]),
+    done: ack,
+    faults: new Map(faults.map(([name, fault]) => [name, JSON.stringify(fault).slice(0, 200)])),
   }
+}
+
+/** One line for a request, and none where the same client has just filled the log with such. */
+async function reportUnusable(
+  { events, unusablePace }: FeedRouteCollaborators,
+  { listener: { clientId } }: Asking,
+  [first, ...others]: PollAnswer['unusable'],
+): Promise<void> {
+  if (first === undefined || (await unusablePace(clientId))) return
+  const [name, detail] = first
+  events.revocationUnusable({ clientId, name, detail, others: others.length })
 }
 
 function isNames(value: unknown): value is readonly string[] {
@@ -161,26 +176,33 @@ function isPlace(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
-/** @see {@link https://www.rfc-editor.org/rfc/rfc6750.html#section-3 RFC 6750 §3} */
+/**
+ * Names the scope and the resource, which a token request needs. Who sent no token learns no error.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc6750.html#section-3 RFC 6750 §3}
+ */
 function refuse(
   collaborators: FeedRouteCollaborators,
   ctx: RouterContext,
   reason: ListenerRefusal,
 ): void {
-  const challenge = 'Bearer realm="revocations"'
-  switch (reason) {
-    case 'no_token':
-      ctx.set('WWW-Authenticate', challenge)
-      ctx.status = 401
-      ctx.body = { error: 'invalid_token', error_description: 'expected an access token' }
-      return
-    case 'invalid_token':
-      ctx.set('WWW-Authenticate', `${challenge}, error="invalid_token"`)
-      return say(collaborators, ctx, 401, reason, 'expected an access token that is good here')
-    case 'insufficient_scope':
-      ctx.set('WWW-Authenticate', `${challenge}, error="insufficient_scope"`)
-      return say(collaborators, ctx, 403, reason, 'the token does not have the scope')
+  const { resource } = collaborators
+  const wanted = `expected an access token for ${resource} with the scope ${REVOCATIONS_SCOPE}`
+  const challenge = `Bearer realm="revocations", scope="${REVOCATIONS_SCOPE}"`
+  if (reason === 'no_token') {
+    ctx.set('WWW-Authenticate', challenge)
+    ctx.status = 401
+    ctx.body = { error: 'invalid_token', error_description: wanted }
+    return
   }
+  const description = `${wanted}, ${WHAT_CAME[reason]}`
+  ctx.set('WWW-Authenticate', `${challenge}, error="${reason}", error_description="${description}"`)
+  say(collaborators, ctx, reason === 'invalid_token' ? 401 : 403, reason, description)
+}
+
+const WHAT_CAME = {
+  invalid_token: 'not one that is for something else, bound to a key, expired or revoked',
+  insufficient_scope: 'not one without it',
 }
 
 function say(

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Revocation } from '../revocation/revocation.ts'
+import { nameEvent, readEventName } from './feed-token.ts'
 import type { LogFollower } from './follower.ts'
 import { concerns, type Listener } from './listeners.ts'
 
@@ -13,7 +14,6 @@ const RETRY_MS = 1000
 
 export interface StreamCollaborators {
   readonly follower: LogFollower
-  readonly nameEvent: (sequence: number) => string
   /** The entry as a signed event. */
   readonly textOf: (entry: Revocation) => Promise<string>
   /** What failed, for the operator. */
@@ -24,8 +24,8 @@ export interface StreamOptions {
   readonly listener: Listener
   /** Whether its token is still good, as the log has it now. */
   readonly isAdmitted: () => Promise<boolean>
-  /** What the receiver has applied; `undefined`: nothing of this log. */
-  readonly after: number | undefined
+  /** The name of the event that the receiver has applied last, as it says. */
+  readonly lastEventId: string
 }
 
 /** One receiver's connection. */
@@ -41,11 +41,12 @@ export interface Stream {
  * costs no memory. Who is so far behind that entries are no longer kept is told to read pages.
  */
 export function openStream(
-  { follower, nameEvent, textOf, report }: StreamCollaborators,
-  { listener, isAdmitted, after }: StreamOptions,
+  { follower, textOf, report }: StreamCollaborators,
+  { listener, isAdmitted, lastEventId }: StreamOptions,
   response: ServerResponse,
 ): Stream {
-  let place = after ?? -1
+  let { feed } = follower
+  let place = readEventName(feed, lastEventId) ?? -1
   let pending: { readonly text: string; readonly head: number; readonly event: string } | undefined
   let isPumping = false
   let isAsked = false
@@ -75,6 +76,8 @@ export function openStream(
   /** What comes next: an entry, the word that there are too many, or a beat. */
   const step = async (): Promise<boolean> => {
     const { head, oldest } = follower
+    if (feed !== follower.feed) place = -1
+    feed = follower.feed
     if (place > head || place < oldest - 1) {
       const from = place > head ? 0 : Math.max(0, place)
       place = head
@@ -89,7 +92,7 @@ export function openStream(
       const text = await textOf(entry)
       place = entry.sequence
       if (!goesOn()) return false
-      await write(`event: set\nid: ${nameEvent(place)}\ndata: ${text}\n\n`)
+      await write(`event: set\nid: ${nameEvent(feed, place)}\ndata: ${text}\n\n`)
       if (concerns(entry, listener)) close('revoked')
       return true
     }

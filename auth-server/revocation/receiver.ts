@@ -19,7 +19,8 @@ export type ReceiverReport = Omit<Receiver, 'place' | 'reportedAt'> & {
 
 /** How far those have come who follow the log. Concurrency contract: of two reports, the later counts. */
 export interface ReceiverStore {
-  record(reports: readonly ReceiverReport[]): Promise<void>
+  /** Of a client that has more than `mostOfOne`, those are forgotten that were not seen for the longest. */
+  record(reports: readonly ReceiverReport[], mostOfOne: number): Promise<void>
   find(clientId: string, receiver: string): Promise<Receiver | undefined>
   /** Those that were seen since then (ms), by client and name; at most `limit`. */
   listSeen(since: number, limit: number): Promise<readonly Receiver[]>

@@ -57,6 +57,12 @@ export interface RevocationStore {
   isRevokedSince(after: number, kind: RevokedKind, subject: string): Promise<boolean>
   /** Names this log: another database has another one. 22 characters, base64url. */
   feedId(): Promise<string>
+  /**
+   * Gives this log another name, if it is still called `known`: of several calls, one does. For one that
+   * has lost entries which somebody may have seen, so that nobody takes its places for the ones of before.
+   * No receiver has applied anything of it then.
+   */
+  renameFeed(known: string): Promise<void>
   /** Calls `wake` when something may have been appended: soon, but a call may be lost. */
   listen(wake: () => void): AsyncDisposable
   /** Removes at most `limit` entries that expired before `before` (ms); answers how many. */

@@ -107,6 +107,19 @@ test('keeps the database that it replaces, with what was only in the log beside 
   expect(await readUsernames(kept ?? '')).toEqual(['ann', 'cleo'])
 })
 
+test('gives the log of revocations another name when it goes back', async () => {
+  using pair = await makePair()
+  const readFeedId = async (file: string) => {
+    await using stores = await openStores(`sqlite:${file}`, clock)
+    return stores.revocations.feedId()
+  }
+  const known = await readFeedId(pair.source)
+  await backUp(pair.source, pair.copy, { replaces: true })
+  expect(await readFeedId(pair.source)).toBe(known)
+  await restore(pair.copy, pair.target, '.kept', { replaces: true })
+  expect(await readFeedId(pair.target)).not.toBe(known)
+})
+
 test('moves aside a log that was left without its database', async () => {
   using pair = await makePair()
   const target = pair.folder.file('lost')

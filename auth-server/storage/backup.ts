@@ -42,6 +42,7 @@ export const sqliteFiles: DatabaseFiles = {
     await refuseSource(file, database, replaces)
     await using partial = await makePartial(database)
     const facts = await copy(() => openCopy(file), file, partial.file, signal)
+    forgetFeed(partial.file)
     const kept = existsSync(database)
       ? await replaceDatabase(partial.file, database, `${database}${suffix}`)
       : await putDatabase(partial.file, database, `${database}${suffix}`)
@@ -184,6 +185,15 @@ function examine(target: string, name: string): Omit<CopyFacts, 'bytes'> {
       sealedPrivateJwk: String(sealed_private_jwk),
     })),
   }
+}
+
+/** APIs that have seen more of the log of revocations would take its new entries for ones that they know. */
+function forgetFeed(copied: string): void {
+  using database = new DatabaseSync(copied)
+  const isThere = database.prepare(
+    `select name from sqlite_schema where type = 'table' and name = 'revocation_feed'`,
+  )
+  if (isThere.get()) database.exec('delete from revocation_feed')
 }
 
 /**

@@ -21,8 +21,23 @@ export function createReceiverStore(database: Database): ReceiverStore {
       .orderBy('receiver')
       .limit(1),
   )
+  const forgetBeyond = async (clientId: string, most: number) => {
+    const ofClient = kysely.selectFrom('revocation_receiver').where('client_id', '=', clientId)
+    const newest = ofClient
+      .select('seen_at')
+      .orderBy('seen_at', 'desc')
+      .offset(most - 1)
+      .limit(1)
+    const beyond = ofClient.select('receiver').where('seen_at', '<', newest)
+    await kysely
+      .deleteFrom('revocation_receiver')
+      .where('client_id', '=', clientId)
+      // Another instance may be writing down right now that it is there.
+      .where('receiver', 'in', database.skipsLocked ? beyond.forUpdate().skipLocked() : beyond)
+      .execute()
+  }
   return {
-    async record(reports) {
+    async record(reports, mostOfOne) {
       if (reports.length === 0) return
       refuseUnstorable(reports)
       // In one order everywhere, or two instances could wait for each other.
@@ -35,6 +50,8 @@ export function createReceiverStore(database: Database): ReceiverStore {
           else await insertOrReport(scope, { ...values, place })
         }
       })
+      const clientIds = new Set(sorted.map(({ clientId }) => clientId))
+      for (const clientId of clientIds) await forgetBeyond(clientId, mostOfOne)
     },
     async find(clientId, receiver) {
       const [row] = await byName(clientId, receiver)

@@ -43,6 +43,7 @@ export function createRevocationStore(database: Database): RevocationStore {
       .where('sequence', '>', 0)
       .limit(1),
   )
+  const name = prepareRead(database, (db) => db.selectFrom('revocation_feed').select('id'))
   return {
     append: (entries) =>
       kysely
@@ -54,7 +55,15 @@ export function createRevocationStore(database: Database): RevocationStore {
     isRevokedSince: async (place, kind, subject) =>
       (await since(kind, subject, place, 1)).length > 0,
     head: async () => (await newest(1))[0]?.sequence ?? 0,
-    feedId: () => readFeedId(database),
+    feedId: async () => (await name())[0]?.id ?? (await nameFeed(database)),
+    renameFeed: (known) =>
+      kysely.transaction().execute(async (transaction) => {
+        const renaming = transaction.updateTable('revocation_feed').where('id', '=', known)
+        const { numUpdatedRows } = await renaming.set({ id: makeFeedId() }).executeTakeFirst()
+        // Places that are of the log before mean nothing in this one.
+        if (numUpdatedRows > 0n)
+          await transaction.updateTable('revocation_receiver').set({ place: 0 }).execute()
+      }),
     listen: (wake) => database.listen(wake),
     purge(before, limit) {
       const query = kysely.deleteFrom('revocation').where('sequence', 'in', (where) => {
@@ -153,11 +162,15 @@ export async function isRevoked(
 
 const FEED_ID_BYTES = 16
 
-async function readFeedId({ kysely }: Database): Promise<string> {
-  const made = { single: 1, id: randomBytes(FEED_ID_BYTES).toString('base64url') }
+function makeFeedId(): string {
+  return randomBytes(FEED_ID_BYTES).toString('base64url')
+}
+
+/** Of several who do so at once, one gives the name. */
+async function nameFeed({ kysely }: Database): Promise<string> {
   await kysely
     .insertInto('revocation_feed')
-    .values(made)
+    .values({ single: 1, id: makeFeedId() })
     .onConflict((conflict) => conflict.doNothing())
     .execute()
   const { id } = await kysely.selectFrom('revocation_feed').select('id').executeTakeFirstOrThrow()

@@ -7,25 +7,19 @@ import { openStores } from '../../auth-server/storage/stores.ts'
 import { authorize, basic, decodeJwt, requestToken } from '../support/flow.ts'
 import { revoke } from '../support/endpoints.ts'
 import {
+  endToken,
   getListenerToken,
   getPage,
+  LISTENER_AUTHORIZATION,
   LISTENER_SECRET,
   openFeed,
   readSigned,
   withListener,
 } from '../support/feed.ts'
+import { runSql } from '../storage/sql.ts'
 import { SERVICE_SECRET, shareServer, startServer } from '../support/server.ts'
 
 const sharedServer = shareServer(withListener, {}, { LISTENER_SECRET })
-const asApi = { authorization: basic('api', LISTENER_SECRET) }
-
-/** Ends a token, and answers its `jti`. */
-async function end(issuer: string): Promise<string> {
-  const token = await getListenerToken(issuer, 'notes:read')
-  await revoke(issuer, token, asApi)
-  return String(decodeJwt(token).claims['jti'])
-}
-
 describe('the stream of revocations', () => {
   test('says at first where the log stands, and gives what is revoked then as a signed event', async () => {
     const { issuer } = sharedServer()
@@ -35,7 +29,7 @@ describe('the stream of revocations', () => {
     expect(JSON.parse((await stream.nextOf('behind')).data)).toEqual({ after: 0 })
     const beat = await readSigned(issuer, (await stream.nextOf('beat')).data, 'revocation-beat+jwt')
     expect(beat).toMatchObject({ every: 5, head: expect.any(Number), oldest: expect.any(Number) })
-    const jti = await end(issuer)
+    const jti = await endToken(issuer)
     const { id, data } = await stream.nextOf('set')
     const event = await readSigned(issuer, data, 'secevent+jwt')
     expect(event).toMatchObject({
@@ -53,13 +47,13 @@ describe('the stream of revocations', () => {
     const token = await getListenerToken(issuer)
     const first = await openFeed(issuer, token)
     await first.nextOf('beat')
-    const before = await end(issuer)
+    const before = await endToken(issuer)
     const { id = '', data } = await first.nextOf('set')
     expect((await readSigned(issuer, data, 'secevent+jwt'))['sub_id']).toMatchObject({
       jti: before,
     })
     await first[Symbol.asyncDispose]()
-    const missed = [await end(issuer), await end(issuer)]
+    const missed = [await endToken(issuer), await endToken(issuer)]
     await using second = await openFeed(issuer, token, { lastEventId: id })
     for (const jti of missed) {
       const event = await readSigned(issuer, (await second.nextOf('set')).data, 'secevent+jwt')
@@ -72,7 +66,7 @@ describe('a page of revocations', () => {
   test('has the live entries after a place', async () => {
     const { issuer } = sharedServer()
     const token = await getListenerToken(issuer)
-    const jti = await end(issuer)
+    const jti = await endToken(issuer)
     const page = await getPage(issuer, token)
     expect(page['through']).toBe(page['head'])
     const entries = page['entries'] as unknown[][]
@@ -84,138 +78,25 @@ describe('a page of revocations', () => {
 
 test.each(['stream', 'pages'])('%s is for nobody without a token of its own', async (place) => {
   const { issuer } = sharedServer()
-  const ask = (token?: string) =>
-    fetch(`${issuer}/revocations/${place}`, {
-      headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
-    })
-  const none = await ask()
-  expect([none.status, none.headers.get('www-authenticate')]).toEqual([
-    401,
-    'Bearer realm="revocations"',
-  ])
+  const ask = async (token?: string) => {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+    const answer = await fetch(`${issuer}/revocations/${place}`, { headers })
+    const body = (await answer.json()) as { error_description: string }
+    return { status: answer.status, challenge: answer.headers.get('www-authenticate'), body }
+  }
+  const wanted = `expected an access token for ${issuer}/revocations with the scope revocations:read`
+  const challenge = 'Bearer realm="revocations", scope="revocations:read"'
+  expect(await ask()).toMatchObject({
+    status: 401,
+    challenge,
+    body: { error_description: wanted },
+  })
   const other = await ask(await getListenerToken(issuer, 'notes:read'))
-  expect(other.status).toBe(401)
-  expect(other.headers.get('www-authenticate')).toContain('error="invalid_token"')
-})
-
-describe('polling (RFC 8936)', () => {
-  const poll = async (issuer: string, receiver: string, body: object) => {
-    const answer = await fetch(`${issuer}/revocations/poll?receiver=${receiver}`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${await getListenerToken(issuer)}`,
-        'content-type': 'application/json',
-      },
-      body: JSON.stringify(body),
-    })
-    const text = await answer.text()
-    return { status: answer.status, body: JSON.parse(text) as PollAnswer }
-  }
-  interface PollAnswer {
-    readonly sets: Readonly<Record<string, string>>
-    readonly moreAvailable?: boolean
-    readonly error?: string
-  }
-  /** Everything until nothing is left, each acknowledged. */
-  const drain = async (issuer: string, receiver: string) => {
-    let ack: string[] = []
-    for (;;) {
-      const { body } = await poll(issuer, receiver, { returnImmediately: true, ack })
-      ack = Object.keys(body.sets)
-      if (ack.length === 0) return
-    }
-  }
-
-  test('gives what is new until it is acknowledged, and no more then', async () => {
-    const { issuer } = sharedServer()
-    await drain(issuer, 'one')
-    const ended = [await end(issuer), await end(issuer)]
-    for (let again = 0; again < 2; again += 1) {
-      const { body } = await poll(issuer, 'one', { returnImmediately: true })
-      const events = await Promise.all(
-        Object.values(body.sets).map((text) => readSigned(issuer, text, 'secevent+jwt')),
-      )
-      expect(events.map((event) => (event['sub_id'] as { jti: string }).jti)).toEqual(ended)
-      expect(Object.keys(body.sets)).toEqual(events.map(({ jti }) => jti))
-    }
-    const { body } = await poll(issuer, 'one', { returnImmediately: true, maxEvents: 1 })
-    expect([Object.keys(body.sets).length, body.moreAvailable]).toEqual([1, true])
-    await drain(issuer, 'one')
-    const { body: rest } = await poll(issuer, 'one', { returnImmediately: true })
-    expect(rest).toEqual({ sets: {} })
-  })
-
-  test('goes no further than what was acknowledged without a hole', async () => {
-    const { issuer } = sharedServer()
-    await drain(issuer, 'holes')
-    for (let count = 0; count < 3; count += 1) await end(issuer)
-    const { body } = await poll(issuer, 'holes', { returnImmediately: true })
-    const [first = '', second = '', third = ''] = Object.keys(body.sets)
-    const ack = [first, third]
-    const { body: rest } = await poll(issuer, 'holes', { returnImmediately: true, ack })
-    expect(Object.keys(rest.sets)).toEqual([second, third])
-  })
-
-  test('needs no name where a client has one receiver', async () => {
-    const { issuer } = sharedServer()
-    const headers = {
-      authorization: `Bearer ${await getListenerToken(issuer)}`,
-      'content-type': 'application/json',
-    }
-    const ask = async (body: object) => {
-      const url = `${issuer}/revocations/poll`
-      const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })
-      return Object.keys(((await answer.json()) as PollAnswer).sets)
-    }
-    await end(issuer)
-    let names = await ask({ returnImmediately: true })
-    expect(names.length).toBeGreaterThan(0)
-    while (names.length > 0) names = await ask({ returnImmediately: true, ack: names })
-    expect(names).toEqual([])
-  })
-
-  test('waits for what comes', async () => {
-    const { issuer } = sharedServer()
-    await drain(issuer, 'patient')
-    const waiting = poll(issuer, 'patient', {})
-    const jti = await end(issuer)
-    const [text = ''] = Object.values((await waiting).body.sets)
-    expect((await readSigned(issuer, text, 'secevent+jwt'))['sub_id']).toMatchObject({ jti })
-  })
-
-  test('does not come to a stop at what a receiver cannot use, and says so to the operator', async () => {
-    const { issuer, logged } = sharedServer()
-    await drain(issuer, 'picky')
-    await end(issuer)
-    const { body } = await poll(issuer, 'picky', { returnImmediately: true })
-    const [name = ''] = Object.keys(body.sets)
-    const setErrs = { [name]: { err: 'jwtCrypto', description: 'a key is missing' } }
-    const { body: rest } = await poll(issuer, 'picky', { returnImmediately: true, setErrs })
-    expect(rest.sets).toEqual({})
-    expect(logged()).toContain('revocation_unusable')
-  })
-
-  test.each<[string, string, number?]>([
-    ['no JSON', '{'],
-    ['a list', '[]'],
-    ['maxEvents below 0', JSON.stringify({ maxEvents: -1 })],
-    ['maxEvents that is no number', JSON.stringify({ maxEvents: '5' })],
-    ['ack that is no list', JSON.stringify({ ack: 'x' })],
-    ['too many acks', JSON.stringify({ ack: Array.from({ length: 1001 }, () => 'x') })],
-    ['setErrs that is a list', JSON.stringify({ setErrs: [] })],
-    ['a body that is too large', JSON.stringify({ ack: ['x'.repeat(70_000)] }), 413],
-  ])('%s is refused', async (_what, body, status = 400) => {
-    const { issuer } = sharedServer()
-    const answer = await fetch(`${issuer}/revocations/poll`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${await getListenerToken(issuer)}`,
-        'content-type': 'application/json',
-      },
-      body,
-    })
-    expect(answer.status).toBe(status)
-    expect(await answer.json()).toHaveProperty('error')
+  const description = `${wanted}, not one that is for something else, bound to a key, expired or revoked`
+  expect(other).toEqual({
+    status: 401,
+    challenge: `${challenge}, error="invalid_token", error_description="${description}"`,
+    body: { error: 'invalid_token', error_description: description },
   })
 })
 
@@ -257,7 +138,7 @@ describe('who follows the feed', () => {
     const token = await getListenerToken(issuer)
     await using stream = await openFeed(issuer, token)
     await stream.nextOf('beat')
-    await revoke(issuer, token, asApi)
+    await revoke(issuer, token, LISTENER_AUTHORIZATION)
     expect(JSON.parse((await stream.nextOf('bye')).data)).toEqual({ reason: 'revoked' })
     expect(await stream.next()).toBeUndefined()
     await using again = await openFeed(issuer, token)
@@ -338,6 +219,55 @@ describe('who follows the feed', () => {
     await server[Symbol.asyncDispose]()
   })
 
+  test('goes on where it was when the server comes back, without reading pages', async () => {
+    const server = await startServer(withListener, {}, { LISTENER_SECRET })
+    const token = await getListenerToken(server.issuer)
+    const stream = await openFeed(server.issuer, token)
+    await stream.nextOf('beat')
+    await endToken(server.issuer)
+    const { id = '' } = await stream.nextOf('set')
+    const missed = await endToken(server.issuer)
+    await stream[Symbol.asyncDispose]()
+    await server.stop()
+    const port = Number(new URL(server.issuer).port)
+    await using again = await server.startAnother({}, (config) => ({
+      ...config,
+      issuer: server.issuer,
+      listen: { host: '127.0.0.1', port },
+    }))
+    await using second = await openFeed(again.issuer, token, { lastEventId: id })
+    const next = await second.next()
+    expect(next).toMatchObject({ event: 'set' })
+    const event = await readSigned(again.issuer, next?.data ?? '', 'secevent+jwt')
+    expect(event['sub_id']).toMatchObject({ jti: missed })
+    expect(await second.next()).toMatchObject({ event: 'beat' })
+    await server[Symbol.asyncDispose]()
+  })
+
+  test('is told to start anew where the database has lost what was sent', async () => {
+    await using server = await startServer(withListener, {}, { LISTENER_SECRET })
+    const { issuer } = server
+    const token = await getListenerToken(issuer)
+    await using stream = await openFeed(issuer, token)
+    const read = async (text: string) => readSigned(issuer, text, 'revocation-beat+jwt')
+    const { feed } = await read((await stream.nextOf('beat')).data)
+    for (let count = 0; count < 3; count += 1) {
+      await endToken(issuer)
+      await stream.nextOf('set')
+    }
+    await runSql(
+      `sqlite:${server.folder}/portreeve.sqlite`,
+      'delete from revocation where sequence > 1',
+    )
+    expect(JSON.parse((await stream.nextOf('behind')).data)).toEqual({ after: 0 })
+    const beat = await read((await stream.nextOf('beat')).data)
+    expect([beat['head'], beat['feed'] === feed]).toEqual([1, false])
+    expect(await getPage(issuer, token)).toMatchObject({ feed: beat['feed'], head: 1 })
+    await endToken(issuer)
+    expect((await stream.nextOf('set')).id).toBe(`${String(beat['feed'])}:2`)
+    expect(server.logged()).toContain('revocations_lost')
+  })
+
   test('has no more than a hundred streams', async () => {
     const { issuer } = sharedServer()
     const token = await getListenerToken(issuer)
@@ -365,7 +295,7 @@ describe('who follows the feed', () => {
     await fetch(`${other.url}/revoke`, {
       method: 'POST',
       headers: {
-        ...asApi,
+        ...LISTENER_AUTHORIZATION,
         'x-forwarded-host': host,
         'content-type': 'application/x-www-form-urlencoded',
       },

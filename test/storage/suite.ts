@@ -5,6 +5,7 @@ import { testApiKeys } from './api-keys.ts'
 import { testAudit } from './audit.ts'
 import { testClientDocuments } from './client-documents.ts'
 import { testClients } from './clients.ts'
+import { testFollowing } from './following.ts'
 import { testHunt } from './hunt.ts'
 import { testKeys } from './keys.ts'
 import { testLogouts } from './logouts.ts'
@@ -31,6 +32,7 @@ export function testStorage(engine: StorageEngine): void {
     testRevocations(withWorld)
     testAccess(withWorld)
     testReceivers(withWorld)
+    testFollowing(withWorld)
     testAudit(withWorld)
     testAccounts(withWorld)
     testClients(withWorld)

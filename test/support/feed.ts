@@ -2,9 +2,12 @@ import { once } from 'node:events'
 import { request, type IncomingMessage } from 'node:http'
 import { createRemoteJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
-import { basic, requestToken } from './flow.ts'
+import { revoke } from './endpoints.ts'
+import { basic, decodeJwt, requestToken } from './flow.ts'
 
 export const LISTENER_SECRET = 'a-listener-secret-of-some-length'
+
+export const LISTENER_AUTHORIZATION = { authorization: basic('api', LISTENER_SECRET) }
 
 /** The client of an API that follows what is revoked. */
 export function withListener(config: ConfigInput): ConfigInput {
@@ -21,10 +24,17 @@ export async function getListenerToken(issuer: string, scope = 'revocations:read
   const { body } = await requestToken(
     issuer,
     { grant_type: 'client_credentials', scope },
-    { authorization: basic('api', LISTENER_SECRET) },
+    LISTENER_AUTHORIZATION,
   )
   if (body.access_token === undefined) throw new Error(JSON.stringify(body))
   return body.access_token
+}
+
+/** Ends a token, and answers its `jti`. */
+export async function endToken(issuer: string): Promise<string> {
+  const token = await getListenerToken(issuer, 'notes:read')
+  await revoke(issuer, token, LISTENER_AUTHORIZATION)
+  return String(decodeJwt(token).claims['jti'])
 }
 
 export interface FeedEvent {
