@@ -157,7 +157,7 @@ async function startWorld(made: AsyncDisposableStack): Promise<World> {
 
 /** From a process of its own, to its end. */
 async function write(database: string, name: string): Promise<void> {
-  await using writer = startProgram('test/engines/revocation-writer.ts', [
+  await using writer = startProgram('test/storage/revocation-racer.ts', [
     database,
     name,
     String(EACH),

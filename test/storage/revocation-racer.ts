@@ -1,4 +1,4 @@
-/** Ends grants, a few at a time, as many instances of a server do: `revocation-writer.ts URL NAME COUNT`. */
+/** Ends grants, a few at a time, as many instances of a server do: `revocation-racer.ts URL NAME COUNT`. */
 import { systemClock } from '../../auth-server/clock.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 
