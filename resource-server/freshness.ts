@@ -7,10 +7,14 @@ export interface Freshness {
   connect(askedAt: number): void
   /**
    * Takes a beat that the issuer made at its time `madeAt`. The view is fresh from now on, unless
-   * `isComplete` is false. `'repeated'`: it is no later than the last, and says nothing. `'late'`: it is
-   * of before, and so will be those that follow it.
+   * `isComplete` is false. `'repeated'`: it was made when the last one was, and says nothing new;
+   * `'earlier'`: before it. `'late'`: it is of before, and so will be those that follow it.
    */
-  beat(madeAt: number, isComplete: boolean, now: FreshnessNow): 'new' | 'repeated' | 'late'
+  beat(
+    madeAt: number,
+    isComplete: boolean,
+    now: FreshnessNow,
+  ): 'new' | 'repeated' | 'earlier' | 'late'
   /** From now on it is not, until the next beat. */
   end(): void
   /** The issuer's time; `undefined` before the first beat. */
@@ -57,7 +61,9 @@ export function createFreshness(staleAfterMs: number, pulse: { freshUntil: numbe
     beat(madeAt, isComplete, now) {
       if (connection.firstMadeAt === undefined) {
         if (last !== undefined && !isTimely(madeAt, now)) return 'late'
-      } else if (last !== undefined && madeAt <= last.madeAt) return 'repeated'
+      } else if (last !== undefined && madeAt <= last.madeAt) {
+        return madeAt === last.madeAt ? 'repeated' : 'earlier'
+      }
       connection.firstMadeAt ??= madeAt
       last = { madeAt, arrivedAt: now.monotonic }
       const made = Math.min(connection.askedAt + madeAt - connection.firstMadeAt, now.monotonic)

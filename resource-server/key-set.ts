@@ -15,6 +15,8 @@ const BACK_OFF_MS = 5000
 const MAX_METADATA_AGE_MS = 60 * MINUTE_MS
 /** Fetches that tokens with unknown key ids may cause: three at once, then one every 30 seconds. */
 const FORCED_FETCHES = { burst: 3, everyMs: 30_000 }
+/** Those that news of other keys may cause: with a beat every five seconds, one for each. */
+const FOLLOWED_FETCHES = { burst: 5, everyMs: 5000 }
 
 export type KeyLookup =
   | { readonly kind: 'found'; readonly key: VerificationKey }
@@ -40,7 +42,8 @@ export interface KeySet extends AsyncDisposable {
   /**
    * Fetches the keys now, past all caches, unless they are those of which the issuer has said that they
    * are published now: `digest` is that of their ids. Does nothing for keys that nobody has needed yet.
-   * Does not throw: keys that cannot be had are asked for again as ever. From the first call on, an older
+   * Does not throw: keys that cannot be had are asked for again as ever, and so are those of which one
+   * hears too often, by whoever says so the next time. From the first call on, an older
    * copy out of a cache is never taken.
    */
   follow(digest: string): Promise<void>
@@ -85,6 +88,7 @@ class RefreshingKeySet implements KeySet {
   readonly #issuer: string
   readonly #clock: Clock
   readonly #forced: TokenBucket
+  readonly #followed: TokenBucket
   readonly #stop = new AbortController()
   #keys: Keys = new Map()
   #current: ReadonlySet<VerificationKey> = new Set()
@@ -101,7 +105,8 @@ class RefreshingKeySet implements KeySet {
   constructor(issuer: string, clock: Clock) {
     this.#issuer = issuer
     this.#clock = clock
-    this.#forced = createTokenBucket(clock)
+    this.#forced = createTokenBucket(clock, FORCED_FETCHES)
+    this.#followed = createTokenBucket(clock, FOLLOWED_FETCHES)
   }
 
   find(keyId: string | undefined, algorithm: string): KeyLookup | Promise<KeyLookup> {
@@ -130,7 +135,8 @@ class RefreshingKeySet implements KeySet {
     this.#isFollowing = true
     // What is under way may have been asked for before the news.
     await this.#flight
-    if (this.#fetchedAt !== undefined && this.#digest !== digest) await this.#refresh()
+    if (this.#fetchedAt === undefined || this.#digest === digest) return
+    if (this.#followed.take()) await this.#refresh()
   }
 
   async #findByAsking(keyId: string | undefined, algorithm: string): Promise<KeyLookup> {
@@ -258,8 +264,7 @@ interface TokenBucket {
   take(): boolean
 }
 
-function createTokenBucket(clock: Clock): TokenBucket {
-  const { burst, everyMs } = FORCED_FETCHES
+function createTokenBucket(clock: Clock, { burst, everyMs }: typeof FORCED_FETCHES): TokenBucket {
   let tokens = burst
   let filledAt = clock.monotonic()
   return {

@@ -74,6 +74,9 @@ const OPTIONS = [
 const REPORT_EVERY_MS = 250
 /** How long a restored or foreign log may make pages start anew, within one catching up. */
 const MOST_RESTARTS = 3
+/** All pages of one catching up: these, and one for so many entries. A good issuer has half as many. */
+const LEAST_PAGES = 100
+const ENTRIES_OF_A_PAGE = 1000
 const FIRST_PAUSE_MS = 500
 /** After an answer that will be the same the next time. */
 const LONG_PAUSE_MS = 5000
@@ -101,7 +104,7 @@ export function createRevocationFeed(options: RevocationFeedOptions): Revocation
   const stop = new AbortController()
   const client = createFeedClient({ issuer, receiver, credentials }, clock, stop.signal)
   const view = createRevocationView({ issuer, staleAfterMs, maxEntries }, clock)
-  return new RemoteFeed({ issuer, client, view, clock, stop, staleAfterMs, onFault })
+  return new RemoteFeed({ issuer, client, view, clock, stop, staleAfterMs, maxEntries, onFault })
 }
 
 interface FeedParts {
@@ -111,6 +114,7 @@ interface FeedParts {
   readonly clock: Clock
   readonly stop: AbortController
   readonly staleAfterMs: number
+  readonly maxEntries: number
   readonly onFault: (fault: Error) => void
 }
 
@@ -127,6 +131,7 @@ class RemoteFeed implements RevocationFeed {
   readonly #view: RevocationView
   readonly #stop: AbortController
   readonly #silentAfterMs: number
+  readonly #mostPages: number
   readonly #keys: KeySet
   readonly #onFault: (fault: Error) => void
   readonly #watched = new Set<WatchedKeys>()
@@ -145,7 +150,8 @@ class RemoteFeed implements RevocationFeed {
   #reportDue = false
   #reporting: Promise<void> = Promise.resolve()
 
-  constructor({ issuer, client, view, clock, stop, staleAfterMs, onFault }: FeedParts) {
+  constructor(parts: FeedParts) {
+    const { issuer, client, view, clock, stop, staleAfterMs, maxEntries, onFault } = parts
     this.issuer = issuer
     this.clock = clock
     this.pulse = view.pulse
@@ -155,6 +161,7 @@ class RemoteFeed implements RevocationFeed {
     this.#onFault = onFault
     // Before the view gets stale, there is time to come back.
     this.#silentAfterMs = (staleAfterMs * 2) / 3
+    this.#mostPages = LEAST_PAGES + Math.ceil(maxEntries / ENTRIES_OF_A_PAGE)
     this.#keys = createKeySet(issuer, clock)
     this.#watched.add(this.#keys)
     this.#following = this.#follow()
@@ -201,9 +208,10 @@ class RemoteFeed implements RevocationFeed {
     this.#stop.abort()
     for (const { reject } of this.#waiters) reject(disposed())
     this.#waiters.clear()
+    // Who follows may be waiting for a key.
+    await this.#keys[Symbol.asyncDispose]()
     await this.#following
     await this.#reporting
-    await this.#keys[Symbol.asyncDispose]()
   }
 
   /** One connection after the other, until the end. */
@@ -318,6 +326,8 @@ class RemoteFeed implements RevocationFeed {
     }
     // Another connection may be quicker.
     if (outcome === 'late') throw new IssuerError('timed_out', LATE)
+    // A copy, however old: it could name other keys all the time, and have them fetched.
+    if (outcome === 'earlier') return
     // Also by one of the same moment as the last: news of keys wait for no beat.
     for (const keys of this.#watched) void keys.follow(beat.keys)
     if (outcome !== 'taken') return
@@ -333,7 +343,8 @@ class RemoteFeed implements RevocationFeed {
   async #catchUp(messages: RevocationMessages): Promise<void> {
     let restarts = 0
     let after: number | undefined = this.#view.place?.applied ?? 0
-    while (after !== undefined) {
+    for (let pages = 0; after !== undefined; pages += 1) {
+      if (pages === this.#mostPages) throw new IssuerError('bad_answer', ENDLESS)
       const page = await messages.readPage(await this.#client.getPage(after))
       after = this.#view.takePage(page, after)
       if (this.#view.place !== undefined) continue
@@ -396,6 +407,7 @@ class RemoteFeed implements RevocationFeed {
 const SILENT = 'no beat came on the stream of revocations'
 const LATE = 'what came on the stream of revocations is of before'
 const GAP = 'events are missing that pages do not have'
+const ENDLESS = 'the pages of revocations do not come to an end'
 const RESTLESS = 'the log of revocations became another one again and again'
 /** Else the issuer would answer the same again, and count it. */
 const MAY_PASS = ['unreachable', 'timed_out', 'bad_answer']

@@ -39,10 +39,10 @@ export interface RevocationView {
   /** `'behind'`: something before it is missing, and pages have to be read. */
   takeEvent(event: LoggedEvent): 'taken' | 'behind'
   /**
-   * `'repeated'`, `'late'`: see `Freshness`. `'doubtful'`: it knows of less than is known here; a page will tell
+   * `'repeated'`, `'earlier'`, `'late'`: see `Freshness`. `'doubtful'`: it knows of less than is known here; a page will tell
    * whether the log was restored to what it was before.
    */
-  takeBeat(beat: Beat): 'taken' | 'repeated' | 'late' | 'behind' | 'doubtful'
+  takeBeat(beat: Beat): 'taken' | 'repeated' | 'earlier' | 'late' | 'behind' | 'doubtful'
   /** The place after which the next page has to be asked for; `undefined`: there is no more. */
   takePage(page: Page, askedAfter: number): number | undefined
 }

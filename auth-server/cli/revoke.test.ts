@@ -39,7 +39,7 @@ async function prepareCli(how: { columns?: number; input?: string; config?: obje
         place,
         seenAt: cli.clock.now() - minutesAgo * MINUTE,
       }
-      await stores.receivers.record([report])
+      await stores.receivers.record([report], 100)
     },
     async revoke(...args: string[]) {
       const { code, stdout, stderr } = await cli.run('revoke', ...args)

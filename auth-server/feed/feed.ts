@@ -15,7 +15,7 @@ import { openStream, type Stream } from './stream.ts'
 /** A page of so many takes a receiver a few milliseconds. */
 const MOST_ENTRIES = 2000
 const MOST_STREAMS = 20_000
-const MOST_STREAMS_OF_ONE = 100
+const MOST_OF_ONE = 100
 /** A stream is there: said about once a minute. */
 const SEEN_EVERY_TURNS = 12
 /** Shorter than a connection may be silent. */
@@ -63,10 +63,10 @@ export interface Feed extends AsyncDisposable {
   /** Signed: the live entries after the place. */
   page(after: number): Promise<string>
   /**
-   * At most so many events, and whether there are more (RFC 8936 §2.4). `undefined`: while it waited, the
-   * token that it came with has ended.
+   * At most so many events, and whether there are more (RFC 8936 §2.4). `'ended'`: while it waited, the
+   * token that it came with has. `'too_many'` of the client wait already, or have streams.
    */
-  poll(asking: Asking, poll: Poll): Promise<PollAnswer | undefined>
+  poll(asking: Asking, poll: Poll): Promise<PollAnswer | 'ended' | 'too_many'>
   /** Whether `feed` is this one. */
   noteApplied(asking: Asking, feed: string, place: number): boolean
   /** The key set has changed: everybody who checks tokens should know at once. */
@@ -105,8 +105,19 @@ export async function createFeed(
   }
   const beats = cleanUp.use(startBeats(sign, report))
   const streams = new Map<BeatTaker, Stream>()
-  /** How many of these are of one client. */
+  /** How many streams and polls that wait each client has. */
   const counts = new Map<string, number>()
+  const enter = (clientId: string): boolean => {
+    const own = counts.get(clientId) ?? 0
+    if (own >= MOST_OF_ONE) return false
+    counts.set(clientId, own + 1)
+    return true
+  }
+  const leave = (clientId: string) => {
+    const left = (counts.get(clientId) ?? 0) - 1
+    if (left > 0) counts.set(clientId, left)
+    else counts.delete(clientId)
+  }
   let isClosed = false
   cleanUp.defer(() => {
     isClosed = true
@@ -123,8 +134,7 @@ export async function createFeed(
       const { clientId } = listener
       // Nobody would say a second time that it has gone.
       if (response.destroyed) return true
-      const own = counts.get(clientId) ?? 0
-      if (isClosed || streams.size >= MOST_STREAMS || own >= MOST_STREAMS_OF_ONE) return false
+      if (isClosed || streams.size >= MOST_STREAMS || !enter(clientId)) return false
       const options = { listener, isAdmitted, lastEventId }
       const stream = openStream({ follower, textOf, report }, options, response)
       const taker: BeatTaker = {
@@ -135,13 +145,10 @@ export async function createFeed(
         },
       }
       streams.set(taker, stream)
-      counts.set(clientId, own + 1)
       response.once('close', () => {
         streams.delete(taker)
         beats.remove(taker)
-        const left = (counts.get(clientId) ?? 0) - 1
-        if (left > 0) counts.set(clientId, left)
-        else counts.delete(clientId)
+        leave(clientId)
       })
       await beats.add(taker).catch((error: unknown) => {
         report(error)
@@ -176,8 +183,10 @@ export async function createFeed(
       await receivers.record([seen], MOST_RECEIVERS_OF_ONE)
       const most = Math.min(mostEvents, MOST_POLLED)
       if (waits && follower.head <= place) {
+        if (!enter(clientId)) return 'too_many'
         await waitForMore(follower, LONGEST_POLL_MS)
-        if (clock.now() >= listener.expiresAt * 1000 || !(await isAdmitted())) return undefined
+        leave(clientId)
+        if (clock.now() >= listener.expiresAt * 1000 || !(await isAdmitted())) return 'ended'
       }
       const { live } = await nextLive(place, MOST_POLLED)
       const sets = await Promise.all(

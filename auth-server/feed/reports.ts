@@ -22,10 +22,16 @@ export function collectReports(
   report: (error: unknown) => void,
 ): Reports {
   const waiting = new Map<string, ReceiverReport>()
+  /** How many of these are of one client. */
+  const counts = new Map<string, number>()
   let writing: Promise<void> | undefined
   const write = async (most: number) => {
     const some = [...waiting].slice(0, most)
-    for (const [name] of some) waiting.delete(name)
+    for (const [name, { clientId }] of some) {
+      waiting.delete(name)
+      counts.set(clientId, (counts.get(clientId) ?? 0) - 1)
+    }
+    if (waiting.size === 0) counts.clear()
     const reports = some.map(([, one]) => one)
     await receivers.record(reports, MOST_RECEIVERS_OF_ONE).catch(report)
   }
@@ -39,9 +45,12 @@ export function collectReports(
   return {
     add(clientId, receiver, place) {
       const name = `${clientId} ${receiver}`
-      const known = waiting.get(name)?.place
-      if (waiting.size >= MOST_WAITING && !waiting.has(name)) return
-      waiting.set(name, { clientId, receiver, place: place ?? known, seenAt: clock.now() })
+      const known = waiting.get(name)
+      const own = counts.get(clientId) ?? 0
+      if (!known && (waiting.size >= MOST_WAITING || own >= MOST_RECEIVERS_OF_ONE)) return
+      if (!known) counts.set(clientId, own + 1)
+      const newest = place ?? known?.place
+      waiting.set(name, { clientId, receiver, place: newest, seenAt: clock.now() })
     },
     async [Symbol.asyncDispose]() {
       clearInterval(timer)

@@ -59,8 +59,7 @@ export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middlew
       ctx.res.statusCode = 200
       if (await feed.stream(asking, lastEventId, ctx.res)) return
       ctx.respond = true
-      ctx.set('Retry-After', String(RETRY_AFTER_SECONDS))
-      say(collaborators, ctx, 429, 'slow_down', 'too many streams: close some')
+      refuseMore(collaborators, ctx)
     }),
   )
   router.get(
@@ -81,7 +80,8 @@ export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middlew
       const poll = body && readPoll(body)
       if (!poll) return say(collaborators, ctx, 400, 'invalid_request', POLL_HELP)
       const answer = await feed.poll(asking, poll)
-      if (!answer) return refuse(collaborators, ctx, 'invalid_token')
+      if (answer === 'ended') return refuse(collaborators, ctx, 'invalid_token')
+      if (answer === 'too_many') return refuseMore(collaborators, ctx)
       const { sets, hasMore, unusable } = answer
       await reportUnusable(collaborators, asking, unusable)
       ctx.body = { sets, ...(hasMore ? { moreAvailable: true } : {}) }
@@ -100,6 +100,11 @@ export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middlew
     }),
   )
   return router.routes() as Middleware
+}
+
+function refuseMore(collaborators: FeedRouteCollaborators, ctx: RouterContext): void {
+  ctx.set('Retry-After', String(RETRY_AFTER_SECONDS))
+  say(collaborators, ctx, 429, 'slow_down', 'too many streams and polls that wait: close some')
 }
 
 function readToken(ctx: RouterContext): string | undefined {

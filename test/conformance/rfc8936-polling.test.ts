@@ -128,6 +128,24 @@ describe('polling (RFC 8936)', () => {
     },
   )
 
+  test('waits a hundred times at once for a client, and no more', async () => {
+    await using server = await startServer(withListener, {}, { LISTENER_SECRET })
+    const { issuer } = server
+    const token = await getListenerToken(issuer)
+    const statuses: number[] = []
+    const refused = Promise.withResolvers<void>()
+    const waiting = Array.from({ length: 110 }, async (_, index) => {
+      const { status } = await poll(issuer, `r${index}`, {}, token)
+      statuses.push(status)
+      if (statuses.length === 10) refused.resolve()
+    })
+    await refused.promise
+    expect(new Set(statuses)).toEqual(new Set([429]))
+    await endToken(issuer)
+    await Promise.all(waiting)
+    expect(statuses.filter((status) => status === 200)).toHaveLength(100)
+  })
+
   test('does not come to a stop at what a receiver cannot use, and says so to the operator', async () => {
     await using server = await startServer(withListener, {}, { LISTENER_SECRET })
     const { issuer, logged } = server

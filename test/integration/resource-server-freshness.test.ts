@@ -118,6 +118,34 @@ describe('the view of what is revoked', () => {
     },
   )
 
+  test.each([180, -180])(
+    'refuses the same where the issuer’s clock is %s seconds ahead, and for as long',
+    async (ahead) => {
+      await using world = await startFeedWorld(
+        {},
+        (issuer) => void (issuer.aheadMs = ahead * SECOND),
+      )
+      const { feed, clock, issuer } = world
+      const atIssuer = clock.now() / 1000 + ahead
+      const isRevoked = (claims: object) => feed.isRevoked(claims as never)
+      await world.learns(() => issuer.revoke('user', 'alice'))
+      const ages = [-1, 0, 1, 600].map((age) => isRevoked({ sub: 'alice', iat: atIssuer + age }))
+      expect(ages).toEqual([true, true, false, false])
+      await world.learns(() => issuer.revoke('session', 's1', { until: atIssuer + 60 }))
+      // By the slower one of both clocks, with the most that a verifier may tolerate: 300 seconds.
+      await clock.advance((60 + 300 + Math.max(0, ahead) - 1) * SECOND)
+      issuer.cut()
+      await world.pauseBegins()
+      await clock.advance(SECOND / 2)
+      await feed.whenFresh()
+      for (let count = 0; count < 16; count += 1) {
+        await clock.advance(1)
+        await beatAll(world)
+      }
+      expect(isRevoked({ sid: 's1' })).toBe(true)
+    },
+  )
+
   test('does not get stuck where the issuer’s clock is set back to what it should be', async () => {
     await using world = await startFeedWorld({}, (issuer) => void (issuer.aheadMs = 7200 * SECOND))
     world.issuer.aheadMs = 0
