@@ -191,5 +191,6 @@ function listSubjects({
     ...(grantId === undefined ? [] : [['grant', grantId] as const]),
     [isAccountId(sub) ? 'user' : 'client', sub, issuedAt],
     ...(clientId === sub ? [] : [['client', clientId, issuedAt] as const]),
+    ['all', '', issuedAt],
   ]
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../resource-server/clock.ts'
 import { createRevocationFeed } from '../../resource-server/index.ts'
+import { post } from '../support/endpoints.ts'
 import { getListenerToken, LISTENER_SECRET, openFeed, withListener } from '../support/feed.ts'
 import { basic, decodeJwt, obtainTokens, refresh, requestToken } from '../support/flow.ts'
 import { makeFolder } from '../support/folder.ts'
@@ -155,10 +156,17 @@ api     two       0       TIME  current
       (await obtainTokens(world.issuer)).access_token,
       (await obtainTokens(world.issuer, {}, 'bob')).access_token,
     ]
+    const isActive = async () => {
+      const form = { token: tokens[0] ?? '' }
+      const authorization = basic('service', SERVICE_SECRET)
+      return (await post(world.issuer, '/introspect', form, { authorization })).body['active']
+    }
+    expect(await isActive()).toBe(true)
     const startedAt = performance.now()
     const { revoked, confirmations } = await world.revoke('--all --yes --wait 60')
     const took = performance.now() - startedAt
     expect(await world.ask(...tokens)).toEqual(['401 401 401', '401 401 401', '401 401 401'])
+    expect(await isActive()).toBe(false)
     expect(revoked).toMatchObject({ kind: 'all', subject: '', sessions: 2, grants: 2 })
     const { receivers, ...rest } = confirmations
     const times = receivers.map(({ confirmedAfterMs = Infinity }) => confirmedAfterMs)
