@@ -1,11 +1,6 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempDisposable, readdir, readFile, stat } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
-import { createInterface } from 'node:readline'
 import { expect, test } from 'vitest'
 import type { EndReport, RunReport, StartReport, StepReport } from '../../client-demo/report.ts'
+import { isAlive, runDemo } from '../support/demo-run.ts'
 
 /** In the order of `all`. */
 const NAMES = [
@@ -31,44 +26,6 @@ const NAMES = [
   'cimd',
 ]
 
-const CLI = path.resolve(import.meta.dirname, '../../client-demo/cli.ts')
-
-interface Ended {
-  readonly code: number | null
-  readonly stdout: string
-  readonly stderr: string
-  /** What it left in its folder for temporary files. */
-  readonly left: readonly string[]
-}
-
-interface DemoControls {
-  kill(signal: NodeJS.Signals): void
-}
-
-/** Runs the demonstration as a process to its end; `onLine` sees what it prints while it runs. */
-async function runDemo(
-  args: readonly string[],
-  onLine: (line: string, controls: DemoControls) => void = () => {},
-  environment: Readonly<Record<string, string>> = {},
-): Promise<Ended> {
-  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-demo-test-'))
-  const child = spawn(process.execPath, [CLI, ...args], {
-    // By default an empty environment, as on a machine where nobody has set anything.
-    env: { TMPDIR: folder.path, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const lines: string[] = []
-  createInterface(child.stdout).on('line', (line) => {
-    lines.push(line)
-    onLine(line, { kill: (signal) => void child.kill(signal) })
-  })
-  const errors: Buffer[] = []
-  child.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
-  const [code] = (await once(child, 'close')) as [number | null]
-  const stderr = Buffer.concat(errors).toString('utf8')
-  return { code, stdout: lines.join('\n'), stderr, left: await readdir(folder.path) }
-}
-
 function readReports(stdout: string): {
   readonly start: StartReport
   readonly steps: readonly StepReport[]
@@ -79,14 +36,6 @@ function readReports(stdout: string): {
   const end = reports.find((report) => report.type === 'end')
   if (!start || !end) throw new Error(`neither start nor end in ${stdout}`)
   return { start, steps: reports.filter((report) => report.type === 'step'), end }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
 }
 
 test('shows the whole flow, and leaves nothing behind', async () => {
@@ -242,96 +191,6 @@ test('lists its flows: a name, a sentence and what each needs', async () => {
   for (const { name, summary } of flows) {
     expect(words.stdout.replaceAll(/\s+/g, ' ')).toContain(`${name} ${summary} (`)
   }
-})
-
-interface Running {
-  readonly issuer: string
-  readonly api: string
-  readonly web: string
-  readonly secretsFile: string
-  readonly processes: readonly { readonly name: string; readonly pid: number }[]
-}
-
-const FREE_PORTS = ['--port', '0', '--api-port', '0', '--web-port', '0']
-
-/** Starts all of it, lets `visit` look, and stops it. */
-async function startAndVisit(
-  folder: string,
-  visit: (running: Running) => Promise<void>,
-): Promise<{ readonly ended: Ended; readonly running: Running }> {
-  let visited: Promise<void> | undefined
-  const args = ['start', ...FREE_PORTS, '--data', folder, '--json']
-  const ended = await runDemo(args, (line, { kill }) => {
-    visited ??= visit(JSON.parse(line) as Running).finally(() => kill('SIGINT'))
-  })
-  await visited
-  return { ended, running: JSON.parse(ended.stdout) as Running }
-}
-
-test('start runs the servers until stopped, and keeps people and keys for the next time', async () => {
-  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-start-test-'))
-  const keys: unknown[] = []
-  const secrets: string[] = []
-  const visit = async ({ issuer, api, web, secretsFile }: Running): Promise<void> => {
-    const { keys: published } = (await (await fetch(`${issuer}/jwks`)).json()) as { keys: unknown }
-    keys.push(published)
-    expect((await fetch(`${api}/notes`)).status).toBe(401)
-    expect((await fetch(web)).status).toBe(200)
-    expect((await stat(secretsFile)).mode & 0o777).toBe(0o600)
-    secrets.push(await readFile(secretsFile, 'utf8'))
-  }
-  for (let round = 0; round < 2; round += 1) {
-    const { ended, running } = await startAndVisit(folder.path, visit)
-    expect({ code: ended.code, stderr: ended.stderr }).toEqual({ code: 0, stderr: '' })
-    expect(running.processes).toHaveLength(3)
-    expect(running.processes.filter(({ pid }) => isAlive(pid))).toEqual([])
-    for (const secret of Object.values(JSON.parse(secrets[0] ?? '') as object)) {
-      expect(ended.stdout).not.toContain(secret)
-    }
-  }
-  expect(keys[1]).toEqual(keys[0])
-  expect(secrets[1]).toBe(secrets[0])
-})
-
-test('start ends with the npm that was told to end', async () => {
-  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-start-test-'))
-  const args = ['start', ...FREE_PORTS, '--data', folder.path, '--json']
-  // As npm runs it: in a shell, which ends at the signal and passes nothing on.
-  const shell = spawn('sh', ['-c', '"$0" "$@"; exit', process.execPath, CLI, ...args], {
-    env: { TMPDIR: folder.path, npm_lifecycle_event: 'start' },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const closed = once(shell.stdout, 'close')
-  const [line] = (await once(createInterface(shell.stdout), 'line')) as [string]
-  const { processes } = JSON.parse(line) as Running
-  expect(processes.every(({ pid }) => isAlive(pid))).toBe(true)
-  shell.kill('SIGTERM')
-  // All of them hold it: it closes when the last has ended.
-  await closed
-  expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([])
-})
-
-test('start says that it stops', async () => {
-  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-start-test-'))
-  const args = ['start', ...FREE_PORTS, '--data', folder.path]
-  const { code, stdout } = await runDemo(args, (line, { kill }) => {
-    if (line === 'Stop it with Ctrl+C.') kill('SIGINT')
-  })
-  expect(code).toBe(0)
-  expect(stdout).toMatch(/\nStop it with Ctrl\+C\.\n\nStopping them …$/)
-})
-
-test('start ends all of it, with a reason, when one of them ends', async () => {
-  await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-start-test-'))
-  const args = ['start', ...FREE_PORTS, '--data', folder.path, '--json']
-  const { code, stdout, stderr } = await runDemo(args, (line) => {
-    const { processes } = JSON.parse(line) as Running
-    process.kill(processes[1]?.pid ?? 0, 'SIGKILL')
-  })
-  expect(code).toBe(1)
-  expect(stderr).toMatch(/^error: the notes API ended by itself \(SIGKILL\)/)
-  const { processes } = JSON.parse(stdout) as Running
-  expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([])
 })
 
 test.each(['foo', 'localhost:6379', 'http://localhost', 'redis:///1', 'redis//:hush-hush@h/name'])(
