@@ -15,6 +15,7 @@ export function announceToPerson(
     ['web demo', web],
     ['notes API', `${api}/notes`],
     ['authorization server', issuer],
+    ['your account there', `${issuer}/account`],
   ] as const
   const people = PEOPLE.map(({ username, secret, may }) => {
     const password = style.secret(vault.secrets[secret])

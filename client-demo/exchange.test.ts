@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { createCertificate, type Certificate } from './certificates.ts'
 import { describeExchange, type SentRequest } from './exchange.ts'
 import type { Exchange } from './report.ts'
 
@@ -74,4 +75,26 @@ test.each<[string, Answer, Record<string, unknown>]>([
   ],
 ])('shows an answer that is %s, and no secret', (_case, answer, shown) => {
   expect(describe({}, answer).received).toEqual(shown)
+})
+
+test('shows a parameter that is there several times as a list, and no secret in it', () => {
+  const url = 'http://127.0.0.1:1/auth?resource=a&resource=b&code=ABCDE&code=FGHIJ'
+  const { sent } = describeExchange('the API', url, {}, new Response(''), '')
+  expect(sent).toEqual({ resource: ['a', 'b'], code: ['(hidden)', '(hidden)'] })
+})
+
+test('shows of an answer with dozens of members those that were asked for', () => {
+  const answer = { headers: JSON_TYPE, text: '{"issuer":"x","a":1,"token_endpoint":"y"}' }
+  expect(describe({ members: ['issuer', 'a'] }, answer).received).toEqual({ issuer: 'x', a: 1 })
+})
+
+test('shows which certificate a connection had, and that it had none', async () => {
+  const times = { notBefore: 1_700_000_000_000, notAfter: 4_000_000_000_000 }
+  const authority = await createCertificate({ name: 'CN=Us', isAuthority: true, ...times })
+  const signed = await createCertificate({ name: 'CN=me,O=Here', signer: authority, ...times })
+  const shown = ({ pem }: Certificate) => describe({ tls: { cert: pem } }, {}).sent['certificate']
+  expect(shown(signed)).toMatch(/^CN=me,O=Here, signed by CN=Us \([\w-]{12}…\)$/)
+  expect(shown(authority)).toMatch(/^CN=Us, signed by itself \(/)
+  expect(describe({ tls: {} }, {}).sent['certificate']).toBe('none')
+  expect(describe({}, {}).sent).not.toHaveProperty('certificate')
 })
