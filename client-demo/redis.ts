@@ -21,9 +21,10 @@ export async function hasRedis(): Promise<boolean> {
   try {
     await promisify(execFile)(COMMAND, ['--version'])
     return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return false
+    const message = `${COMMAND} is there and does not run: mend it, or say --no-redis to do without`
+    throw new Error(message, { cause })
   }
 }
 
