@@ -41,7 +41,8 @@ const PATIENCE_MS = 10_000
 
 /** Until disposed of, which waits for the last answers. */
 export function startLoad({ urls, perSecond, choose, onHit }: LoadOptions): Load {
-  const agent = new Agent({ keepAlive: true })
+  const agent = new Agent({ keepAlive: true, timeout: PATIENCE_MS })
+  const places = urls.map((url) => new URL(url))
   const start = performance.now()
   let turn = 0
   let sent = 0
@@ -62,12 +63,9 @@ export function startLoad({ urls, perSecond, choose, onHit }: LoadOptions): Load
       underWay -= 1
       if (isOver && underWay === 0) drained.resolve()
     }
+    const { hostname, port } = places[shot.api] ?? {}
     const headers = { authorization: `Bearer ${shot.token}` }
-    const outgoing = request(`${urls[shot.api]}/${shot.rule}`, {
-      agent,
-      headers,
-      timeout: PATIENCE_MS,
-    })
+    const outgoing = request({ hostname, port, path: `/${shot.rule}`, agent, headers })
     outgoing.once('timeout', () => outgoing.destroy())
     // One that ends in the middle of its answer has been answered.
     outgoing.on('error', () => finish(0))
