@@ -7,7 +7,7 @@ import type { Api, Issuer } from './world.ts'
 export interface Outage {
   readonly staleAfterSeconds: number
   readonly youngSeconds: number
-  /** How long all instances were dead. */
+  /** How long all instances were dead for sure. */
   readonly seconds: number
   readonly policies: readonly PolicyResult[]
   /** Requests without an answer, or refused while the issuer was alive. */
@@ -19,11 +19,11 @@ export interface PolicyResult {
   readonly name: PolicyName
   /** When the first API refused for the first time; `undefined`: none did. */
   readonly firstRefusal: number | undefined
-  /** When the last request was sent that was let in, before the issuer came back. */
+  /** When the last answer came that let one in, while the issuer was dead. */
   readonly lastLetIn: number
   /** What it was refused with: the status and the kind of refusal. */
   readonly refusals: readonly string[]
-  /** How old the token was at the last request that was let in: seconds since its `iat`. */
+  /** How old the token was then: seconds since its `iat`. */
   readonly ageAtLastLetIn: number
   /** Requests that were let in after the same API had refused, while the issuer was dead. */
   readonly letInAgain: number
@@ -68,9 +68,10 @@ interface ApiRecord {
   backAt: number | undefined
 }
 
-/** When the issuer died, and when it was back. */
+/** The issuer died, was dead for sure until then, and could be reached again. */
 interface Spell {
   diedAt: number
+  deadUntil: number
   backAt: number
 }
 
@@ -85,15 +86,15 @@ export async function measureOutage(
   await wait(Math.max(0, (readIssuedAt(old) + youngSeconds + 1) * 1000 - now))
   const [fresh = ''] = await issuer.issueTokens(1)
   const policies = createPolicies(old, fresh, apis.length)
-  const spell: Spell = { diedAt: Infinity, backAt: Infinity }
+  const spell: Spell = { diedAt: Infinity, deadUntil: Infinity, backAt: Infinity }
   let failed = 0
   const onHit = (shot: Shot, hit: Hit) => {
     const policy = policies.find(({ rule, token }) => rule === shot.rule && token === shot.token)
     const record = policy?.apis[shot.api]
     if (!record || hit.status === 0) failed += 1
     else if (hit.status === 200) noteLetIn(record, hit, spell)
-    else if (hit.sentAt < spell.diedAt) failed += 1
-    else if (hit.sentAt < spell.backAt) {
+    else if (hit.answeredAt < spell.diedAt) failed += 1
+    else if (hit.answeredAt < spell.deadUntil) {
       record.firstRefusedAt ??= hit.answeredAt
       policy?.refusals.add(`${hit.status} ${hit.refusal ?? ''}`)
     }
@@ -108,13 +109,13 @@ export async function measureOutage(
   await wait(1000)
   spell.diedAt = await issuer.killInstances()
   await wait((Math.max(staleAfterSeconds, youngSeconds) + LATER_SECONDS) * 1000)
-  await issuer.startInstances(instances)
-  spell.backAt = performance.now()
+  spell.deadUntil = performance.now()
+  spell.backAt = await issuer.startInstances(instances)
   await untilAllAreBack(policies)
   return {
     staleAfterSeconds,
     youngSeconds,
-    seconds: (spell.backAt - spell.diedAt) / 1000,
+    seconds: (spell.deadUntil - spell.diedAt) / 1000,
     failed,
     policies: policies.map((policy) => describePolicy(policy, spell)),
   }
@@ -142,16 +143,16 @@ function createPolicies(old: string, fresh: string, apis: number): readonly Poli
   ]
 }
 
-function noteLetIn(record: ApiRecord, { sentAt, answeredAt }: Hit, { backAt }: Spell): void {
-  if (sentAt >= backAt) {
+function noteLetIn(record: ApiRecord, { sentAt, answeredAt }: Hit, { deadUntil }: Spell): void {
+  if (answeredAt >= deadUntil) {
     record.backAt ??= answeredAt
     return
   }
-  record.lastLetInAt = Math.max(record.lastLetInAt, sentAt)
+  record.lastLetInAt = Math.max(record.lastLetInAt, answeredAt)
   if (record.firstRefusedAt !== undefined && sentAt > record.firstRefusedAt) record.letInAgain += 1
 }
 
-/** But for the token that was young, which is old by now: it is let in again all the same. */
+/** The token that was young is old by now, and let in again all the same. */
 async function untilAllAreBack(policies: readonly Policy[]): Promise<void> {
   const until = performance.now() + BACK_WITHIN_MS
   const areBack = () =>
@@ -163,7 +164,7 @@ function describePolicy({ name, token, apis, refusals }: Policy, spell: Spell): 
   const { diedAt, backAt } = spell
   const refused = apis.flatMap(({ firstRefusedAt }) => firstRefusedAt ?? [])
   const lastLetInAt = Math.max(...apis.map((api) => api.lastLetInAt))
-  const back = apis.map((api) => ((api.backAt ?? Infinity) - backAt) / 1000)
+  const back = apis.map((api) => Math.max(0, (api.backAt ?? Infinity) - backAt) / 1000)
   return {
     name,
     firstRefusal: refused.length === 0 ? undefined : (Math.min(...refused) - diedAt) / 1000,

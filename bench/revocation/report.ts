@@ -57,7 +57,7 @@ function tabulateCuts(cuts: readonly CutResult[]): Table {
       'revoked meanwhile',
       'last refusal after the return',
       'missed',
-      '',
+      'answers',
     ],
     lines: cuts.map(({ how, seconds, after, revocations, missed, faults }) => [
       how === 'broken' ? `connections break, ${seconds} s` : `nothing gets through, ${seconds} s`,
@@ -189,7 +189,7 @@ ${writeTable(tabulateCuts(cuts))}
 
 ## While the issuer is dead
 
-All instances are ended by SIGKILL at the same moment, and started again ${outage.seconds.toFixed(0)} s later. Times are seconds since their death; "back" is when the last API let the token in again, after the issuer was there again. No view is stale later than ${outage.staleAfterSeconds} s after the last sign of life; then each route does what its \`whenStale\` says.
+All instances are ended by SIGKILL at the same moment, and started again ${outage.seconds.toFixed(0)} s later. Times count from their death; "back" from when the issuer could be reached again to when the last API let the token in. No view is stale later than ${outage.staleAfterSeconds} s after the last sign of life; then each route does what its \`whenStale\` says.
 
 ${writeTable(tabulateOutage(outage))}
 
@@ -209,7 +209,7 @@ ${writeTable(tabulateColdStart(coldStart))}
 
 ## How it is measured
 
-- Each instance of the auth server (\`serve\`) and each API (the toolkit with \`createRevocationFeed\`, on Koa) is a process of its own. Instances share PostgreSQL ${postgres}, which waits for the disk at each commit, and stand behind one address, a balancer of TCP connections in the process that measures. ${describeMachine()}, which all of them and the load share; load of the machine at the start ${loadAtStart.toFixed(1)}.
+- Each instance of the auth server (\`serve\`) and each API (the toolkit with \`createRevocationFeed\`, on Koa) is a process of its own. Instances share PostgreSQL ${postgres}, which waits for the disk at each commit, and stand behind one address, a balancer of TCP connections. ${describeMachine()}, which all of them and the load share; load of the machine at the start ${loadAtStart.toFixed(1)}.
 - Requests are sent when they are due, however many are still under way, over connections kept alive; times count from when they were due. All APIs judge by the route \`open\`, which refuses only what is known to be revoked. One request in ten comes with a token that stays good, one with one that was refused before: neither may be answered differently.
 - Each part begins with every token in the cache of every API, where a check is cheapest and a revocation easiest to overlook.
 - A cut that lets anything through, or in which a revoked token is not used at every API, ends the run with an error.

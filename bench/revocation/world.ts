@@ -26,8 +26,8 @@ const MOST_TRIALS = 50
 export interface Issuer extends AsyncDisposable {
   readonly url: string
   readonly gate: Gate
-  /** Processes of their own, each on a port of its own. */
-  startInstances(count: number): Promise<void>
+  /** Processes of their own. Resolves with the moment from which on they could be reached. */
+  startInstances(count: number): Promise<number>
   /** How often it was too busy for what is asked here, and was asked again. */
   readonly turnedAway: number
   /** By SIGKILL, all at the same moment; answers when that was. */
@@ -117,7 +117,9 @@ export async function createIssuer(database: string): Promise<Issuer> {
     async startInstances(count) {
       const starting = Array.from({ length: count }, () => startServerProcess(config, options))
       instances = await Promise.all(starting)
+      const reachableAt = performance.now()
       await gate.lead(instances.map((instance) => Number(new URL(instance.url).port)))
+      return reachableAt
     },
     async killInstances() {
       const killedAt = performance.now()
