@@ -58,6 +58,7 @@ import { createClientDocuments } from './registration/documents.ts'
 import { createRegistration } from './registration/register.ts'
 import { createRegistrationRoutes } from './registration/routes.ts'
 import { createStatementReader } from './registration/statements.ts'
+import { createIssuance } from './revocation/issuance.ts'
 import { createApprovals } from './provider/approvals.ts'
 import { createCibaPaces } from './provider/ciba.ts'
 import { SHORTEST_INTERVAL_SECONDS } from './provider/device.ts'
@@ -108,6 +109,8 @@ export interface AuthServerOverrides {
   readonly purgeEveryMilliseconds?: number
   /** Who is asked where names lead that clients have given. Default: whom the operating system asks. */
   readonly nameServers?: readonly string[]
+  /** Takes the place of the database's. Default: that of the process for SQLite. */
+  readonly databaseClock?: Clock
 }
 
 /** ES256 for access tokens and RS256 for ID tokens are always there. */
@@ -141,7 +144,12 @@ export async function createAuthServer(
         (await announced.promise).sessionDeleted(facts),
     },
   }
-  const stores = cleanUp.use(await openStores(config.database.url, clock, { redis }))
+  const stores = cleanUp.use(
+    await openStores(config.database.url, clock, {
+      redis,
+      databaseClock: overrides.databaseClock,
+    }),
+  )
   const rootKey = foundKey ?? (await createRootKey(loaded, stores))
   const sealKey = await readSealKey(loaded)
   const { encryptionKey } = config.keys
@@ -298,9 +306,10 @@ async function compose(services: Services, isDraining: () => boolean) {
     clock,
   })
   const parts = { catalogue, accounts, clients, apiKeys, signIn, apiKeyThrottle, signingKeys }
+  const beginIssuance = createIssuance({ revocations: stores.revocations, clock, log })
   const direct =
     config.directAccess &&
-    (await createDirectAccess({ ...parts, events, clock }, config.directAccess, {
+    (await createDirectAccess({ ...parts, beginIssuance, events, clock }, config.directAccess, {
       issuer,
       demonstrationKeys: secrets.value.demonstrationKeys,
     }))

@@ -9,6 +9,7 @@ import type { DirectAccessConfig } from '../config/schema.ts'
 import type { DeclaredSecrets } from '../config/secrets.ts'
 import type { Events } from '../events.ts'
 import type { PrivateJwk } from '../keys/keyset.ts'
+import type { BeginIssuance } from '../revocation/issuance.ts'
 import type { Catalogue, Resource } from '../scopes/catalogue.ts'
 import type { GuessThrottle } from '../throttle.ts'
 import { readDemonstrationKeys } from './demonstration-keys.ts'
@@ -25,6 +26,7 @@ export interface DirectAccessParts {
   readonly apiKeyThrottle: GuessThrottle
   /** Those that sign now, one for each algorithm. */
   readonly signingKeys: () => readonly PrivateJwk[]
+  readonly beginIssuance: BeginIssuance
   readonly events: Events
   readonly clock: Clock
 }
@@ -61,6 +63,7 @@ export async function createDirectAccess(
       )
     : []
   const collaborators = {
+    beginIssuance: parts.beginIssuance,
     issue: createDirectIssuer(parts, issuer),
     findResource,
     accounts,

@@ -7,6 +7,8 @@ import { PortreeveError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { PrivateJwk } from '../keys/keyset.ts'
 import { signToken, type Signer } from '../keys/sign.ts'
+import type { Issuance } from '../revocation/issuance.ts'
+import type { Revocable } from '../revocation/revocation.ts'
 import { scopesOfRoles, type Catalogue, type Resource } from '../scopes/catalogue.ts'
 import { fillOwnClaims } from '../scopes/own-claims.ts'
 import { decideScopes } from '../scopes/policy.ts'
@@ -39,8 +41,15 @@ export interface DirectIssuerCollaborators {
   readonly clock: Clock
 }
 
-/** Answers `undefined` for a holder who may do nothing at the resource. */
-export type IssueDirectly = (resource: Resource, holder: Holder) => Promise<DirectToken | undefined>
+/**
+ * Answers `undefined` for a holder who may do nothing at the resource. `issuance` began before anything
+ * was read about them: throws `busy` where their access was taken away since.
+ */
+export type IssueDirectly = (
+  resource: Resource,
+  holder: Holder,
+  issuance: Issuance,
+) => Promise<DirectToken | undefined>
 
 /**
  * Issues tokens outside of OAuth. They say no more than the API asks for; where it checks them with our
@@ -54,16 +63,17 @@ export function createDirectIssuer(
   { catalogue, signingKeys, events, clock }: DirectIssuerCollaborators,
   issuer: string,
 ): IssueDirectly {
-  return async (resource, holder) => {
+  return async (resource, holder, issuance) => {
     const scopes = grantScopes(catalogue, resource, holder)
     if (resource.scopes.size > 0 && scopes.length === 0) return undefined
-    const iat = Math.floor(clock.now() / 1000)
+    const iat = issuance.dateBack(Math.floor(clock.now() / 1000))
     const exp = boundLife(iat + resource.accessTokenTtlSeconds, holder)
     if (exp <= iat) return undefined
+    const own = resource.signing.kind === 'key' ? describeForKeys(holder) : {}
     const claims = {
       ...fillOwnClaims(resource.claims, describeHolder(holder)),
       ...describePerson(resource, holder),
-      ...(resource.signing.kind === 'key' ? describeForKeys(holder) : {}),
+      ...own,
       ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }),
       iss: resource.signing.kind === 'secret' ? resource.signing.issuer : issuer,
       aud: resource.audience,
@@ -72,6 +82,11 @@ export function createDirectIssuer(
     }
     const signer = chooseSigner(resource, signingKeys())
     const token = await signToken(signer, resource.tokenType, claims)
+    const end = await issuance.findEnd(listSubjects(holder, signer, own.jti), iat)
+    if (end) {
+      const message = `What the token was to say was revoked while it was issued: ${end.kind}.`
+      throw new PortreeveError('busy', message)
+    }
     events.tokenIssued({
       grantType: `direct:${holder.kind}`,
       clientId: holder.kind === 'nobody' ? holder.client.id : DIRECT_ACCESS_CLIENT,
@@ -115,7 +130,20 @@ function describePerson(resource: Resource, holder: Holder): Record<string, unkn
   return { sub: id, ...(resource.rolesClaim ? { roles } : {}) }
 }
 
-function describeForKeys(holder: Holder): Record<string, unknown> {
+/** Also what the token does not say: nobody who takes it could look for that. */
+function listSubjects(holder: Holder, signer: Signer, jti: string | undefined): Revocable[] {
+  const client = holder.kind === 'nobody' ? holder.client.id : DIRECT_ACCESS_CLIENT
+  return [
+    ['client', client],
+    ['all', ''],
+    ...(jti === undefined ? [] : [['token', jti] as const]),
+    ...(holder.kind === 'nobody' ? [] : [['user', holder.account.id] as const]),
+    ...(holder.kind === 'api_key' ? [['grant', holder.keyId] as const] : []),
+    ...(signer.kind === 'key' ? [['key', signer.key.kid] as const] : []),
+  ]
+}
+
+function describeForKeys(holder: Holder): { readonly jti?: string } & Record<string, unknown> {
   const jti = randomBytes(16).toString('base64url')
   const common = { jti, client_id: DIRECT_ACCESS_CLIENT }
   switch (holder.kind) {

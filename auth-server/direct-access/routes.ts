@@ -10,11 +10,13 @@ import type { DirectAccessConfig } from '../config/schema.ts'
 import { assertNever } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { readForm, takesEncoding } from '../form.ts'
+import type { BeginIssuance } from '../revocation/issuance.ts'
 import type { Resource } from '../scopes/catalogue.ts'
 import type { IssueDirectly } from './issue.ts'
 import { isSentByLocalProgram } from './local.ts'
 
 export interface DirectAccessCollaborators {
+  readonly beginIssuance: BeginIssuance
   readonly issue: IssueDirectly
   readonly findResource: (identifier: string) => Resource
   readonly accounts: Pick<AccountStore, 'findById'>
@@ -62,12 +64,13 @@ export function createUnauthenticatedRoute(
   const router = new Router({ strict: true, sensitive: true })
   const resource = parts.findResource(identifier)
   router.get('/', async (ctx) => {
+    const issuance = await parts.beginIssuance()
     const client = await parts.clients.findById(clientId)
     const { socket, url, headers } = ctx.req
     const isLocal = isSentByLocalProgram({ address: socket.remoteAddress, url, headers })
     const issued =
       isLocal && client && !client.disabled
-        ? await parts.issue(resource, { kind: 'nobody', client })
+        ? await parts.issue(resource, { kind: 'nobody', client }, issuance)
         : undefined
     if (issued) answer(ctx, 200, issued.token)
     else refuse(parts, ctx, isLocal ? NOTHING_ALLOWED : 'it comes from elsewhere', NOT_LOCAL)
@@ -95,6 +98,7 @@ async function takePassword(
     return
   }
   const address = String(ctx.state['address'])
+  const issuance = await parts.beginIssuance()
   const outcome = await parts.signIn({ username, password, address })
   if (!outcome.ok) {
     refuseSignIn(ctx, outcome.reason, revealUnknownUsers)
@@ -108,7 +112,7 @@ async function takePassword(
     return
   }
   parts.events.signedIn({ accountId: account.id })
-  const issued = await parts.issue(resource, { kind: 'password', account, at })
+  const issued = await parts.issue(resource, { kind: 'password', account, at }, issuance)
   if (issued) answer(ctx, 200, { token: issued.token, status: 'success' })
   else refuse(parts, ctx, NOTHING_ALLOWED, 'Access Denied')
 }
@@ -139,6 +143,7 @@ async function takeApiKey(parts: Parts, ctx: RouterContext, resource: Resource):
     answerData(ctx, 400, 'expected JSON with an api-key')
     return
   }
+  const issuance = await parts.beginIssuance()
   const source = { clientId: undefined, address: String(ctx.state['address']) }
   const verified = await parts.verifyApiKey(text, source)
   if (!verified.ok && verified.reason.kind === 'throttled') {
@@ -157,7 +162,8 @@ async function takeApiKey(parts: Parts, ctx: RouterContext, resource: Resource):
     return
   }
   const { id: keyId, scopes, expiresAt: notAfter } = key
-  const issued = await parts.issue(resource, { kind: 'api_key', account, keyId, scopes, notAfter })
+  const holder = { kind: 'api_key', account, keyId, scopes, notAfter } as const
+  const issued = await parts.issue(resource, holder, issuance)
   if (!issued) {
     refuse(parts, ctx, NOTHING_ALLOWED)
     answerData(ctx, 403, 'access denied')

@@ -1,4 +1,3 @@
-import { decodeProtectedHeader } from 'jose'
 import { REVOCATIONS_SCOPE, revocationsOf } from '../config/built-in.ts'
 import type { Result } from '../errors.ts'
 import type { Revocation } from '../revocation/revocation.ts'
@@ -44,13 +43,15 @@ export function concerns(
 }
 
 /** Reads access tokens of this server. */
-export interface TokenReader<Claims extends ListenerClaims> {
-  verify(
-    token: string,
-  ): Promise<
-    { readonly claims: Claims; readonly resource: { readonly identifier: string } } | undefined
-  >
-  checkLife(claims: Claims): Promise<{ readonly ok: boolean }>
+export interface TokenReader<Known extends KnownToken> {
+  verify(token: string): Promise<Known | undefined>
+  checkLife(token: Known): Promise<{ readonly ok: boolean }>
+}
+
+interface KnownToken {
+  readonly claims: ListenerClaims
+  readonly resource: { readonly identifier: string }
+  readonly keyId: string | undefined
 }
 
 interface ListenerClaims {
@@ -68,8 +69,8 @@ interface ListenerClaims {
  *
  * `tokens` answers the reader of now: it changes with the keys.
  */
-export function createAdmission<Claims extends ListenerClaims>(
-  tokens: () => TokenReader<Claims>,
+export function createAdmission<Known extends KnownToken>(
+  tokens: () => TokenReader<Known>,
   resource: string,
 ): AdmitListener {
   return async (token) => {
@@ -79,13 +80,12 @@ export function createAdmission<Claims extends ListenerClaims>(
     if (known?.resource.identifier !== resource || known.claims.cnf !== undefined) {
       return { ok: false, reason: 'invalid_token' }
     }
-    const { claims } = known
-    if (!(await reader.checkLife(claims)).ok) return { ok: false, reason: 'invalid_token' }
+    const { claims, keyId = '' } = known
+    if (!(await reader.checkLife(known)).ok) return { ok: false, reason: 'invalid_token' }
     if (!claims.scope.split(' ').includes(REVOCATIONS_SCOPE)) {
       return { ok: false, reason: 'insufficient_scope' }
     }
     const { client_id: clientId, jti: tokenId, iat: issuedAt, exp: expiresAt } = claims
-    const keyId = decodeProtectedHeader(token).kid ?? ''
     return { ok: true, value: { clientId, tokenId, keyId, issuedAt, expiresAt } }
   }
 }

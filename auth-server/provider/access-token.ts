@@ -11,6 +11,7 @@ import { listUserinfoClaims } from './claims-parameter.ts'
 import { recordOf } from './clients.ts'
 import type { Identifiers } from './identifiers.ts'
 import { redeemedBy, requestedScopes } from './resources.ts'
+import { issuanceOf } from './token-requests.ts'
 import { USERINFO_CLAIMS } from './userinfo.ts'
 
 type Token = AccessToken | ClientCredentials
@@ -68,6 +69,9 @@ export function createAccessTokenShaper(
     },
     customize(ctx, token, jwt) {
       const resource = findResource(token)
+      const { iat: signedAt, exp } = jwt.payload as { iat: number; exp: number }
+      const iat = issuanceOf(ctx).dateBack(signedAt)
+      Object.assign(jwt.payload, { iat, exp: iat + exp - signedAt })
       if (resource?.tokenType === 'JWT') jwt.header = { ...jwt.header, typ: 'JWT' }
       const sub = carried.get(token)?.['sub']
       if (sub !== undefined) jwt.payload['sub'] = sub

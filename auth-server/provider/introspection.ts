@@ -31,7 +31,7 @@ export function isAboutJwt({ status, body }: KoaContextWithOIDC): boolean {
 async function describe(issued: IssuedTokens, client: EngineClient, token: unknown) {
   const known = await issued.verify(token)
   if (!known || !mayKnow(client, known)) return { active: false }
-  const { ok } = await issued.checkLife(known.claims)
+  const { ok } = await issued.checkLife(known)
   if (!ok) return { active: false }
   const { claims } = known
   const token_type = claims.cnf?.['jkt'] === undefined ? 'Bearer' : 'DPoP'

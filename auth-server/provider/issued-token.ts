@@ -4,7 +4,7 @@ import type { ClientStore } from '../clients/client.ts'
 import { ACCOUNT_ID_PREFIX, DIRECT_ACCESS_CLIENT } from '../config/built-in.ts'
 import type { Result } from '../errors.ts'
 import type { PublicJwk } from '../keys/keyset.ts'
-import type { RevocationStore, RevokedKind } from '../revocation/revocation.ts'
+import type { Revocable, RevocationStore, RevokedKind } from '../revocation/revocation.ts'
 import type { Catalogue, Resource } from '../scopes/catalogue.ts'
 
 /** The claims of an access token that this server has signed (RFC 9068 §2.2). */
@@ -28,6 +28,8 @@ export interface IssuedToken {
   readonly claims: IssuedClaims
   /** The API that it is for. */
   readonly resource: Resource
+  /** The key that it is signed with. */
+  readonly keyId: string | undefined
 }
 
 /** Why a token that was issued is worth nothing any longer. */
@@ -44,11 +46,11 @@ export interface IssuedTokens {
    */
   verify(token: unknown): Promise<IssuedToken | undefined>
   /** Whether what it hangs on is still there. */
-  checkLife(claims: IssuedClaims): Promise<Result<true, TokenEnd>>
+  checkLife(token: IssuedToken): Promise<Result<true, TokenEnd>>
 }
 
 export interface IssuedTokenCollaborators {
-  readonly revocations: Pick<RevocationStore, 'isRevoked'>
+  readonly revocations: Pick<RevocationStore, 'findEnd'>
   readonly accounts: Pick<AccountStore, 'findById'>
   readonly clients: Pick<ClientStore, 'findById'>
   readonly catalogue: Catalogue
@@ -78,10 +80,11 @@ export function createIssuedTokens(
     requiredClaims: [...TEXTS, 'aud', 'iat', 'exp'],
   }
 
-  const findRevocation = async ([what, subject, issuedAt]: RevocableSubject) =>
-    (await revocations.isRevoked(what, subject, issuedAt))
-      ? ({ kind: 'revoked', what } as const)
-      : undefined
+  const findRevocation = async ({ claims, keyId }: IssuedToken) => {
+    const token = { issuedAt: claims.iat * 1000 }
+    const end = await revocations.findEnd(listSubjects(claims, keyId), token)
+    return end && ({ kind: 'revoked', what: end.kind } as const)
+  }
   const findLoss = async (id: string) => {
     if (id === DIRECT_ACCESS_CLIENT) return undefined
     const what = isAccountId(id) ? 'account' : 'client'
@@ -94,14 +97,15 @@ export function createIssuedTokens(
       if (!looksLikeJwt(token)) return undefined
       const signed = await verifySignature(token, keySet, expected)
       if (!signed || !hasClaims(signed.payload)) return undefined
-      const { payload: claims } = signed
+      const { payload: claims, kid: keyId } = signed
       const resource = findResource(catalogue, claims.aud, userinfoAudience)
       // RFC 9068 §2.1. Where it is `JWT`, only the audience tells an access token from other JWTs.
-      return resource && resource.tokenType === signed.typ ? { claims, resource } : undefined
+      return resource && resource.tokenType === signed.typ ? { claims, resource, keyId } : undefined
     },
-    async checkLife(claims) {
+    async checkLife(token) {
+      const { claims } = token
       const ends: readonly (TokenEnd | undefined)[] = await Promise.all([
-        ...listSubjects(claims).map(findRevocation),
+        findRevocation(token),
         ...[...new Set([claims.client_id, claims.sub])].map(findLoss),
       ])
       const reason = ends.find((end) => end !== undefined)
@@ -143,10 +147,10 @@ async function verifySignature(
   token: string,
   keySet: ReturnType<typeof createLocalJWKSet>,
   expected: Parameters<typeof jwtVerify>[2],
-): Promise<{ payload: JWTPayload; typ: string | undefined } | undefined> {
+): Promise<{ payload: JWTPayload; typ: string | undefined; kid: string | undefined } | undefined> {
   try {
     const { payload, protectedHeader } = await jwtVerify(token, keySet, expected)
-    return { payload, typ: protectedHeader.typ }
+    return { payload, typ: protectedHeader.typ, kid: protectedHeader.kid }
   } catch {
     // Whatever is wrong with it, it is no token of ours.
     return undefined
@@ -173,24 +177,18 @@ function findResource(
   return [...resources.values()].find((resource) => resource.audience === audience)
 }
 
-/** What may have been revoked, with the moment when the token was issued where that counts. */
-type RevocableSubject = readonly [what: RevokedKind, subject: string, issuedAt?: number]
-
-function listSubjects({
-  jti,
-  sid,
-  grant_id: grantId,
-  sub,
-  client_id: clientId,
-  iat,
-}: IssuedClaims): readonly RevocableSubject[] {
-  const issuedAt = iat * 1000
+/** Everything that can end a token. */
+export function listSubjects(
+  { jti, sid, grant_id: grantId, sub, client_id: clientId }: IssuedClaims,
+  keyId: string | undefined,
+): readonly Revocable[] {
   return [
     ['token', jti],
     ...(sid === undefined ? [] : [['session', sid] as const]),
     ...(grantId === undefined ? [] : [['grant', grantId] as const]),
-    [isAccountId(sub) ? 'user' : 'client', sub, issuedAt],
-    ...(clientId === sub ? [] : [['client', clientId, issuedAt] as const]),
-    ['all', '', issuedAt],
+    [isAccountId(sub) ? 'user' : 'client', sub],
+    ...(clientId === sub ? [] : [['client', clientId] as const]),
+    ...(keyId === undefined ? [] : [['key', keyId] as const]),
+    ['all', ''],
   ]
 }

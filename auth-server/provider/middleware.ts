@@ -3,14 +3,13 @@ import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
 import type { ClientStore } from '../clients/client.ts'
 import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
-import { GRANT_TYPES } from '../config/built-in.ts'
-import type { Events } from '../events.ts'
 import { readForm } from '../form.ts'
 import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
 import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
+import type { BeginIssuance } from '../revocation/issuance.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
-import { BACKCHANNEL_MODEL, BACKCHANNEL_PATH, denyUserCodes } from './ciba.ts'
+import { BACKCHANNEL_PATH, denyUserCodes } from './ciba.ts'
 import { clientOf } from './clients.ts'
 import {
   createDeviceMiddleware,
@@ -25,7 +24,6 @@ import { readEndedSession, readFormPost, readLeftClient } from './internals.ts'
 import { createIntrospection } from './introspection.ts'
 import type { IssuedTokens } from './issued-token.ts'
 import type { LastUses } from './last-use.ts'
-import type { ModelWrite } from './model-store.ts'
 import type { MtlsSettings } from './mtls.ts'
 import {
   forgetInteraction,
@@ -37,6 +35,7 @@ import { describeReturn } from './pending.ts'
 import { refuseDeepRequest } from './request-objects.ts'
 import { createRevocation } from './revocation.ts'
 import { createSignedIntrospection } from './signed-introspection.ts'
+import { createTokenRequests } from './token-requests.ts'
 import { collectLateWrites, collectWrites } from './unit-of-work.ts'
 
 type Next = () => Promise<unknown>
@@ -85,6 +84,7 @@ const PUBLIC_DOCUMENTS = new Set(['jwks', 'discovery'])
 export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators {
   readonly revocations: RevocationStore
   readonly issued: IssuedTokens
+  readonly beginIssuance: BeginIssuance
   readonly requestId: () => string
   readonly log: Logger
   readonly clock: Clock
@@ -121,7 +121,7 @@ export function createEngineMiddleware(
     takeEmptyBasicPassword,
     createUseRecorder(collaborators),
     createLastUseRecorder(collaborators),
-    createUnitOfWork(collaborators),
+    createTokenRequests(collaborators),
     createSignedIntrospection(collaborators),
     createIntrospection(collaborators.issued),
     createRevocation(collaborators),
@@ -443,74 +443,6 @@ function createLastUseRecorder({
     const id = identifiers.grantId(entities.Grant.jti)
     await lastUses.record({ kind: 'grant', id }, { address: ctx.ip, userAgent: undefined })
   }
-}
-
-function createUnitOfWork({ models, events }: EngineMiddlewareCollaborators): EngineMiddleware {
-  return async (ctx, next) => {
-    if (ctx.path !== '/token' || ctx.method !== 'POST') {
-      await next()
-      return
-    }
-    const writes = await collectWrites(async () => {
-      await next()
-    })
-    const result = await models.apply(keepWrites(writes, ctx.status))
-    if (result.outcome === 'lost') {
-      const kind = 'model' in result.write ? result.write.model : result.write.kind
-      announceReuse(ctx, events, kind, result.grantId)
-      answerInvalidGrant(ctx)
-      return
-    }
-    // Of its own accord the engine revokes here only what hangs on a credential that comes again.
-    const revoked = writes.find((one) => one.kind === 'revoke-grant')
-    if (revoked) announceReuse(ctx, events, nameCredential(ctx), revoked.grantId)
-    if (ctx.status === 200) announceToken(ctx, events)
-  }
-}
-
-/**
- * A client that was refused got nothing, so nothing was used: its credential is as good as before. What
- * the refusal took away (a family whose token was reused) is gone all the same.
- */
-function keepWrites(writes: readonly ModelWrite[], status: number): readonly ModelWrite[] {
-  if (status < 400) return writes
-  return status < 500 ? writes.filter(({ kind }) => kind !== 'consume' && kind !== 'put') : []
-}
-
-function answerInvalidGrant(ctx: KoaContextWithOIDC): void {
-  const { error, error_description, status } = new errors.InvalidGrant('used already')
-  ctx.status = status
-  ctx.body = { error, error_description }
-}
-
-function announceReuse(
-  ctx: KoaContextWithOIDC,
-  events: Events,
-  kind: string,
-  grantId: string | undefined,
-): void {
-  const { client, account } = ctx.oidc
-  const facts = { clientId: client?.clientId, accountId: account?.accountId }
-  events.credentialReused({ kind, grantId, ...facts })
-}
-
-function nameCredential({ oidc }: KoaContextWithOIDC): string {
-  const grantType = oidc.params?.['grant_type']
-  if (grantType === GRANT_TYPES.device_code) return 'DeviceCode'
-  if (grantType === GRANT_TYPES.ciba) return BACKCHANNEL_MODEL
-  return grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode'
-}
-
-function announceToken(ctx: KoaContextWithOIDC, events: Events): void {
-  const { params, client, account } = ctx.oidc
-  const { scope } = ctx.body as { scope?: string }
-  events.tokenIssued({
-    grantType: String(params?.['grant_type']),
-    clientId: client?.clientId ?? '',
-    accountId: account?.accountId,
-    scope,
-    keyId: ctx.state['apiKeyId'] as string | undefined,
-  })
 }
 
 /**

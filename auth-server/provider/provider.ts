@@ -17,6 +17,7 @@ import type { Config } from '../config/schema.ts'
 import type { Events } from '../events.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Logger } from '../log.ts'
+import { createIssuance } from '../revocation/issuance.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import type { GuessThrottle, Pace } from '../throttle.ts'
@@ -188,6 +189,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     ...collaborators,
     identifiers,
     issued,
+    beginIssuance: createIssuance(collaborators),
     publishedKeys: options.keys.published,
     signingKeys: options.keys.signing,
     mtls: options.mtls,

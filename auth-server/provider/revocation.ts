@@ -5,7 +5,6 @@ import type {
   KoaContextWithOIDC,
   RefreshToken,
 } from 'oidc-provider'
-import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import { isAboutJwt } from './introspection.ts'
@@ -19,7 +18,6 @@ export interface RevocationCollaborators {
   readonly revocations: Pick<RevocationStore, 'append'>
   readonly issued: IssuedTokens
   readonly events: Events
-  readonly clock: Clock
 }
 
 /** A verifier whose clock is behind takes a token for longer than it lives. */
@@ -56,7 +54,7 @@ export function createRevocation(collaborators: RevocationCollaborators): Engine
 }
 
 async function revokeJwt(
-  { revocations, issued, events, clock }: RevocationCollaborators,
+  { revocations, issued, events }: RevocationCollaborators,
   client: EngineClient,
   token: unknown,
 ): Promise<void> {
@@ -65,7 +63,7 @@ async function revokeJwt(
   const { jti, sub, exp, grant_id: grantId } = claims
   const expiresAt = exp * 1000 + LONGEST_SKEW_MS
   const entry = { kind: 'token', subject: jti, reason: 'token_revoked' } as const
-  await revocations.append([{ ...entry, revokedAt: clock.now(), expiresAt }])
+  await revocations.append([{ ...entry, expiresAt }])
   const accountId = isAccountId(sub) ? sub : undefined
   events.tokenRevoked({ kind: 'AccessToken', clientId: client.clientId, accountId, grantId })
 }

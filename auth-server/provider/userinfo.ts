@@ -42,7 +42,7 @@ export function createUserinfoTokenReader(
     const known = await issued.verify(token)
     if (!known || ![known.claims.aud].flat().includes(userinfoAudience)) return undefined
     const result = toToken(known.claims)
-    return result && (await issued.checkLife(known.claims)).ok ? result : undefined
+    return result && (await issued.checkLife(known)).ok ? result : undefined
   }
 }
 

@@ -25,8 +25,6 @@ export interface NewRevocation {
   readonly kind: RevokedKind
   readonly subject: string
   readonly reason: RevocationReason
-  /** Milliseconds since the epoch: tokens issued until then are revoked. */
-  readonly revokedAt: number
   /** Milliseconds since the epoch: when the longest-lived token that it may concern has expired. */
   readonly expiresAt: number
 }
@@ -34,13 +32,30 @@ export interface NewRevocation {
 export interface Revocation extends NewRevocation {
   /** Its place in the log: 1, 2, 3 … in the order of the commits, the same on every instance. */
   readonly sequence: number
+  /** Milliseconds since the epoch, by the clock of the database: tokens issued until then are revoked. */
+  readonly revokedAt: number
+}
+
+/** What an entry can be about. */
+export type Revocable = readonly [kind: RevokedKind, subject: string]
+
+/** A moment in the log. */
+export interface LogMark {
+  /** Of the newest entry; 0 where there is none. */
+  readonly place: number
+  /**
+   * Milliseconds since the epoch, by the clock of the database: no entry that comes later says that it
+   * was made earlier.
+   */
+  readonly now: number
 }
 
 /**
  * What has been revoked, as an ordered log.
  *
  * Concurrency contract, which holds between processes as well: an entry gets its place when it is
- * committed, so whoever has seen entry n will never meet an entry below n that is new.
+ * committed, so whoever has seen entry n will never meet an entry below n that is new. It gets its time
+ * then as well, from the one clock that all have: that of the database.
  */
 export interface RevocationStore {
   append(entries: readonly NewRevocation[]): Promise<void>
@@ -53,8 +68,17 @@ export interface RevocationStore {
    * only entries count that are not older.
    */
   isRevoked(kind: RevokedKind, subject: string, issuedAt?: number): Promise<boolean>
-  /** Whether an entry that comes after the place `after` says so. */
-  isRevokedSince(after: number, kind: RevokedKind, subject: string): Promise<boolean>
+  /** Waits for whoever is appending. */
+  mark(): Promise<LogMark>
+  /**
+   * The newest entry about one of these that ends a token which was issued at `issuedAt` (milliseconds
+   * since the epoch): any, but where its subject may be revoked again, only one that is not older, or comes
+   * after the place `since` (default: none does). One query, however many they are; at most two of a kind.
+   */
+  findEnd(
+    subjects: readonly Revocable[],
+    token: { readonly issuedAt: number; readonly since?: number | undefined },
+  ): Promise<{ readonly sequence: number; readonly kind: RevokedKind } | undefined>
   /** Names this log: another database has another one. 22 characters, base64url. */
   feedId(): Promise<string>
   /**

@@ -8,7 +8,9 @@ import { endGrant, leaveSession, readClients, TOMBSTONE_MILLISECONDS, type Unit 
 import { queueLogout } from './logouts.ts'
 import { appendRevocations } from './revocations.ts'
 
-const NOTHING: EndedThings = { sessions: 0, grants: 0, apiKeys: 0 }
+type Counts = Omit<EndedThings, 'at'>
+
+const NOTHING: Counts = { sessions: 0, grants: 0, apiKeys: 0 }
 /** A statement that took more at once could take longer than it may. */
 const ROWS_AT_ONCE = 5000
 /** They give nobody access, and what was used once stays used. */
@@ -40,7 +42,7 @@ async function endOne(
   kind: EndedKind,
   subject: string,
   sessions: readonly NamedSession[],
-): Promise<EndedThings> {
+): Promise<Counts> {
   switch (kind) {
     case 'token':
       await append(unit, kind, subject)
@@ -56,11 +58,15 @@ async function endOne(
       }
       await append(unit, kind, subject)
       return { ...NOTHING, sessions: sessions.length }
-    case 'user':
-      await dateEnds(unit, subject)
-      return endAccess(unit, kind, subject, 'operator')
-    case 'client':
-      return endAccess(unit, kind, subject, 'operator')
+    case 'user': {
+      const { at, ...ended } = await endAccess(unit, kind, subject, 'operator')
+      await dateEnds(unit, at).where('id', '=', subject).execute()
+      return ended
+    }
+    case 'client': {
+      const { at: _at, ...ended } = await endAccess(unit, kind, subject, 'operator')
+      return ended
+    }
     case 'all':
       return endEverything(unit)
   }
@@ -85,16 +91,14 @@ async function readEntry(
 
 async function append(unit: Unit, kind: EndedKind, subject: string): Promise<void> {
   const { database, transaction, clock } = unit
-  const revokedAt = clock.now()
-  const expiresAt = revokedAt + TOMBSTONE_MILLISECONDS
-  const entry = { kind, subject, reason: 'operator', revokedAt, expiresAt } as const
+  const expiresAt = clock.now() + TOMBSTONE_MILLISECONDS
+  const entry = { kind, subject, reason: 'operator', expiresAt } as const
   await appendRevocations(database, transaction, [entry])
 }
 
 /** Whoever has signed in until now has to do so again. */
-async function dateEnds({ transaction, clock }: Unit, accountId?: string): Promise<void> {
-  const update = transaction.updateTable('account').set({ access_ended_at: clock.now() })
-  await (accountId === undefined ? update : update.where('id', '=', accountId)).execute()
+function dateEnds({ transaction }: Unit, at: number) {
+  return transaction.updateTable('account').set({ access_ended_at: at })
 }
 
 interface NamedSession {
@@ -124,8 +128,9 @@ async function findSessions({ kysely }: Database, sid: string): Promise<readonly
  * has begun would still write about a session is lost with it: a million entries would keep every API
  * busy just when it matters.
  */
-async function endEverything(unit: Unit): Promise<EndedThings> {
-  const { transaction, clock } = unit
+async function endEverything(unit: Unit): Promise<Counts> {
+  const { transaction } = unit
+  const at = await lockForEnd(unit)
   const sessions = await endEverySession(unit)
   const grants = await countGrants(unit)
   for (let count = ROWS_AT_ONCE; count === ROWS_AT_ONCE;) {
@@ -137,8 +142,8 @@ async function endEverything(unit: Unit): Promise<EndedThings> {
       )`.execute(transaction)
     count = Number(numAffectedRows)
   }
-  const apiKeys = await endEveryApiKey(transaction, clock.now())
-  await dateEnds(unit)
+  const apiKeys = await endEveryApiKey(transaction, at)
+  await dateEnds(unit, at).execute()
   await append(unit, 'all', '')
   return { sessions, grants, apiKeys }
 }

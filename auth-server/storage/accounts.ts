@@ -36,8 +36,8 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
     updateAndEndAccess: (changes) =>
       kysely.transaction().execute(async (transaction) => {
         const unit = { database, transaction, clock }
-        await endAccess(unit, 'user', changes.id, 'user_changed')
-        return update(unit, { ...changes, accessEndedAt: clock.now() })
+        const { at } = await endAccess(unit, 'user', changes.id, 'user_changed')
+        return update(unit, { ...changes, accessEndedAt: at })
       }),
     async remove(id) {
       return kysely.transaction().execute(async (transaction) => {

@@ -1,9 +1,8 @@
 import type { Kysely, Selectable, Transaction } from 'kysely'
 import type { ApiKey, ApiKeyStore, InsertOutcome, StoredApiKey } from '../api-keys/api-key.ts'
-import type { Clock } from '../clock.ts'
 import {
   defineStatement,
-  lockLog,
+  lockRevocations,
   pickColumns,
   prepareRead,
   refuseUnstorable,
@@ -22,7 +21,7 @@ const KEPT_MILLISECONDS = 30 * 86_400_000
 /** Of one account: whoever makes keys and revokes them again and again fills nothing. */
 const MOST_ENDED = 100
 
-export function createApiKeyStore(database: Database, clock: Clock): ApiKeyStore {
+export function createApiKeyStore(database: Database): ApiKeyStore {
   const { kysely } = database
   const find = (column: 'id' | 'hash' | 'account_id') =>
     prepareRead(database, (db) => db.selectFrom('api_key').selectAll().where(column, '=', ''))
@@ -49,12 +48,11 @@ export function createApiKeyStore(database: Database, clock: Clock): ApiKeyStore
     revoke: (id) =>
       kysely.transaction().execute(async (transaction) => {
         // As whoever ends access does it: first the log, then the rows.
-        await lockLog(database, transaction, 'revocation')
-        const now = clock.now()
+        const now = await lockRevocations(database, transaction)
         if (!(await endApiKey(transaction, id, now))) return false
         const entry = { kind: 'grant', subject: id, reason: 'api_key_revoked' } as const
         const expiresAt = now + TOMBSTONE_MILLISECONDS
-        await appendRevocations(database, transaction, [{ ...entry, revokedAt: now, expiresAt }])
+        await appendRevocations(database, transaction, [{ ...entry, expiresAt }])
         return true
       }),
     async recordUse(id, { at, from }, notSince) {

@@ -1,9 +1,12 @@
 import type { Selectable } from 'kysely'
 import type { Actor, AuditEntry, AuditStore } from '../audit/audit.ts'
-import { lockLog, prepareRead, type Database } from './database.ts'
+import { prepareRead, type Database } from './database.ts'
 import type { Schema } from './schema.ts'
 
 type Row = Schema['audit_entry']
+
+/** Entries get their places one after the other, whichever process appends. */
+const AUDIT_LOG = 'log audit_entry'
 
 export function createAuditStore(database: Database): AuditStore {
   const { kysely } = database
@@ -14,7 +17,7 @@ export function createAuditStore(database: Database): AuditStore {
   return {
     append: (extend) =>
       kysely.transaction().execute(async (transaction) => {
-        await lockLog(database, transaction, 'audit_entry')
+        await database.lock(transaction, async () => ({ exclusive: [AUDIT_LOG] }))
         const select = transaction.selectFrom('audit_entry').selectAll()
         const head = await select.orderBy('sequence', 'desc').limit(1).executeTakeFirst()
         const find = async (sequence: number) => {

@@ -1,5 +1,7 @@
 import type { Compilable, CompiledQuery, Kysely, QueryResult, Transaction } from 'kysely'
+import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
+import type { LogMark } from '../revocation/revocation.ts'
 import type { Schema } from './schema.ts'
 
 /** One SQL database. What the stores need of it beyond Kysely, each engine does in its own way. */
@@ -18,13 +20,28 @@ export interface Database extends AsyncDisposable {
   lock(transaction: Transaction<Schema>, listNames: () => Promise<LockNames>): Promise<void>
   /** Whether rows that other transactions hold have to be passed over by a purge. */
   readonly skipsLocked: boolean
-  /** Wakes whoever listens to revocations, in every process that can be reached, once it is committed. */
-  announce(transaction: Transaction<Schema>): Promise<void>
+  /**
+   * Wakes whoever listens to revocations, in every process that can be reached, once it is committed.
+   * Answers what time it is (ms), by the one clock that every process of this database has.
+   */
+  announce(transaction: Transaction<Schema>): Promise<number>
+  /**
+   * Waits for whoever has the log of revocations to themselves, and answers where it stands and what time it
+   * is by the same clock. What they have written is to be seen from then on.
+   */
+  markRevocations(): Promise<LogMark>
   /**
    * Calls `wake` after a transaction that has announced something was committed: soon, but a call may be
    * lost, or say nothing new. Where the database tells nobody, only this process is heard.
    */
   listen(wake: () => void): AsyncDisposable
+}
+
+export interface DatabaseOptions {
+  /** How long one statement may take, or wait for a lock. */
+  readonly timeoutMs?: number | undefined
+  /** Takes the place of the database's own, for tests. A SQLite database has none but the process's. */
+  readonly clock?: Clock | undefined
 }
 
 /** Those that are shared are waited for first, each kind in the order of the alphabet. */
@@ -109,12 +126,17 @@ export function refuseUnstorable(rows: readonly object[]): void {
   throw new PortreeveError('invalid_input', 'A text holds a character that cannot be kept.')
 }
 
-/** Entries of a log get their places one after the other, whichever process appends. */
-export async function lockLog(
+/** What whoever appends to the log of revocations has to themselves. */
+export const REVOCATION_LOG = 'log revocation'
+
+/**
+ * Entries get their places one after the other, whichever process appends. Answers the time (ms) that they
+ * say: whoever is issued something later has waited until they are to be seen.
+ */
+export async function lockRevocations(
   database: Database,
   transaction: Transaction<Schema>,
-  log: 'revocation' | 'audit_entry',
-): Promise<void> {
-  await database.lock(transaction, async () => ({ exclusive: [`log ${log}`] }))
-  if (log === 'revocation') await database.announce(transaction)
+): Promise<number> {
+  await database.lock(transaction, async () => ({ exclusive: [REVOCATION_LOG] }))
+  return database.announce(transaction)
 }

@@ -2,7 +2,7 @@ import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { EndedAccess } from '../revocation/access.ts'
 import type { RevocationReason } from '../revocation/revocation.ts'
 import { endApiKeys } from './api-keys.ts'
-import { lockLog, refuseUnstorable } from './database.ts'
+import { lockRevocations, refuseUnstorable } from './database.ts'
 import { lockModels } from './locks.ts'
 import {
   destroy,
@@ -14,8 +14,10 @@ import {
 } from './models.ts'
 import { appendRevocations, readNewestPlace } from './revocations.ts'
 
-/** How much of it went. */
-export type EndedThings = Pick<EndedAccess, 'sessions' | 'grants' | 'apiKeys'>
+/** When, in ms by the clock of the database, and how much of it went. */
+export interface EndedThings extends Pick<EndedAccess, 'sessions' | 'grants' | 'apiKeys'> {
+  readonly at: number
+}
 
 /** A statement that ended more at once could take longer than it may. */
 const GRANTS_AT_ONCE = 5000
@@ -31,9 +33,9 @@ export async function endGrants(
   reason: RevocationReason,
 ): Promise<void> {
   const { transaction } = unit
-  await lockForEnd(unit)
+  const now = await lockForEnd(unit)
   const column = COLUMNS[kind]
-  await revokeGrantsOf(unit, sql`${sql.ref(column)} = ${id}`, reason)
+  await revokeGrantsOf(unit, now, sql`${sql.ref(column)} = ${id}`, reason)
   await transaction.deleteFrom('engine_model').where(column, '=', id).execute()
 }
 
@@ -44,9 +46,9 @@ export async function endGrants(
  */
 export async function endConsent(unit: Unit, accountId: string, clientId: string): Promise<void> {
   const { transaction } = unit
-  await lockForEnd(unit)
+  const now = await lockForEnd(unit)
   const isOfBoth = givenBy(accountId, clientId)
-  await revokeGrantsOf(unit, isOfBoth, 'consent_withdrawn')
+  await revokeGrantsOf(unit, now, isOfBoth, 'consent_withdrawn')
   const sessions = await transaction
     .selectFrom('engine_model')
     .select(['key', 'payload'])
@@ -81,9 +83,10 @@ export async function endOtherSessions(
 
 const COLUMNS = { user: 'account_id', client: 'client_id' } as const
 
-export async function lockForEnd({ database, transaction }: Unit): Promise<void> {
+/** Answers the time (ms) of the end. */
+export async function lockForEnd({ database, transaction }: Unit): Promise<number> {
   await database.lock(transaction, async () => lockModels)
-  await lockLog(database, transaction, 'revocation')
+  return lockRevocations(database, transaction)
 }
 
 /**
@@ -97,13 +100,12 @@ export async function endAccess(
   reason: RevocationReason,
 ): Promise<EndedThings> {
   refuseUnstorable([{ id }])
-  const { database, transaction, clock } = unit
+  const { database, transaction } = unit
   const column = COLUMNS[kind]
-  await lockForEnd(unit)
-  const grants = await revokeGrantsOf(unit, sql`${sql.ref(column)} = ${id}`, reason)
+  const now = await lockForEnd(unit)
+  const grants = await revokeGrantsOf(unit, now, sql`${sql.ref(column)} = ${id}`, reason)
   const sessions = await endSessionsOf(unit, column, id, reason)
   await transaction.deleteFrom('engine_model').where(column, '=', id).execute()
-  const now = clock.now()
   const keys = kind === 'user' ? await endApiKeys(transaction, id, now) : []
   // A key that was being redeemed meanwhile may come to a token that is younger than the end.
   const ended = [
@@ -111,9 +113,9 @@ export async function endAccess(
     { kind, subject: id },
   ]
   const expiresAt = now + TOMBSTONE_MILLISECONDS
-  const entries = ended.map((one) => ({ ...one, reason, revokedAt: now, expiresAt }))
+  const entries = ended.map((one) => ({ ...one, reason, expiresAt }))
   await appendRevocations(database, transaction, entries)
-  return { sessions, grants, apiKeys: keys.length }
+  return { at: now, sessions, grants, apiKeys: keys.length }
 }
 
 async function endSessionsOf(
@@ -140,11 +142,11 @@ async function endSessionsOf(
 /** There may be very many of them: a statement for each would hold up everybody else. */
 async function revokeGrantsOf(
   unit: Unit,
+  now: number,
   isMeant: RawBuilder<unknown>,
   reason: RevocationReason,
 ): Promise<number> {
-  const { transaction, clock } = unit
-  const now = clock.now()
+  const { transaction } = unit
   let ended = 0
   for (let count = GRANTS_AT_ONCE; count === GRANTS_AT_ONCE;) {
     const place = await readNewestPlace(unit)

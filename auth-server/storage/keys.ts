@@ -101,10 +101,10 @@ async function rotate(
   await appendRevocations(
     database,
     transaction,
-    ended.flatMap(({ key, purgedAt, revokedUntil }) => {
+    ended.flatMap(({ key, revokedUntil }) => {
       if (revokedUntil === undefined) return []
       const entry = { kind: 'key', subject: key.kid, reason: 'key_withdrawn' } as const
-      return [{ ...entry, revokedAt: purgedAt, expiresAt: revokedUntil }]
+      return [{ ...entry, expiresAt: revokedUntil }]
     }),
   )
   return true

@@ -394,9 +394,8 @@ async function revoke(
   reason: RevocationReason,
   lastExpiry: number,
 ): Promise<void> {
-  const now = clock.now()
-  const expiresAt = Math.max(lastExpiry, now) + TOMBSTONE_MILLISECONDS
-  const entries = subjects.map((subject) => ({ kind, subject, reason, revokedAt: now, expiresAt }))
+  const expiresAt = Math.max(lastExpiry, clock.now()) + TOMBSTONE_MILLISECONDS
+  const entries = subjects.map((subject) => ({ kind, subject, reason, expiresAt }))
   await appendRevocations(database, transaction, entries)
 }
 

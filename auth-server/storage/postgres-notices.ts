@@ -8,9 +8,20 @@ const CHANNEL = 'portreeve_revocation'
 const CONNECT_TIMEOUT_MS = 2000
 const RECONNECT_AFTER_MS = 500
 
-/** PostgreSQL tells it when the transaction is committed, and not at all when it is not. */
-export async function announceIn(transaction: Transaction<Schema>): Promise<void> {
-  await sql`select pg_notify(${CHANNEL}, '')`.execute(transaction)
+/** Of this moment, not of the beginning of the transaction; in whole milliseconds, the lower ones. */
+export const DATABASE_TIME = 'floor(extract(epoch from clock_timestamp()) * 1000)::bigint'
+
+/**
+ * PostgreSQL tells it when the transaction is committed, and not at all when it is not. Answers the time by
+ * the clock of the database.
+ */
+export async function announceIn(transaction: Transaction<Schema>): Promise<number> {
+  const time = sql.raw(DATABASE_TIME)
+  const notify = sql<{ now: number }>`select ${time} as now from pg_notify(${CHANNEL}, '')`
+  const { rows } = await notify.execute(transaction)
+  const [answer] = rows
+  if (!answer) throw new TypeError('the database says nothing')
+  return answer.now
 }
 
 /**

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import { Kysely, PostgresDialect, sql, type CompiledQuery, type PostgresPoolClient } from 'kysely'
+import { CompiledQuery, Kysely, PostgresDialect, sql, type PostgresPoolClient } from 'kysely'
 import { DatabaseError, Pool, types, type PoolClient } from 'pg'
 import { PortreeveError } from '../errors.ts'
+import type { LogMark } from '../revocation/revocation.ts'
 import { createBreaker, type Breaker } from './breaker.ts'
-import type { Database } from './database.ts'
-import { announceIn, listenTo } from './postgres-notices.ts'
+import { REVOCATION_LOG, type Database, type DatabaseOptions } from './database.ts'
+import { announceIn, DATABASE_TIME, listenTo } from './postgres-notices.ts'
 import type { Schema } from './schema.ts'
 
 const MAX_CONNECTIONS = 20
@@ -21,7 +22,10 @@ const MAX_STATEMENTS = 500
  * A PostgreSQL database (15 or later), by its URL. Pooled; every statement is prepared once on each
  * connection. Transactions are READ COMMITTED: what must not be done twice at once takes `lock`.
  */
-export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT_MS): Database {
+export function openPostgres(
+  url: string,
+  { timeoutMs: queryTimeoutMs = QUERY_TIMEOUT_MS, clock }: DatabaseOptions = {},
+): Database {
   const pool = new Pool({
     connectionString: url,
     max: MAX_CONNECTIONS,
@@ -47,16 +51,17 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
     // It would not end a pool that nothing but reads has used.
     dialect: new PostgresDialect({ pool: { connect, end: async () => {}, options: {} } }),
   })
+  const read = async <R>(query: CompiledQuery<R>, parameters: readonly unknown[]): Promise<R[]> => {
+    try {
+      const { rows } = await breaker.run(() => orBusy(pool.query(name(query.sql, parameters))))
+      return rows as R[]
+    } catch (error) {
+      throw describeCollision(error) ?? error
+    }
+  }
   return {
     kysely,
-    async read<R>(query: CompiledQuery<R>, parameters: readonly unknown[]) {
-      try {
-        const { rows } = await breaker.run(() => orBusy(pool.query(name(query.sql, parameters))))
-        return rows as R[]
-      } catch (error) {
-        throw describeCollision(error) ?? error
-      }
-    },
+    read,
     async runAside(query) {
       return Number((await kysely.executeQuery(query)).numAffectedRows)
     },
@@ -72,7 +77,17 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
         from unnest(${exclusive}::text[]) as name`.execute(transaction)
     },
     skipsLocked: true,
-    announce: announceIn,
+    async announce(transaction) {
+      const now = await announceIn(transaction)
+      return clock?.now() ?? now
+    },
+    async markRevocations() {
+      // Before it waits: nobody who comes later says an earlier time.
+      const now = clock?.now()
+      const [mark] = await read(MARK, [REVOCATION_LOG])
+      if (!mark) throw new TypeError('the database says nothing')
+      return { ...mark, now: now ?? mark.now }
+    },
     listen: (wake) => listenTo(url, wake),
     async [Symbol.asyncDispose]() {
       await kysely.destroy()
@@ -80,6 +95,14 @@ export function openPostgres(url: string, queryTimeoutMs: number = QUERY_TIMEOUT
     },
   }
 }
+
+/** Reads after it has waited: who had the lock before has committed, and who gets it later is later. */
+const MARK = CompiledQuery.raw(
+  `select
+    (select coalesce(max(sequence), 0) from revocation) as place,
+    ${DATABASE_TIME} as now
+  from pg_advisory_xact_lock_shared(hashtextextended($1, 0))`,
+) as CompiledQuery<LogMark>
 
 function sortNames(names: readonly string[]): string[] {
   return [...new Set(names)].toSorted()

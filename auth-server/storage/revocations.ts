@@ -9,7 +9,7 @@ import type {
 } from '../revocation/revocation.ts'
 import {
   defineStatement,
-  lockLog,
+  lockRevocations,
   prepareRead,
   refuseUnstorable,
   type Database,
@@ -34,14 +34,16 @@ export function createRevocationStore(database: Database): RevocationStore {
   const newest = prepareRead(database, (db) =>
     db.selectFrom('revocation').select('sequence').orderBy('sequence', 'desc').limit(1),
   )
-  const since = prepareRead(database, (db) =>
+  // Grouped, because a newest one that is looked for backwards is looked for in all of the log.
+  const ends = prepareRead(database, (db) =>
     db
       .selectFrom('revocation')
-      .select('sequence')
-      .where('kind', '=', '')
-      .where('subject', '=', '')
-      .where('sequence', '>', 0)
-      .limit(1),
+      .select(({ fn }) => ['kind', fn.max('sequence').as('sequence')])
+      .where(({ or, and }) => or(NO_SUBJECTS.map(([kind, subject]) => and({ kind, subject }))))
+      .where(({ eb, or }) =>
+        or([eb('kind', 'not in', REPEATABLE), eb('revoked_at', '>=', 0), eb('sequence', '>', 0)]),
+      )
+      .groupBy('kind'),
   )
   const name = prepareRead(database, (db) => db.selectFrom('revocation_feed').select('id'))
   return {
@@ -52,8 +54,14 @@ export function createRevocationStore(database: Database): RevocationStore {
     list: async (place, limit) => (await after(place, limit)).map(toRevocation),
     isRevoked: async (kind, subject, issuedAt = 0) =>
       (await bySubject(kind, subject, issuedAt, 1)).length > 0,
-    isRevokedSince: async (place, kind, subject) =>
-      (await since(kind, subject, place, 1)).length > 0,
+    mark: () => database.markRevocations(),
+    async findEnd(subjects, { issuedAt, since = Number.MAX_SAFE_INTEGER }) {
+      if (subjects.length > NO_SUBJECTS.length) throw new TypeError('too many subjects at once')
+      const named = [...subjects, ...NO_SUBJECTS.slice(subjects.length)].flat()
+      const found = await ends(...named, ...REPEATABLE, issuedAt, since)
+      const [last] = found.toSorted((one, two) => two.sequence - one.sequence)
+      return last && { sequence: last.sequence, kind: last.kind as RevokedKind }
+    },
     head: async () => (await newest(1))[0]?.sequence ?? 0,
     feedId: async () => (await name())[0]?.id ?? (await nameFeed(database)),
     renameFeed: (known) =>
@@ -97,28 +105,32 @@ export async function appendRevocations(
 ): Promise<void> {
   if (entries.length === 0) return
   refuseUnstorable(entries)
-  await lockLog(database, transaction, 'revocation')
+  const revokedAt = await lockRevocations(database, transaction)
   const scope = { database, transaction }
   let sequence = await readNewestPlace(scope)
   for (const entry of entries) {
     const { kind, subject } = entry
-    if (!mayRepeat(kind) && (await isRevoked(scope, kind, subject))) continue
+    if (!REPEATABLE.includes(kind) && (await isRevoked(scope, kind, subject))) continue
     sequence += 1
     await insertEntry(scope, {
       sequence,
       kind,
       subject,
       reason: entry.reason,
-      revoked_at: entry.revokedAt,
+      revoked_at: revokedAt,
       expires_at: entry.expiresAt,
     })
   }
 }
 
-/** Its later tokens may be good, so access can be taken away from it again and again. */
-function mayRepeat(kind: RevokedKind): boolean {
-  return kind === 'user' || kind === 'client' || kind === 'all'
-}
+/** Later tokens of these may be good, so access can be taken away from them again and again. */
+const REPEATABLE: readonly RevokedKind[] = ['user', 'client', 'all']
+
+/** What takes the place of subjects that a token has not. */
+const NO_SUBJECTS: readonly (readonly [kind: string, subject: string])[] = Array.from(
+  { length: 8 },
+  () => ['', ''],
+)
 
 const insertEntry = defineStatement<Schema['revocation']>((db, values) =>
   db.insertInto('revocation').values({

@@ -2,9 +2,9 @@ import { closeSync, existsSync, openSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { setTimeout as wait } from 'node:timers/promises'
 import {
+  CompiledQuery,
   Kysely,
   SqliteDialect,
-  type CompiledQuery,
   type DatabaseConnection,
   type Dialect,
   type Driver,
@@ -12,8 +12,10 @@ import {
   type SqliteDatabase,
   type SqliteStatement,
 } from 'kysely'
+import { systemClock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
-import type { Database } from './database.ts'
+import type { LogMark } from '../revocation/revocation.ts'
+import type { Database, DatabaseOptions } from './database.ts'
 import type { Schema } from './schema.ts'
 import { startAside, type Aside } from './sqlite-aside.ts'
 
@@ -31,7 +33,10 @@ const DISK_FAILURES = new Set([10, 13])
  * Reads have a connection of their own: they neither see what a transaction of this process has not
  * committed yet, nor wait behind one that waits for the lock of another process.
  */
-export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS): Database {
+export function openSqlite(
+  path: string,
+  { timeoutMs: lockTimeoutMs = LOCK_TIMEOUT_MS, clock = systemClock }: DatabaseOptions = {},
+): Database {
   const listeners = new Set<() => void>()
   const announced = { now: false }
   const end = (isCommitted: boolean) => {
@@ -72,7 +77,14 @@ export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS
     async announce() {
       // There is one transaction at a time.
       announced.now = true
+      return clock.now()
     },
+    markRevocations: () =>
+      // It begins when everybody else's has ended, and takes the disk no time because it writes nothing.
+      kysely.transaction().execute(async (transaction) => ({
+        now: clock.now(),
+        place: (await transaction.executeQuery(PLACE)).rows[0]?.place ?? 0,
+      })),
     listen(wake) {
       const listener = () => wake()
       listeners.add(listener)
@@ -89,6 +101,10 @@ export function openSqlite(path: string, lockTimeoutMs: number = LOCK_TIMEOUT_MS
     },
   }
 }
+
+const PLACE = CompiledQuery.raw(
+  'select coalesce(max(sequence), 0) as place from revocation',
+) as CompiledQuery<Pick<LogMark, 'place'>>
 
 /** Told of the end of each transaction. */
 type OnEnd = (isCommitted: boolean) => void

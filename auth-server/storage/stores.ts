@@ -23,7 +23,7 @@ import { createApiKeyStore } from './api-keys.ts'
 import { createAuditStore } from './audit.ts'
 import { createClientDocumentStore } from './client-documents.ts'
 import { createClientStore } from './clients.ts'
-import { prepareRead, type Database } from './database.ts'
+import { prepareRead, type Database, type DatabaseOptions } from './database.ts'
 import { createKeyStore } from './keys.ts'
 import { createLogoutQueue } from './logouts.ts'
 import { migrate } from './migrate.ts'
@@ -79,6 +79,8 @@ export interface RedisOptions {
 export interface StoresOptions {
   /** Where sessions and whatever else may expire is kept. Default: with everything else. */
   readonly redis?: RedisOptions | undefined
+  /** Takes the place of the database's own clock, for tests. Default: SQLite has that of the process. */
+  readonly databaseClock?: Clock | undefined
 }
 
 /**
@@ -91,11 +93,11 @@ export interface StoresOptions {
 export async function openStores(
   url: string,
   clock: Clock,
-  { redis }: StoresOptions = {},
+  { redis, databaseClock }: StoresOptions = {},
 ): Promise<Stores> {
   await using cleanUp = new AsyncDisposableStack()
   const database = cleanUp.use(
-    await openCurrent(url, clock).catch((cause: unknown) => {
+    await openCurrent(url, clock, databaseClock).catch((cause: unknown) => {
       throw describeOpening(url, cause)
     }),
   )
@@ -108,7 +110,7 @@ export async function openStores(
   return {
     access: createAccessStore(database, clock),
     accounts: createAccountStore(database, clock),
-    apiKeys: createApiKeyStore(database, clock),
+    apiKeys: createApiKeyStore(database),
     audit: createAuditStore(database),
     clients: createClientStore(database, clock),
     documents: createClientDocumentStore(database, clock),
@@ -176,19 +178,30 @@ async function nameInstallation({ kysely }: Database): Promise<string> {
 }
 
 /** Steps may take longer than a request may, and so does waiting for another server that does them. */
-async function openCurrent(url: string, clock: Clock): Promise<Database> {
+async function openCurrent(
+  url: string,
+  clock: Clock,
+  databaseClock: Clock | undefined,
+): Promise<Database> {
   await using cleanUp = new AsyncDisposableStack()
-  const patient = cleanUp.use(openDatabase(url, MIGRATION_TIMEOUT_MS))
+  const options = { clock: databaseClock ?? (isFile(url) ? clock : undefined) }
+  const patient = cleanUp.use(openDatabase(url, { ...options, timeoutMs: MIGRATION_TIMEOUT_MS }))
   await migrate(patient, clock)
-  if (url !== MEMORY_URL) return openDatabase(url)
+  if (url !== MEMORY_URL) return openDatabase(url, options)
   cleanUp.move()
   return patient
 }
 
-/** Does not connect yet. `timeoutMs`: how long one statement may take, or wait for a lock. */
-export function openDatabase(url: string, timeoutMs?: number): Database {
-  if (url.startsWith('sqlite:')) return openSqlite(url.slice('sqlite:'.length), timeoutMs)
-  if (/^postgres(?:ql)?:/.test(url)) return openPostgres(url, timeoutMs)
+const FILE = 'sqlite:'
+
+function isFile(url: string): boolean {
+  return url.startsWith(FILE)
+}
+
+/** Does not connect yet. */
+export function openDatabase(url: string, options?: DatabaseOptions): Database {
+  if (isFile(url)) return openSqlite(url.slice(FILE.length), options)
+  if (/^postgres(?:ql)?:/.test(url)) return openPostgres(url, options)
   throw new PortreeveError(
     'misconfigured',
     `The database URL must be sqlite:PATH, sqlite::memory: or postgres://…, not ${url.split(':', 1)[0]}:…`,
@@ -202,9 +215,8 @@ function describeOpening(url: string, cause: unknown): PortreeveError {
   // Where a name has several addresses, each has failed in its own way.
   const root: unknown = outer instanceof AggregateError ? outer.errors[0] : outer
   const reason = root instanceof Error ? root.message || root.name : String(root)
-  const isFile = url.startsWith('sqlite:')
-  const where = isFile ? url : hidePassword(url)
-  const remedy = isFile ? mendFile(reason) : mendServer(root)
+  const where = isFile(url) ? url : hidePassword(url)
+  const remedy = isFile(url) ? mendFile(reason) : mendServer(root)
   const message = `Cannot open the database ${where}: ${reason.replace(/\.$/, '')}. ${remedy}`
   return new PortreeveError('storage_failed', message, { cause })
 }

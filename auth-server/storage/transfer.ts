@@ -25,7 +25,7 @@ export function createTransferStore(database: Database, clock: Clock): TransferS
         const present = {
           accounts: await accounts.list(),
           clients: await clients.list(),
-          apiKeys: await createApiKeyStore(inside, clock).list(),
+          apiKeys: await createApiKeyStore(inside).list(),
         }
         const decided = decide(present)
         await lockForImport(database, transaction, decided)
@@ -47,8 +47,10 @@ export function createTransferStore(database: Database, clock: Clock): TransferS
         }
         for (const { account, endsAccess } of decided.accounts) {
           const unit = { database, transaction, clock }
-          if (endsAccess) await endAccess(unit, 'user', account.id, 'user_changed')
-          const changed = endsAccess ? { ...account, accessEndedAt: clock.now() } : account
+          const ended = endsAccess
+            ? await endAccess(unit, 'user', account.id, 'user_changed')
+            : undefined
+          const changed = ended ? { ...account, accessEndedAt: ended.at } : account
           refuseLost(await accounts.update(changed), `The user ${account.username}`)
         }
         await insertKeys(database, transaction, decided.newApiKeys)

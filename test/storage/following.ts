@@ -105,8 +105,8 @@ export function testFollowing(withWorld: WithWorld): void {
 /** What a backup of an earlier time makes of the log, with what was appended after that. */
 function restoreTo(place: number, others: readonly NewRevocation[]): string {
   const rows = others.map(
-    ({ kind, subject, reason, revokedAt, expiresAt }, index) =>
-      `(${place + index + 1}, '${kind}', '${subject}', '${reason}', ${revokedAt}, ${expiresAt})`,
+    ({ kind, subject, reason, expiresAt }, index) =>
+      `(${place + index + 1}, '${kind}', '${subject}', '${reason}', 0, ${expiresAt})`,
   )
   const columns = 'sequence, kind, subject, reason, revoked_at, expires_at'
   const inserting = `insert into revocation (${columns}) values ${rows.join(', ')}`

@@ -123,7 +123,7 @@ export function testKeys(withWorld: WithWorld): void {
       }))
 
     test('withdraws keys: erased, purged, and what they signed revoked', () =>
-      withWorld(async ({ stores, other }) => {
+      withWorld(async ({ stores, other, clock }) => {
         const stolen = key('stolen', 'ES256')
         await stores.keys.insertIfNone([stolen])
         expect(await other.keys.rotate(rotation(stolen, key('new', 'ES256'), 1000))).toBe(true)
@@ -136,7 +136,7 @@ export function testKeys(withWorld: WithWorld): void {
             kind: 'key',
             subject: 'stolen',
             reason: 'key_withdrawn',
-            revokedAt: 20,
+            revokedAt: clock.now(),
             expiresAt: 1000,
           },
         ])

@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import type { NewRevocation } from '../../auth-server/revocation/revocation.ts'
+import type {
+  NewRevocation,
+  Revocable,
+  RevokedKind,
+} from '../../auth-server/revocation/revocation.ts'
 import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
 import { atOnce, consume, createRows, readLog, revoke, type WithWorld } from './world.ts'
 
@@ -8,7 +12,6 @@ function entry(subject: string, more: Partial<NewRevocation> = {}): NewRevocatio
     kind: 'token',
     subject,
     reason: 'grant_revoked',
-    revokedAt: 1000,
     expiresAt: 2000,
     ...more,
   }
@@ -17,11 +20,13 @@ function entry(subject: string, more: Partial<NewRevocation> = {}): NewRevocatio
 export function testRevocations(withWorld: WithWorld): void {
   describe('the log of revocations', () => {
     test('answers what was appended, in its order, from any place on', () =>
-      withWorld(async ({ stores, other }) => {
+      withWorld(async ({ stores, other, clock }) => {
         const entries = ['a', 'b', 'c', 'd', 'e'].map((subject) => entry(subject))
         await stores.revocations.append(entries.slice(0, 2))
         await other.revocations.append(entries.slice(2))
-        const expected = entries.map((one, index) => ({ ...one, sequence: index + 1 }))
+        const expected = entries.map((one, index) => {
+          return { ...one, sequence: index + 1, revokedAt: clock.now() }
+        })
         expect(await stores.revocations.list(0, 10)).toEqual(expected)
         expect(await other.revocations.list(2, 2)).toEqual(expected.slice(2, 4))
         expect(await stores.revocations.list(5, 10)).toEqual([])
@@ -35,15 +40,73 @@ export function testRevocations(withWorld: WithWorld): void {
         expect(await revocations.isRevoked('token', 'a')).toBe(false)
       }))
 
-    test('says where it stands, and what has come since', () =>
-      withWorld(async ({ stores, other }) => {
+    test('says where it stands, and what time it is', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        expect(await stores.revocations.mark()).toEqual({ place: 0, now: clock.now() })
         expect(await stores.revocations.head()).toBe(0)
         await stores.revocations.append([entry('a'), entry('b', { kind: 'user' })])
         expect(await other.revocations.head()).toBe(2)
-        expect(await other.revocations.isRevokedSince(0, 'token', 'a')).toBe(true)
-        expect(await other.revocations.isRevokedSince(1, 'token', 'a')).toBe(false)
-        expect(await other.revocations.isRevokedSince(1, 'user', 'b')).toBe(true)
-        expect(await other.revocations.isRevokedSince(2, 'user', 'b')).toBe(false)
+        expect(await other.revocations.mark()).toEqual({ place: 2, now: clock.now() })
+      }))
+
+    test('says which of many ends a token, by its age where that counts', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const before = clock.now()
+        clock.advance(1000)
+        await stores.revocations.append([
+          entry('a'),
+          entry('g', { kind: 'grant' }),
+          entry('u', { kind: 'user' }),
+          entry('', { kind: 'all' }),
+        ])
+        const now = clock.now()
+        const find = async (kind: RevokedKind, subject: string, issuedAt: number, since?: number) =>
+          (await other.revocations.findEnd([[kind, subject]], { issuedAt, since }))?.sequence
+        const after = now + 1000
+        expect(await find('token', 'a', after)).toBe(1)
+        expect(await find('token', 'b', before)).toBeUndefined()
+        expect(await find('session', 'a', before)).toBeUndefined()
+        expect(await find('grant', 'g', after, 4)).toBe(2)
+        expect(await find('user', 'u', before)).toBe(3)
+        expect(await find('user', 'u', now)).toBe(3)
+        expect(await find('user', 'u', after)).toBeUndefined()
+        expect(await find('user', 'u', after, 2)).toBe(3)
+        expect(await find('user', 'u', after, 3)).toBeUndefined()
+        expect(await find('all', '', now)).toBe(4)
+        expect(await find('all', '', after)).toBeUndefined()
+        const many: readonly Revocable[] = [
+          ['token', 'x'],
+          ['session', 'x'],
+          ['grant', 'g'],
+          ['user', 'x'],
+          ['client', 'x'],
+          ['client', 'y'],
+          ['key', 'x'],
+          ['all', ''],
+        ]
+        const token = { issuedAt: after }
+        expect(await other.revocations.findEnd(many, token)).toEqual({ sequence: 2, kind: 'grant' })
+        expect(await other.revocations.findEnd(many, { issuedAt: now })).toEqual({
+          sequence: 4,
+          kind: 'all',
+        })
+        expect(await other.revocations.findEnd([], token)).toBeUndefined()
+      }))
+
+    test('marks no moment that an entry which comes later is older than', () =>
+      withWorld(async (world) => {
+        const marks = await atOnce(world, 60, async ({ revocations }, index) => {
+          world.clock.advance(7)
+          if (index % 3 === 0) return [await revocations.mark()]
+          await revocations.append([entry(`u${index}`, { kind: 'user' })])
+          return []
+        })
+        const log = await readLog(world.stores)
+        for (const { place, now } of marks.flat()) {
+          const later = log.filter(({ sequence }) => sequence > place)
+          expect(later.filter(({ revokedAt }) => revokedAt < now)).toEqual([])
+        }
+        expect(marks.flat()).toHaveLength(20)
       }))
 
     test('has one name for all, which stays', () =>

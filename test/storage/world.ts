@@ -39,8 +39,8 @@ export function createWithWorld(engine: StorageEngine): WithWorld {
     const clock = createTestClock()
     await using place = await engine.create()
     const redis = place.redis === undefined ? undefined : { url: place.redis, log }
-    await using stores = await openStores(place.url, clock, { redis })
-    await using other = await openStores(place.url, clock, { redis })
+    await using stores = await openStores(place.url, clock, { redis, databaseClock: clock })
+    await using other = await openStores(place.url, clock, { redis, databaseClock: clock })
     await work({ url: place.url, redis: place.redis, stores, other, clock })
   }
 }

@@ -5,11 +5,14 @@ import { startProgram, type Program, type ProgramEnd, type ProgramOptions } from
 import { BASE_CONFIG, ENVIRONMENT } from './server.ts'
 
 const MAIN = 'auth-server/main.ts'
+const CLOCK = new URL('./ahead/clock.ts', import.meta.url).href
 
 export interface RunOptions extends ProgramOptions {
   readonly folder: string
   /** Beside the secrets of `BASE_CONFIG`. */
   readonly environment?: Readonly<Record<string, string>> | undefined
+  /** How far its clock is ahead, in ms. Default: not at all. */
+  readonly aheadMilliseconds?: number
 }
 
 /** A server that runs as a process of its own; disposing of it ends it by SIGKILL. */
@@ -53,6 +56,8 @@ export async function startServerProcess(
 }
 
 function start(args: readonly string[], options: RunOptions): Program {
-  const environment = { ...ENVIRONMENT, ...options.environment }
+  const { aheadMilliseconds: by } = options
+  const ahead = by === undefined ? {} : { NODE_OPTIONS: `--import=${CLOCK}?by=${by}` }
+  const environment = { ...ENVIRONMENT, ...ahead, ...options.environment }
   return startProgram(MAIN, args, { ...options, environment })
 }

@@ -134,10 +134,10 @@ function refuseToken(role: 'subject' | 'actor', detail: string): Error {
 
 async function requireLife(
   issued: IssuedTokens,
-  { claims }: IssuedToken,
+  token: IssuedToken,
   role: 'subject' | 'actor' = 'subject',
 ): Promise<void> {
-  const life = await issued.checkLife(claims)
+  const life = await issued.checkLife(token)
   if (life.ok) return
   const { kind, what } = life.reason
   throw refuseToken(role, `the ${role} token is over: its ${what} is ${kind}`)
