@@ -2,9 +2,10 @@ import { performance } from 'node:perf_hooks'
 import type { Configuration } from 'openid-client'
 import { createBrowser, type Browser } from '../browser.ts'
 import { callApi, checkRefusal, INVALID_TOKEN } from '../call-api.ts'
+import { decodeJwt } from '../claims.ts'
 import { conceal } from '../conceal.ts'
 import { DEMO_CLIENT } from '../configuration.ts'
-import type { Flow, Step } from '../flow.ts'
+import type { Flow, Step, StepNotes } from '../flow.ts'
 import { findNotesDoor, noteMoments } from '../moment.ts'
 import {
   checkAnswerRefused,
@@ -51,7 +52,8 @@ export const sessionsFlow: Flow<SessionsStage> = {
     lookUp,
     restart,
     comeAgain,
-    ...(shelf.isWatched ? [removeUnderWatch, endAccess] : [removeUnseen]),
+    ...(shelf.isWatched ? [removeUnderWatch] : [removeUnseen, revokeByCommand]),
+    endAccess,
     askWithoutSession,
   ],
 }
@@ -140,8 +142,8 @@ const removeUnderWatch: SessionsStep = {
 const removeUnseen: SessionsStep = {
   title: 'An operator deletes the session',
   why:
-    'SQLite tells nobody what was deleted: the access token is good for the rest of its ten minutes. ' +
-    'What comes of the session after that, comes no more.',
+    'SQLite tells nobody what was deleted: the access token is still good. (A Redis does, and the API ' +
+    'refuses it within a second.)',
   async run({ world, shelf, tokens }, { check, fact }) {
     const { access, claims } = tokens.get()
     fact('to delete one', shelf.removeCommand, '')
@@ -154,8 +156,34 @@ const removeUnseen: SessionsStep = {
 }
 
 const WITH_REDIS =
-  'the API refuses it within a second. This flow starts one where redis-server is installed, or takes ' +
-  'yours: --redis redis://HOST:PORT/0'
+  'this flow starts one where redis-server is installed, or takes yours: --redis redis://HOST:PORT/0'
+
+const revokeByCommand: SessionsStep = {
+  title: 'Without one there is a command, and the API refuses as well',
+  why:
+    'The command waits for the resource servers, and says which of them know. Times are counted from ' +
+    'its end: what is below nothing came before that.',
+  async run({ world, tokens, stopped }, notes) {
+    const { access } = tokens.get()
+    const sid = String(decodeJwt(access).claims['sid'])
+    notes.fact('the command', 'npx portreeve revoke --session SID', '')
+    const revoke = async () => {
+      noteConfirmations(notes, await world.operate('revoke', '--session', sid))
+      return performance.now()
+    }
+    await noteMoments(notes, [findNotesDoor(world, access)], revoke, stopped)
+  },
+}
+
+function noteConfirmations(
+  { check, fact }: StepNotes,
+  { confirmations }: Readonly<Record<string, unknown>>,
+): void {
+  const { confirmed, expected, lastAfterMs } = confirmations as Readonly<Record<string, number>>
+  fact('it says', `${confirmed} of ${expected} know, the last after ${lastAfterMs} ms`, '')
+  check('there is a resource server that follows', true, (expected ?? 0) > 0)
+  check('resource servers that know', expected, confirmed)
+}
 
 const endAccess: SessionsStep = {
   title: 'The access token is good for nothing',

@@ -66,6 +66,7 @@ describe('all flows, one after the other', () => {
       ['logout', ['notes API']],
       ['revoke', ['notes API', 'orders service', 'billing service']],
       ['revoke', ['notes API', 'orders service', 'billing service']],
+      ['sessions', ['notes API']],
       ['api-key', ['notes API']],
     ])
     for (const [, lastGood, firstRefused] of clicks.flatMap(({ table }) => table?.rows ?? [])) {
