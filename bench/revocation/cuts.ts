@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Cut } from './gate.ts'
 import { startLoad } from './load.ts'
-import { MISSED_AFTER_MS, revoke } from './propagation.ts'
+import { findWarmUpMs, MISSED_AFTER_MS, revoke } from './propagation.ts'
 import { createWatch, watched, type Faults, type Watched } from './watch.ts'
 import type { Api, Issuer } from './world.ts'
 
@@ -40,7 +40,7 @@ export async function measureCuts(
   const urls = apis.map(({ url }) => url)
   await using running = new AsyncDisposableStack()
   running.use(startLoad({ urls, perSecond, choose: watch.choose, onHit: watch.note }))
-  await wait(((good.length + tokens.length) * apis.length * 1000) / perSecond)
+  await wait(findWarmUpMs(good.length + tokens.length, apis.length, perSecond))
   const after: number[] = []
   let missed = 0
   for (let cut = 0; cut < cuts; cut += 1) {

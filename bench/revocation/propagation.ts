@@ -28,6 +28,7 @@ export interface PropagationOptions {
 }
 
 const EVERY_MS = 50
+const LEAST_WARM_UP_MS = 5000
 const GOOD_TOKENS = 100
 export const MISSED_AFTER_MS = 10_000
 
@@ -41,11 +42,11 @@ export async function measurePropagation(
   const coming = tokens.map((token) => watched(token, apis.length))
   const watch = createWatch(good, coming)
   const calls: number[] = []
-  const startedAt = performance.now()
   const urls = apis.map(({ url }) => url)
   await using load = startLoad({ urls, perSecond, choose: watch.choose, onHit: watch.note })
-  // Each API has had each token once.
-  await wait(((good.length + tokens.length) * apis.length * 1000) / perSecond)
+  await wait(findWarmUpMs(good.length + tokens.length, apis.length, perSecond))
+  watch.begin()
+  const sentBefore = load.sent
   const beganAt = performance.now()
   const results: Promise<boolean>[] = []
   for (const [place, one] of coming.entries()) {
@@ -59,7 +60,7 @@ export async function measurePropagation(
     results.push(call)
   }
   const outcomes = await Promise.all(results)
-  const seconds = (performance.now() - startedAt) / 1000
+  const seconds = (performance.now() - beganAt) / 1000
   const { sent, leftOut } = load
   const delays = coming.map(listDelays)
   return {
@@ -69,10 +70,15 @@ export async function measurePropagation(
     faults: watch.faults,
     latencies: watch.latencies,
     wantedPerSecond: perSecond,
-    perSecond: sent / seconds,
+    perSecond: (sent - sentBefore) / seconds,
     leftOut,
     calls,
   }
+}
+
+/** Until each API has had each token once, and has compiled what it does most. */
+export function findWarmUpMs(tokens: number, apis: number, perSecond: number): number {
+  return Math.max(LEAST_WARM_UP_MS, (tokens * apis * 1000) / perSecond)
 }
 
 /** Answers how long the call took. */

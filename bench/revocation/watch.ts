@@ -27,8 +27,10 @@ export interface Faults {
 /** Tokens on their way from good to refused everywhere, and what the requests with them show. */
 export interface Watch {
   readonly faults: Faults
-  /** Milliseconds from when a request was due to its answer. */
+  /** Milliseconds from when a request was due to its answer, of those since `begin`. */
   readonly latencies: readonly number[]
+  /** Until then, code is still being compiled and caches are filled. */
+  begin(): void
   choose(api: number, turn: number): Omit<Shot, 'api'>
   note(shot: Shot, hit: Hit): void
   /** From now on it is what most requests come with. */
@@ -84,6 +86,7 @@ export function createWatch(good: readonly string[], coming: readonly Watched[])
   return {
     faults,
     latencies,
+    begin: () => void (latencies.length = 0),
     choose: (api, turn) => ({ token: pick(api, turn), rule: RULE }),
     note({ api, token }, hit) {
       const { dueAt, sentAt, answeredAt, status } = hit
