@@ -66,8 +66,8 @@ export interface OpenStream {
 /** Talks to the issuer. Each call takes 5 seconds at most, and throws an `IssuerError` where it fails. */
 export interface FeedClient {
   findPlaces(): Promise<FeedPlaces>
-  /** `lastEventId`: the name of the event that was applied last. */
-  openStream(lastEventId: string | undefined): Promise<OpenStream>
+  /** `nonce`: what the issuer has to answer. `lastEventId`: the name of the event that was applied last. */
+  openStream(nonce: string, lastEventId: string | undefined): Promise<OpenStream>
   getPage(after: number): Promise<string>
   reportApplied(feed: string, applied: number): Promise<void>
   /** The next request gets another token. */
@@ -165,9 +165,9 @@ export function createFeedClient(
 
   return {
     findPlaces: () => withDeadline(clock, stop, findPlacesBy),
-    openStream: (lastEventId) =>
+    openStream: (nonce, lastEventId) =>
       ask(async ({ stream }, authorization, _send, signal) => {
-        const url = addQuery(stream, 'receiver', receiver)
+        const url = addQuery(addQuery(stream, 'receiver', receiver), 'nonce', nonce)
         const askedAt = clock.monotonic()
         const headers = {
           accept: STREAM_TYPE,

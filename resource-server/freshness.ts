@@ -3,18 +3,18 @@
  * milliseconds.
  */
 export interface Freshness {
-  /** A connection was asked for at that monotonic time: the beats that follow were made after it. */
-  connect(askedAt: number): void
   /**
-   * Takes a beat that the issuer made at its time `madeAt`. The view is fresh from now on, unless
-   * `isComplete` is false. `'repeated'`: it was made when the last one was, and says nothing new;
-   * `'earlier'`: before it. `'late'`: it is of before, and so will be those that follow it.
+   * A connection was asked for at the monotonic time `askedAt`, and the issuer has answered it at its own
+   * time `greetedAt`: the beats that follow were made after that.
    */
-  beat(
-    madeAt: number,
-    isComplete: boolean,
-    now: FreshnessNow,
-  ): 'new' | 'repeated' | 'earlier' | 'late'
+  connect(askedAt: number, greetedAt: number): void
+  /**
+   * Takes a beat that the issuer made at its time `madeAt`, at the monotonic time `now`. The view is fresh
+   * from now on, unless `isComplete` is false. `'repeated'`: it was made when the last one was, and says
+   * nothing new; `'earlier'`: before it, or before the connection. `'late'`: it was held up for so long
+   * that it says nothing any more, and so will be those that follow it.
+   */
+  beat(madeAt: number, isComplete: boolean, now: number): 'new' | 'repeated' | 'earlier' | 'late'
   /** From now on it is not, until the next beat. */
   end(): void
   /** The issuer's time; `undefined` before the first beat. */
@@ -23,58 +23,42 @@ export interface Freshness {
   ageSeconds(now: number): number | undefined
 }
 
-export interface FreshnessNow {
-  readonly monotonic: number
-  /** By this machine's own clock. */
-  readonly wall: number
-}
-
 interface Connection {
   readonly askedAt: number
-  /** The issuer's time of its first beat. */
-  firstMadeAt: number | undefined
+  readonly greetedAt: number
+  /** The issuer's time of its last beat. */
+  newestMadeAt: number | undefined
 }
 
 /**
  * Keeps the time by the monotonic clock alone, so that the clocks of issuer and API may differ by
- * anything. A beat counts from when it was made, at the earliest: the first one of a connection after the
- * connection was asked for, the others by how much later than the first they were made. So what is held
- * up on its way makes nothing look fresh that is not.
- *
- * Beats have to advance. On a new connection, one may be behind the last by no more than `staleAfterMs`,
- * or it is taken for a copy out of a cache; unless it agrees with this machine's clock, because issuers'
- * clocks are set right, too.
+ * anything, and be set at any time. A beat counts from when it was made, at the earliest: as much later
+ * than its connection was asked for as it was made later than the issuer's greeting there. So neither what
+ * is held up on its way makes anything look fresh that is not, nor what was recorded before. Beats have to
+ * advance.
  */
 export function createFreshness(staleAfterMs: number, pulse: { freshUntil: number }): Freshness {
   let last: { readonly madeAt: number; readonly arrivedAt: number } | undefined
-  let connection: Connection = { askedAt: -Infinity, firstMadeAt: undefined }
-  const issuerTime = (now: number) => last && last.madeAt + now - last.arrivedAt
-
-  function isTimely(madeAt: number, { monotonic, wall }: FreshnessNow): boolean {
-    return madeAt >= Math.min(issuerTime(monotonic) ?? madeAt, wall) - staleAfterMs
-  }
-
+  let connection: Connection | undefined
   return {
-    connect(askedAt) {
-      connection = { askedAt, firstMadeAt: undefined }
+    connect(askedAt, greetedAt) {
+      connection = { askedAt, greetedAt, newestMadeAt: undefined }
     },
     beat(madeAt, isComplete, now) {
-      if (connection.firstMadeAt === undefined) {
-        if (last !== undefined && !isTimely(madeAt, now)) return 'late'
-      } else if (last !== undefined && madeAt <= last.madeAt) {
-        return madeAt === last.madeAt ? 'repeated' : 'earlier'
-      }
-      connection.firstMadeAt ??= madeAt
-      last = { madeAt, arrivedAt: now.monotonic }
-      const made = Math.min(connection.askedAt + madeAt - connection.firstMadeAt, now.monotonic)
-      if (made + staleAfterMs <= now.monotonic) return 'late'
+      if (connection === undefined || madeAt < connection.greetedAt) return 'earlier'
+      const { askedAt, greetedAt, newestMadeAt = -Infinity } = connection
+      if (madeAt <= newestMadeAt) return madeAt === newestMadeAt ? 'repeated' : 'earlier'
+      connection.newestMadeAt = madeAt
+      last = { madeAt, arrivedAt: now }
+      const made = Math.min(askedAt + madeAt - greetedAt, now)
+      if (made + staleAfterMs <= now) return 'late'
       if (isComplete) pulse.freshUntil = Math.max(pulse.freshUntil, made + staleAfterMs)
       return 'new'
     },
     end() {
       pulse.freshUntil = -Infinity
     },
-    issuerTime,
+    issuerTime: (now) => last && last.madeAt + now - last.arrivedAt,
     ageSeconds: (now) => last && (now - last.arrivedAt) / 1000,
   }
 }

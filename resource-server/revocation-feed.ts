@@ -1,4 +1,4 @@
-import { randomInt, randomUUID } from 'node:crypto'
+import { randomBytes, randomInt, randomUUID } from 'node:crypto'
 import type { AccessTokenClaims } from './claims.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { IssuerError } from './errors.ts'
@@ -70,6 +70,8 @@ const OPTIONS = [
   'onFault',
   'clock',
 ]
+/** No two connections have the same one. */
+const NONCE_BYTES = 16
 /** What was applied is reported so often at most: the newest is enough. */
 const REPORT_EVERY_MS = 250
 /** How long a restored or foreign log may make pages start anew, within one catching up. */
@@ -250,14 +252,21 @@ class RemoteFeed implements RevocationFeed {
       isRevokedKey: this.#view.isRevokedKey,
     })
     const { place } = this.#view
-    const stream = await this.#client.openStream(place && `${place.feed}:${place.applied}`)
+    const nonce = randomBytes(NONCE_BYTES).toString('base64url')
+    const applied = place && `${place.feed}:${place.applied}`
+    const stream = await this.#client.openStream(nonce, applied)
     const close = () => stream.close()
     this.#stop.signal.addEventListener('abort', close)
     try {
       this.#connections += 1
-      this.#view.connect(stream.askedAt)
       this.#heardAt = this.clock.monotonic()
-      for await (const event of readEvents(this.#watch(stream))) await this.#take(event, messages)
+      const events = readEvents(this.#watch(stream))
+      const { value: hello, done: isOver } = await events.next()
+      if (isOver === true) return
+      if (hello.event !== 'hello') throw new IssuerError('bad_answer', UNGREETED)
+      const { signedAt } = await messages.readHello(hello.data, nonce)
+      this.#view.connect(stream.askedAt, signedAt)
+      for await (const event of events) await this.#take(event, messages)
     } finally {
       this.#stop.signal.removeEventListener('abort', close)
       close()
@@ -404,6 +413,7 @@ class RemoteFeed implements RevocationFeed {
   }
 }
 
+const UNGREETED = 'the stream of revocations does not begin with a hello'
 const SILENT = 'no beat came on the stream of revocations'
 const LATE = 'what came on the stream of revocations is of before'
 const GAP = 'events are missing that pages do not have'

@@ -12,11 +12,14 @@ export interface LogEntry {
   readonly until: number
 }
 
-interface Message {
-  /** The id of the log. */
-  readonly feed: string
+interface Signed {
   /** Milliseconds since the epoch, at the issuer: when it was signed, at the earliest. */
   readonly signedAt: number
+}
+
+interface Message extends Signed {
+  /** The id of the log. */
+  readonly feed: string
 }
 
 /** One entry, as it happened. */
@@ -42,6 +45,8 @@ export interface Page extends Message {
 
 /** Reads what the issuer signs for those who follow its log. Throws an `IssuerError` for anything else. */
 export interface RevocationMessages {
+  /** What a stream begins with. It has to answer `nonce`, and so was made after that. */
+  readHello(text: string, nonce: string): Promise<Signed>
   readEvent(text: string): Promise<LoggedEvent>
   readBeat(text: string): Promise<Beat>
   readPage(text: string): Promise<Page>
@@ -89,10 +94,19 @@ export function createRevocationMessages(
       return claims
     }
   }
+  const hello = createReader('the hello', 'revocation-hello+jwt', MAX_EVENT_LENGTH)
   const event = createReader('the event', 'secevent+jwt', MAX_EVENT_LENGTH)
   const beat = createReader('the beat', 'revocation-beat+jwt', MAX_EVENT_LENGTH)
   const page = createReader('the page', 'revocation-page+jwt', MAX_PAGE_BYTES)
   return {
+    async readHello(text, nonce) {
+      const claims = await hello(text)
+      // A record of another connection, or a copy of it.
+      if (claims['nonce'] !== nonce) throw refuseMessage('the hello', 'answers another', undefined)
+      const { now_ms: signedAt } = claims
+      if (!isPlace(signedAt)) throw malformed('the hello', claims)
+      return { signedAt }
+    },
     readEvent: async (text) => readEventClaims(await event(text), settings.issuer),
     readBeat: async (text) => readBeatClaims(await beat(text)),
     readPage: async (text) => readPageClaims(await page(text)),

@@ -110,7 +110,7 @@ describe('the view of revocations', () => {
           if (view.takeBeat(log.beat()) === 'behind') catchUp(view, log)
           expect(view.takeBeat(log.beat())).not.toBe('behind')
         }
-        view.connect(clock.monotonic())
+        view.connect(clock.monotonic(), clock.now())
         for (const each of [...steps, { do: 'beat' } as const]) {
           const {
             pulse: { epoch },
@@ -122,7 +122,7 @@ describe('the view of revocations', () => {
           } else if (each.do === 'repeat') hear(log.recent(each.back))
           else if (each.do === 'wait') await clock.advance(each.seconds * 1000)
           else if (each.do === 'beat') hearBeat()
-          else if (each.do === 'cut') view.connect(clock.monotonic())
+          else if (each.do === 'cut') view.connect(clock.monotonic(), clock.now())
           else {
             // What is in no log any more, nobody who has not heard it can know.
             hearBeat()
@@ -184,7 +184,7 @@ describe('the view of revocations', () => {
     const beatSixteenTimes = async () => {
       for (let count = 0; count < 16; count += 1) {
         await clock.advance(1)
-        view.connect(clock.monotonic())
+        view.connect(clock.monotonic(), clock.now())
         expect(view.takeBeat(log.beat())).toBe('taken')
       }
     }

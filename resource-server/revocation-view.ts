@@ -34,8 +34,8 @@ export interface RevocationView {
   isRevoked(claims: AccessTokenClaims, keyId?: string): boolean
   isRevokedKey(keyId: string): boolean
   ageSeconds(now: number): number | undefined
-  /** A stream was asked for at that monotonic time. */
-  connect(askedAt: number): void
+  /** A stream was asked for at that monotonic time, and answered at that time of the issuer. */
+  connect(askedAt: number, greetedAt: number): void
   /** `'behind'`: something before it is missing, and pages have to be read. */
   takeEvent(event: LoggedEvent): 'taken' | 'behind'
   /**
@@ -136,8 +136,7 @@ export function createRevocationView(
       if (place?.feed !== feed || head > place.applied) return 'behind'
       if (head < place.applied && signedAt >= appliedSignedAt + SECOND_MS) return 'doubtful'
       const deadline = readDeadline(signedAt)
-      const now = { monotonic: clock.monotonic(), wall: clock.now() }
-      const outcome = freshness.beat(signedAt, unknownUntil <= deadline, now)
+      const outcome = freshness.beat(signedAt, unknownUntil <= deadline, clock.monotonic())
       if (outcome !== 'new') return outcome
       store.sweep(deadline, PARTS_AT_A_BEAT)
       return 'taken'

@@ -66,6 +66,11 @@ export function readEventName(feed: string, name: string): number | undefined {
   return of === feed ? Number(digits) : undefined
 }
 
+/** What a receiver has asked with comes back, so that it knows whatever follows to be of now. */
+export function signHello(signer: FeedSigner, nonce: string, now: number): Promise<string> {
+  return sign(signer, 'revocation-hello+jwt', now, { feed: signer.feed, nonce, now_ms: now })
+}
+
 export function signBeat(
   signer: FeedSigner,
   { head, oldest, keys, now, everySeconds }: Beat,

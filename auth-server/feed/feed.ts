@@ -6,7 +6,7 @@ import type { Logger } from '../log.ts'
 import type { ReceiverStore } from '../revocation/receiver.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import { BEAT_SECONDS, startBeats, type BeatTaker, type SignedBeat } from './beats.ts'
-import { nameEvent, signBeat, signEvent, signPage } from './feed-token.ts'
+import { nameEvent, signBeat, signEvent, signHello, signPage } from './feed-token.ts'
 import { followLog, type FollowerCollaborators, type Reading } from './follower.ts'
 import type { Listener } from './listeners.ts'
 import { collectReports, MOST_RECEIVERS_OF_ONE } from './reports.ts'
@@ -39,6 +39,13 @@ export interface Asking {
   readonly isAdmitted: () => Promise<boolean>
 }
 
+export interface StreamWish {
+  /** The name of the event that it has applied last. */
+  readonly lastEventId: string
+  /** What it is answered at first, signed, if it wants to know that it hears what is of now. */
+  readonly nonce: string | undefined
+}
+
 export interface Poll {
   /** The names of events that it has applied. */
   readonly done: readonly string[]
@@ -58,8 +65,8 @@ export interface PollAnswer {
 
 /** What has been revoked, for those who check tokens. Disposing of it says farewell to all of them. */
 export interface Feed extends AsyncDisposable {
-  /** `lastEventId` as the receiver knows it. Answers `false` where there are too many already. */
-  stream(asking: Asking, lastEventId: string, response: ServerResponse): Promise<boolean>
+  /** Answers `false` where there are too many already. */
+  stream(asking: Asking, wanted: StreamWish, response: ServerResponse): Promise<boolean>
   /** Signed: the live entries after the place. */
   page(after: number): Promise<string>
   /**
@@ -130,12 +137,14 @@ export async function createFeed(
   }
   const running = cleanUp.move()
   return {
-    async stream({ listener, receiver, isAdmitted }, lastEventId, response) {
+    async stream({ listener, receiver, isAdmitted }, { lastEventId, nonce }, response) {
       const { clientId } = listener
+      const signer = signerOf(follower.feed)
+      const hello = nonce === undefined ? undefined : await signHello(signer, nonce, clock.now())
       // Nobody would say a second time that it has gone.
       if (response.destroyed) return true
       if (isClosed || streams.size >= MOST_STREAMS || !enter(clientId)) return false
-      const options = { listener, isAdmitted, lastEventId }
+      const options = { listener, isAdmitted, lastEventId, hello }
       const stream = openStream({ follower, textOf, report }, options, response)
       const taker: BeatTaker = {
         take(beat, turn) {

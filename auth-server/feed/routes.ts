@@ -49,6 +49,8 @@ export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middlew
       if (!ctx.res.socket) {
         return say(collaborators, ctx, 400, 'invalid_request', 'expected a connection of its own')
       }
+      const nonce = readNonce(ctx)
+      if (nonce === '') return say(collaborators, ctx, 400, 'invalid_request', NONCE_HELP)
       ctx.req.socket.setNoDelay(true)
       ctx.status = 200
       ctx.set('Content-Type', 'text/event-stream')
@@ -57,7 +59,7 @@ export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middlew
       const lastEventId = ctx.get('Last-Event-ID') || String(ctx.query['after'] ?? '')
       ctx.respond = false
       ctx.res.statusCode = 200
-      if (await feed.stream(asking, lastEventId, ctx.res)) return
+      if (await feed.stream(asking, { lastEventId, nonce }, ctx.res)) return
       ctx.respond = true
       refuseMore(collaborators, ctx)
     }),
@@ -120,6 +122,15 @@ const RECEIVER_HELP = 'receiver: expected 1 to 64 characters of A-Z a-z 0-9 . _ 
 function readReceiver(ctx: RouterContext): string | undefined {
   const { receiver = ONLY_ONE } = ctx.query
   return typeof receiver === 'string' && /^[\w.-]{1,64}$/.test(receiver) ? receiver : undefined
+}
+
+const NONCE_HELP = 'nonce: expected 16 to 64 characters of A-Z a-z 0-9 _ -'
+
+/** Empty for what is none. */
+function readNonce(ctx: RouterContext): string | undefined {
+  const { nonce } = ctx.query
+  if (nonce === undefined) return undefined
+  return typeof nonce === 'string' && /^[\w-]{16,64}$/.test(nonce) ? nonce : ''
 }
 
 const parseJson = bodyParser({ enableTypes: ['json'], jsonLimit: `${MAX_BYTES}b` })

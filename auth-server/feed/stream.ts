@@ -26,6 +26,8 @@ export interface StreamOptions {
   readonly isAdmitted: () => Promise<boolean>
   /** The name of the event that the receiver has applied last, as it says. */
   readonly lastEventId: string
+  /** What it is told before anything else, where it has asked for that. */
+  readonly hello: string | undefined
 }
 
 /** One receiver's connection. */
@@ -42,7 +44,7 @@ export interface Stream {
  */
 export function openStream(
   { follower, textOf, report }: StreamCollaborators,
-  { listener, isAdmitted, lastEventId }: StreamOptions,
+  { listener, isAdmitted, lastEventId, hello }: StreamOptions,
   response: ServerResponse,
 ): Stream {
   let { feed } = follower
@@ -124,7 +126,8 @@ export function openStream(
     isOver = true
     unsubscribe()
   })
-  response.write(`retry: ${RETRY_MS}\n\n`)
+  const greeting = hello === undefined ? '' : `event: hello\ndata: ${hello}\n\n`
+  response.write(`retry: ${RETRY_MS}\n\n${greeting}`)
   return {
     beat(text, head, event = 'beat') {
       pending = { text, head, event }

@@ -76,7 +76,7 @@ function createFollowed(
   let head = subjects.length
   const entries = subjects.map((subject, place) => makeEntry(place + 1, subject))
   view.takePage({ feed: FEED, signedAt, after: 0, through: head, head, entries }, 0)
-  view.connect(systemClock.monotonic())
+  view.connect(systemClock.monotonic(), systemClock.now())
   view.takeBeat({ feed: FEED, signedAt: systemClock.now(), head, keys: '' })
   if (view.entries !== head) throw new Error(`${view.entries} of ${head} entries were applied`)
   const { pulse, isRevoked } = view

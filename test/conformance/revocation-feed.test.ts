@@ -42,6 +42,23 @@ describe('the stream of revocations', () => {
     expect(event.sub).toBeUndefined()
   })
 
+  test('answers what it was asked with before anything else, signed', async () => {
+    const { issuer } = sharedServer()
+    const token = await getListenerToken(issuer)
+    const nonce = 'n'.repeat(16)
+    await using stream = await openFeed(issuer, token, { query: `?nonce=${nonce}` })
+    const { event, data = '' } = (await stream.next()) ?? {}
+    expect(event).toBe('hello')
+    const hello = await readSigned(issuer, data, 'revocation-hello+jwt')
+    const beat = await readSigned(issuer, (await stream.nextOf('beat')).data, 'revocation-beat+jwt')
+    expect(hello).toMatchObject({ nonce, feed: beat['feed'] })
+    expect(beat['now_ms']).toBeGreaterThanOrEqual(Number(hello['now_ms']))
+    for (const query of ['?nonce=', '?nonce=short', `?nonce=${'n'.repeat(65)}`, '?nonce=%0A']) {
+      await using refused = await openFeed(issuer, token, { query })
+      expect(refused.status).toBe(400)
+    }
+  })
+
   test('goes on after the event that was applied last', async () => {
     const { issuer } = sharedServer()
     const token = await getListenerToken(issuer)

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { FeedIssuer } from '../support/feed-issuer.ts'
+import { createRevocationFeed } from '../../resource-server/index.ts'
+import { CREDENTIALS, STREAM_PATH, type FeedIssuer } from '../support/feed-issuer.ts'
 import { beatAll, startFeedWorld } from '../support/feed-world.ts'
 
 const SECOND = 1000
@@ -78,26 +79,56 @@ describe('the view of what is revoked', () => {
     expect(await world.judge(world.token())).toBe('allowed')
   })
 
-  test('does not believe a stream of before, as a cache may give it', async () => {
+  test('does not believe a stream of before, as a cache gives it, however often it is given', async () => {
     await using world = await startFeedWorld()
     const { issuer, clock } = world
-    const old = [
-      issuer.makeBeat({ now_ms: clock.now() + 1 }),
-      issuer.makeBeat({ now_ms: clock.now() + 5000 }),
-    ]
-    await beatAll(world)
-    await clock.advance(60 * SECOND)
+    replay(issuer)
     const pauses = world.pauses()
     issuer.cut()
+    await pauses
+    for (let count = 0; count < 3; count += 1) {
+      const failed = world.fails()
+      await clock.advance(5 * SECOND)
+      expect(await failed).toMatchObject({ code: 'bad_answer' })
+      await world.pauseBegins()
+    }
+    expect(await world.judge(world.token())).toBe(STALE)
+  })
+
+  test('does not believe it when the API has just started, either', async () => {
+    await using world = await startFeedWorld()
+    const { issuer, clock } = world
+    replay(issuer)
+    const failed = Promise.withResolvers<Error>()
+    await using late = createRevocationFeed({
+      issuer: issuer.url,
+      ...CREDENTIALS,
+      clock,
+      onFault: failed.resolve,
+    })
+    expect(await Promise.race([failed.promise, late.whenFresh()])).toMatchObject({
+      code: 'bad_answer',
+    })
+    expect(late.state.isFresh).toBe(false)
+  })
+
+  test('does not take beats of before for news on a connection of now', async () => {
+    await using world = await startFeedWorld()
+    const { issuer, clock } = world
+    const old = [1, 5000].map((later) => issuer.makeBeat({ now_ms: clock.now() + later }))
+    await clock.advance(10 * SECOND - 1)
     issuer.isMute = true
+    const pauses = world.pauses()
+    issuer.cut()
     await pauses
     const opened = issuer.nextStream()
     await clock.advance(500)
     await opened
-    const failure = await world.fails(() => {
+    await world.learns(() => {
       for (const each of old) issuer.send('beat', each)
+      issuer.revoke('session', 's1')
     })
-    expect(failure).toMatchObject({ code: 'timed_out' })
+    await clock.advance(5 * SECOND)
     expect(await world.judge(world.token())).toBe(STALE)
   })
 
@@ -210,3 +241,11 @@ describe('the view of what is revoked', () => {
     expect(await world.judge(world.token({ sid: 's1001' }))).toBe('revoked')
   })
 })
+
+/** From now on each stream is what the issuer has said until now, signed as it was, and no more. */
+function replay(issuer: FeedIssuer): void {
+  const recorded = issuer.said.join('')
+  issuer.answers.set(STREAM_PATH, (_request, response) => {
+    response.setHeader('content-type', 'text/event-stream').end(recorded)
+  })
+}

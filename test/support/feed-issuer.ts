@@ -43,6 +43,8 @@ export interface FeedIssuer extends AsyncDisposable {
   aheadMs: number
   /** Says nothing on new streams by itself. */
   isMute: boolean
+  /** All that was written to streams. */
+  readonly said: string[]
   /** In place of its answers, by path. */
   readonly answers: Map<string, Handler>
   /** Paths that were asked for, and what was applied, as the API reported it. */
@@ -94,15 +96,22 @@ export async function startFeedIssuer(clock: TurnableClock): Promise<FeedIssuer>
 
   const openStream: Handler = (request, response) => {
     const { 'last-event-id': lastEventId } = request.headers
-    response.writeHead(200, { 'content-type': 'text/event-stream' }).write('retry: 1000\n\n')
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
     streams.add(response)
     response.once('close', () => streams.delete(response))
+    const write = (said: string) => {
+      issuer.said.push(said)
+      response.write(said)
+    }
+    const { searchParams } = new URL(request.url ?? '', url)
+    const greeting = { nonce: searchParams.get('nonce'), now_ms: clock.now() + issuer.aheadMs }
+    write(`retry: 1000\n\n${writeEvent('hello', sign(greeting, 'revocation-hello+jwt'))}`)
     if (!issuer.isMute) {
       const [feed, place = ''] = String(lastEventId ?? '').split(':')
       const missed = issuer.log.filter(({ sequence }) => sequence > Number(place))
-      if (feed === issuer.feed) for (const row of missed) response.write(writeRow(row))
-      else response.write(writeEvent('behind', '{"after":0}'))
-      response.write(writeEvent('beat', issuer.makeBeat()))
+      if (feed === issuer.feed) for (const row of missed) write(writeRow(row))
+      else write(writeEvent('behind', '{"after":0}'))
+      write(writeEvent('beat', issuer.makeBeat()))
     }
     const opened = {
       lastEventId: lastEventId === undefined ? undefined : String(lastEventId),
@@ -166,6 +175,7 @@ export async function startFeedIssuer(clock: TurnableClock): Promise<FeedIssuer>
     log: [],
     aheadMs: 0,
     isMute: false,
+    said: [],
     answers: new Map(),
     asked: [],
     reports: [],
