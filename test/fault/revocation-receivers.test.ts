@@ -212,7 +212,8 @@ describe('ten thousand receivers', () => {
       expiresAt: now + 600,
     }
     const asking = { listener, receiver: `r${index}`, isAdmitted: async () => true }
-    if (!(await feed.stream(asking, { lastEventId: '', nonce: 'n'.repeat(22) }, response))) throw new Error(`no place for ${index}`)
+    if (!(await feed.stream(asking, { lastEventId: '', nonce: 'n'.repeat(22) }, response)))
+      throw new Error(`no place for ${index}`)
     return { count: (event: string) => counts.get(event) ?? 0 }
   }
 })
