@@ -39,7 +39,8 @@ export async function identifyCredential(
 ): Promise<CredentialEnd> {
   const claims = decode(text)
   if (typeof claims?.jti === 'string') {
-    const grant = typeof claims.grant_id === 'string' ? claims.grant_id : undefined
+    // Whoever made the JWT may have written what is to be typed into a shell.
+    const grant = isName(claims.grant_id) ? claims.grant_id : undefined
     return { kind: 'token', subject: claims.jti, issuer: claims.iss, grant }
   }
   const grant =
@@ -48,6 +49,11 @@ export async function identifyCredential(
   if (grant !== undefined)
     return { kind: 'grant', subject: grant, issuer: undefined, grant: undefined }
   throw new PortreeveError('invalid_input', UNKNOWN)
+}
+
+/** As this server makes `jti`, `grant_id` and `sid`, with room for what it may make one day. */
+export function isName(claim: unknown): claim is string {
+  return typeof claim === 'string' && /^[\w~-]{8,128}$/.test(claim)
 }
 
 const UNKNOWN =

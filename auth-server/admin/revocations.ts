@@ -9,6 +9,7 @@ import type { Events } from '../events.ts'
 import type { AccessStore, EndedAccess, EndedKind } from '../revocation/access.ts'
 import {
   identifyCredential,
+  isName,
   type CredentialCollaborators,
   type CredentialEnd,
 } from './credentials.ts'
@@ -93,11 +94,9 @@ async function findSubject(
 }
 
 const CLAIMS = { token: 'jti', grant: 'grant_id', session: 'sid' } as const
-/** As this server makes them, with room for what it may make one day. */
-const NAME = /^[\w~-]{8,128}$/
 
 function refuseNoName(kind: keyof typeof CLAIMS, named: string): void {
-  if (NAME.test(named)) return
+  if (isName(named)) return
   const isWhole = named.split('.').length === 3
   const got = isWhole ? 'a whole token: decode it, and look there' : echo(named)
   throw refuseInput([{ path: [kind], message: `expected the claim ${CLAIMS[kind]}, got ${got}` }])

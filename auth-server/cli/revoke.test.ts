@@ -155,6 +155,18 @@ See which resource servers know of it: npx portreeve receivers list
     )
   })
 
+  test.each(['$(reboot)-and-more', 'a-grant-of-20; reboot', 'short', 'a\nnpx portreeve', 5])(
+    'gives nobody to type what a token calls its grant by no name of ours: %j',
+    async (grant_id) => {
+      const claims = { jti: 'a-token-of-20-letters', grant_id }
+      using cli = await prepareCli({ input: `e30.${encode(claims)}.c2ln\n` })
+      const { code, stdout, stderr } = await cli.run('revoke', '--token-stdin', '--wait', '0')
+      expect([code, stderr]).toEqual([0, ''])
+      expect(stdout).not.toContain('--grant')
+      expect(stdout).not.toContain(String(grant_id))
+    },
+  )
+
   test('says that nobody follows, where nobody does', async () => {
     using cli = await prepareCli()
     expect(await cli.revoke('--client', 'web')).toBe(
