@@ -40,7 +40,8 @@ export async function identifyCredential(
   const claims = decode(text)
   if (typeof claims?.jti === 'string') {
     // Whoever made the JWT may have written what is to be typed into a shell.
-    const grant = isName(claims.grant_id) ? claims.grant_id : undefined
+    const { grant_id: named } = claims
+    const grant = typeof named === 'string' && isName(named) ? named : undefined
     return { kind: 'token', subject: claims.jti, issuer: claims.iss, grant }
   }
   const grant =
@@ -52,8 +53,8 @@ export async function identifyCredential(
 }
 
 /** As this server makes `jti`, `grant_id` and `sid`, with room for what it may make one day. */
-export function isName(claim: unknown): claim is string {
-  return typeof claim === 'string' && /^[\w~-]{8,128}$/.test(claim)
+export function isName(claim: string): boolean {
+  return /^[\w~-]{8,128}$/.test(claim)
 }
 
 const UNKNOWN =

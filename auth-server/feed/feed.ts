@@ -74,8 +74,8 @@ export interface Feed extends AsyncDisposable {
    * token that it came with has. `'too_many'` of the client wait already, or have streams.
    */
   poll(asking: Asking, poll: Poll): Promise<PollAnswer | 'ended' | 'too_many'>
-  /** Whether `feed` is this one. */
-  noteApplied(asking: Asking, feed: string, place: number): boolean
+  /** Whether `feed` is this one, and goes as far. */
+  noteApplied(asking: Asking, feed: string, place: number): Promise<boolean>
   /** The key set has changed: everybody who checks tokens should know at once. */
   announceKeys(): void
 }
@@ -213,8 +213,11 @@ export async function createFeed(
         unusable,
       }
     },
-    noteApplied({ listener: { clientId }, receiver }, of, place) {
-      if (of !== follower.feed) return false
+    async noteApplied({ listener: { clientId }, receiver }, of, place) {
+      // Another instance may have given it what this one has not read yet. What nobody has given it would
+      // count for entries that are yet to come.
+      if (place > follower.head) await follower.look()
+      if (of !== follower.feed || place > follower.head) return false
       reports.add(clientId, receiver, place)
       return true
     },

@@ -97,8 +97,8 @@ export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middlew
       if (typeof of !== 'string' || !isPlace(applied)) {
         return say(collaborators, ctx, 400, 'invalid_request', 'expected feed and applied')
       }
-      if (feed.noteApplied(asking, of, applied)) ctx.status = 204
-      else say(collaborators, ctx, 409, 'invalid_request', 'this is another feed: start anew')
+      if (await feed.noteApplied(asking, of, applied)) ctx.status = 204
+      else say(collaborators, ctx, 409, 'invalid_request', NOT_OF_THIS_FEED)
     }),
   )
   return router.routes() as Middleware
@@ -150,6 +150,7 @@ async function readJson(ctx: RouterContext): Promise<Record<string, unknown> | u
   return isObject ? (body as Record<string, unknown>) : undefined
 }
 
+const NOT_OF_THIS_FEED = 'this is another feed, or one that does not go so far: start anew'
 const POLL_HELP =
   'expected JSON with maxEvents, returnImmediately, ack and setErrs, as RFC 8936 §2.2 has them'
 

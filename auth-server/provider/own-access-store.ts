@@ -38,8 +38,14 @@ export interface Used {
  * remembered of a use goes where the session or the grant goes.
  */
 export interface OwnAccessStore {
-  /** Of at most `limit` rows, the newest first: a session may have several rows, and is listed once. */
-  listSessions(accountId: string, limit: number): Promise<readonly StoredSession[]>
+  /**
+   * Of at most `limit` rows, the newest first: a session may have several rows, and is listed once.
+   * `more`: there may be others, which have only older rows.
+   */
+  listSessions(
+    accountId: string,
+    limit: number,
+  ): Promise<{ readonly sessions: readonly StoredSession[]; readonly more: boolean }>
   /** At most `limit`, the newest first, without those of one client. */
   listGrants(
     accountId: string,

@@ -90,7 +90,9 @@ export function createOwnAccess(
         access.listGrants(account.id, MOST_READ, OWN_CLIENT_ID),
         readDetails(collaborators, account.id),
       ])
-      const shown = stored.slice(0, MOST_SHOWN).map((one) => ({ ...one, id: toId(one.uid) }))
+      const shown = stored.sessions
+        .slice(0, MOST_SHOWN)
+        .map((one) => ({ ...one, id: toId(one.uid) }))
       const found = await readSessions(collaborators, person, shown)
       const byClient = [...Map.groupBy(grants, ({ clientId }) => clientId)]
       const apps = byClient.slice(0, MOST_SHOWN).map(([clientId, own]) => {
@@ -104,13 +106,14 @@ export function createOwnAccess(
       return {
         sessions: found.map(({ session }) => session),
         apps: await Promise.all(apps),
-        hasMoreSessions: stored.length > MOST_SHOWN,
+        // Somebody could hide one behind many rows of others.
+        hasMoreSessions: stored.more || stored.sessions.length > MOST_SHOWN,
         hasMoreApps: byClient.length > MOST_SHOWN || grants.length === MOST_READ,
       }
     },
     async endSession({ account }, id) {
-      const stored = await access.listSessions(account.id, MOST_READ)
-      const uid = stored.find((one) => toId(one.uid) === id)?.uid
+      const { sessions } = await access.listSessions(account.id, MOST_READ)
+      const uid = sessions.find((one) => toId(one.uid) === id)?.uid
       if (uid === undefined) return
       await models.apply([{ kind: 'end-session', uid }])
       events.signedOut({ accountId: account.id })

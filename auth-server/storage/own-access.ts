@@ -47,9 +47,10 @@ export function createOwnAccessStore(database: Database, clock: Clock): OwnAcces
     async listSessions(accountId, limit) {
       const rows = await sessions(accountId, 'Session', clock.now(), limit)
       const newest = Map.groupBy(rows, ({ uid }) => uid ?? '')
-      return [...newest].flatMap(([uid, [row]]) =>
+      const listed = [...newest].flatMap(([uid, [row]]) =>
         row === undefined || uid === '' ? [] : [{ uid, key: row.key, lastUse: toLastUse(row) }],
       )
+      return { sessions: listed, more: rows.length === limit }
     },
     async listGrants(accountId, limit, exceptClientId) {
       const rows = await grants(accountId, 'Grant', clock.now(), exceptClientId, limit)

@@ -138,6 +138,12 @@ describe('what a receiver has applied', () => {
       .toMatchObject({ place: head })
   })
 
+  test('is not believed where nobody can have it: it would confirm what is yet to come', async () => {
+    const { issuer } = sharedServer()
+    const { feed, head } = await getPage(issuer, await getListenerToken(issuer))
+    expect((await report(issuer, { feed, applied: Number(head) + 1000 })).status).toBe(409)
+  })
+
   test.each<[string, object, string, number]>([
     ['of another feed', { feed: 'x'.repeat(22), applied: 1 }, 'reporter', 409],
     ['without a place', { feed: 'x' }, 'reporter', 400],

@@ -82,7 +82,7 @@ describe('the sessions of a person', () => {
     for (const { value } of browser.cookies()) expect(page.text).not.toContain(value)
     await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
     const alice = await stores.accounts.findByUsername('alice')
-    const sessions = await stores.ownAccess.listSessions(alice?.id ?? '', 100)
+    const { sessions } = await stores.ownAccess.listSessions(alice?.id ?? '', 100)
     expect(sessions.length).toBeGreaterThan(1)
     for (const { uid, key } of sessions) {
       expect(page.text).not.toContain(uid)
@@ -115,6 +115,22 @@ describe('the sessions of a person', () => {
     expect(listForms(after, '/account/sessions/end-others')).toEqual([])
   })
 
+  test('say that there are more, where one hides behind many rows of others', async () => {
+    await using server = await startServer()
+    const { browser } = await visit(server)
+    await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+    const accountId = (await stores.accounts.findByUsername('alice'))?.id ?? ''
+    const expiresAt = systemClock.now() + 60_000
+    const many = Array.from({ length: 256 }, (_, index) => {
+      const uid = `uid ${index >> 5}`
+      const payload = { accountId, uid, loginTs: 1_750_000_000 }
+      const row = { model: 'Session', key: `key ${index}`, uid, accountId, payload, expiresAt }
+      return { kind: 'put', ...row } as const
+    })
+    await stores.models.apply(many)
+    expect(textOf(await reload(browser, server), 'sessions')).toContain('There are more')
+  })
+
   test('end all but this one, those too that are not shown', async () => {
     await using server = await startServer()
     const others = await Promise.all([visit(server), visit(server), visit(server)])
@@ -135,7 +151,7 @@ describe('the sessions of a person', () => {
     const after = await browser.submit(page, '/account/sessions/end-others')
     expect(after.url).toBe(`${server.issuer}/account`)
     expect(listForms(after, '/account/sessions/end')).toEqual([])
-    expect(await stores.ownAccess.listSessions(accountId, 100)).toHaveLength(1)
+    expect((await stores.ownAccess.listSessions(accountId, 100)).sessions).toHaveLength(1)
     for (const other of others) {
       expect((await reload(other.browser, server)).text).toContain('name="password"')
     }

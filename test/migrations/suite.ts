@@ -214,7 +214,7 @@ async function expectFeed({ revocations, receivers }: Stores, isThere: boolean):
 
 async function expectUses({ ownAccess }: Stores, areThere: boolean): Promise<void> {
   const ann = ACCOUNTS[0]?.id ?? ''
-  const [session] = await ownAccess.listSessions(ann, 10)
+  const [session] = (await ownAccess.listSessions(ann, 10)).sessions
   expect(session).toMatchObject({ uid: 'uid-of-ann' })
   expect(session?.lastUse).toEqual(areThere ? USE_OF_SESSION : undefined)
   const grants = await ownAccess.listGrants(ann, 10, '')

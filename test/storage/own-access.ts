@@ -23,13 +23,15 @@ export function testOwnAccess(withWorld: WithWorld): void {
         const old = session('gone', 'a', { uid: 'old', expiresAt: clock.now() - 1 })
         await stores.models.apply([old])
         const listed = await other.ownAccess.listSessions('alice', 10)
-        expect(listed.map(({ uid, key }) => [uid, key])).toEqual([
+        expect(listed.more).toBe(false)
+        expect(listed.sessions.map(({ uid, key }) => [uid, key])).toEqual([
           ['u2', 'u2 again'],
           ['u3', 'u3 tab'],
           ['u1', 'u1 tab'],
         ])
-        expect(await other.ownAccess.listSessions('alice', 1)).toHaveLength(1)
-        expect(await other.ownAccess.listSessions('al\0ice', 10)).toEqual([])
+        const fewer = await other.ownAccess.listSessions('alice', 1)
+        expect([fewer.sessions.length, fewer.more]).toEqual([1, true])
+        expect((await other.ownAccess.listSessions('al\0ice', 10)).sessions).toEqual([])
       }))
 
     test('lists grants of living consents, without those of one client', () =>
@@ -61,7 +63,7 @@ export function testOwnAccess(withWorld: WithWorld): void {
           grant('g', { accountId: 'alice', clientId: 'web' }),
         ])
         const read = async () => [
-          (await stores.ownAccess.listSessions('alice', 9))[0]?.lastUse,
+          (await stores.ownAccess.listSessions('alice', 9)).sessions[0]?.lastUse,
           (await stores.ownAccess.listGrants('alice', 9, ''))[0]?.lastUse,
         ]
         const use = async (one: LastUse, notSince: number) => {
@@ -94,7 +96,7 @@ export function testOwnAccess(withWorld: WithWorld): void {
         await models.apply([session('new', 'b')])
         await models.apply([{ ...given, payload: { more: true } }])
         await models.apply([put('RefreshToken', 'r', { grantId: 'g', expiresAt: 9e15 })])
-        expect((await access.listSessions('alice', 9))[0]).toMatchObject({
+        expect((await access.listSessions('alice', 9)).sessions[0]).toMatchObject({
           key: 'new',
           lastUse: use,
         })
@@ -114,7 +116,8 @@ export function testOwnAccess(withWorld: WithWorld): void {
           session('s', 'a', { expiresAt: clock.now() + HOUR }),
           grant('g', { accountId: 'alice', clientId: 'web', expiresAt: clock.now() + HOUR }),
         ])
-        expect((await access.listSessions('alice', 9))[0]).toMatchObject({ lastUse: undefined })
+        const [again] = (await access.listSessions('alice', 9)).sessions
+        expect(again).toMatchObject({ lastUse: undefined })
         expect((await access.listGrants('alice', 9, ''))[0]).toMatchObject({ lastUse: undefined })
       }))
 
@@ -129,7 +132,7 @@ export function testOwnAccess(withWorld: WithWorld): void {
         await stores.models.apply([session('o', 'a', { uid: 'o', accountId: 'bob' })])
         expect(await other.ownAccess.endOtherSessions('alice', 'kept')).toBe(2)
         expect(await other.ownAccess.endOtherSessions('alice', 'kept')).toBe(0)
-        const left = await stores.ownAccess.listSessions('alice', 9)
+        const { sessions: left } = await stores.ownAccess.listSessions('alice', 9)
         expect(left.map(({ uid }) => uid)).toEqual(['kept'])
         expect(await stores.models.findByUid('Session', 'o')).toBeDefined()
         const log = await readLog(stores)
@@ -199,7 +202,7 @@ export function testOwnAccess(withWorld: WithWorld): void {
           const used = { kind: 'session', id: uid } as const
           return ownAccess.recordUse(used, useAt(world.clock.now()), 0)
         })
-        const left = await world.stores.ownAccess.listSessions('alice', 99)
+        const { sessions: left } = await world.stores.ownAccess.listSessions('alice', 99)
         expect(left.map(({ uid }) => uid)).toEqual(['u0'])
         const log = await readLog(world.stores)
         expect(log.map(({ subject }) => subject).toSorted()).toEqual(
