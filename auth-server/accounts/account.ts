@@ -51,7 +51,8 @@ export interface AccountStore {
   insert(account: Account): Promise<boolean>
   /**
    * `false` where there is no such account. Of two calls that change different members both count: who
-   * changes what they have not looked at for long undoes nothing else, such as that it was disabled.
+   * changes what they have not looked at for long undoes nothing else, such as that it was disabled. Where
+   * a role is taken away, what was issued until now is revoked.
    */
   update(changes: AccountChanges): Promise<boolean>
   /**

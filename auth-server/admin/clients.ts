@@ -41,8 +41,15 @@ export interface ClientOperations {
   add(client: NewClient, chosenSecret: string | undefined): Promise<ClientWithSecret>
   list(): Promise<readonly ClientView[]>
   show(id: string): Promise<ClientView>
-  /** The old secret is refused from now on. Throws `conflict` where somebody else changes the client. */
-  rotateSecret(id: string, chosenSecret: string | undefined): Promise<ClientWithSecret>
+  /**
+   * The old secret is refused from now on. `revokes`: somebody else may have had it, so what the client
+   * was issued ends as well, its grants too. Throws `conflict` where somebody else changes the client.
+   */
+  rotateSecret(
+    id: string,
+    chosenSecret: string | undefined,
+    options?: { readonly revokes: boolean },
+  ): Promise<ClientWithSecret>
   /** Removes the client, and ends what hangs on it. */
   remove(id: string): Promise<ClientView>
 }
@@ -114,7 +121,7 @@ export function createClientOperations(
     },
     list: async () => (await clients.list()).map(viewClient),
     show: async (id) => viewClient(await find(id)),
-    async rotateSecret(id, chosen) {
+    async rotateSecret(id, chosen, { revokes } = { revokes: false }) {
       const client = await find(id)
       if (client.owner === 'file') throw refuseReadOnly(`The client ${id}`, file)
       if (!usesSecret(client.authMethod)) {
@@ -123,12 +130,14 @@ export function createClientOperations(
       }
       const { secret, secretHash } = await makeSecret(chosen)
       const changed = { ...client, secretHash, updatedAt: dateChange(clock, client) }
-      if (!(await clients.update(changed, client.updatedAt))) {
+      const update = revokes ? clients.updateAndEndAccess : clients.update
+      if (!(await update(changed, client.updatedAt))) {
         await find(id)
         const message = `The client ${id} has just been changed by somebody else, and keeps its secret: look at it (npx portreeve clients show ${id}), then do this again.`
         throw new PortreeveError('conflict', message)
       }
-      events.objectChanged({ kind: 'client', action: 'secret_rotated', id, by: 'operator' })
+      const action = revokes ? 'secret_rotated_and_revoked' : 'secret_rotated'
+      events.objectChanged({ kind: 'client', action, id, by: 'operator' })
       return { client: viewClient(changed), secret, warnings: [] }
     },
     async remove(id) {

@@ -388,6 +388,28 @@ test('adds one client for one id, and says which are not there', async () => {
   })
 })
 
+test('revokes what was issued about who loses a role, and nothing where one is added', async () => {
+  await using it = await start({ ...CONFIG, roles: { ...CONFIG.roles, boss: { scopes: [] } } })
+  const { id } = await it.users.add({ username: 'ann', roles: ['reader'] }, undefined)
+  await it.users.setRoles('ann', ['boss', 'reader'])
+  await it.users.setRoles('ann', ['reader', 'boss'])
+  expect(await it.stores.revocations.head()).toBe(0)
+  await it.users.setRoles('ann', ['boss'])
+  expect(await it.stores.revocations.list(0, 9)).toMatchObject([{ kind: 'user', subject: id }])
+  expect(await it.stores.accounts.findById(id)).toMatchObject({ accessEndedAt: undefined })
+})
+
+test('revokes what a client was issued with its secret, where that is wanted', async () => {
+  await using it = await start()
+  await it.clients.add(WEB, undefined)
+  await it.clients.rotateSecret('web', undefined)
+  expect(await it.stores.revocations.head()).toBe(0)
+  const { secret = '' } = await it.clients.rotateSecret('web', undefined, { revokes: true })
+  const { secretHash = '' } = (await it.stores.clients.findById('web')) ?? {}
+  expect(await verifyClientSecret(secret, secretHash, it.hasher)).toBe(true)
+  expect(await it.stores.revocations.isRevoked('client', 'web')).toBe(true)
+})
+
 test('takes access away from what is named, tells of it, and leaves it as it is', async () => {
   await using it = await start()
   const { id } = await it.users.add({ username: 'ann', roles: ['reader'] }, undefined)

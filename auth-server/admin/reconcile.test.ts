@@ -100,6 +100,7 @@ test('disables what has disappeared, and brings it back as it was', async () => 
   expect(it.readEvents()).toEqual(['user disabled by file', 'client disabled by file'])
   expect(await it.accounts.findByUsername('ann')).toMatchObject({ disabled: true })
   expect(await it.clients.findById('web')).toMatchObject({ disabled: true })
+  expect(await it.revocations.isRevoked('client', 'web')).toBe(true)
   await it.apply({ users: [ANN], clients: [WEB] })
   expect(await it.accounts.findByUsername('ann')).toMatchObject({ id, disabled: false })
   expect(await it.clients.findById('web')).toMatchObject({ disabled: false })

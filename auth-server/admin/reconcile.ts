@@ -193,7 +193,7 @@ async function disableTheRest(
     if (!isLeftOver(client, ids.has(client.id))) continue
     const disabled = { ...client, disabled: true, updatedAt: dateChange(clock, client) }
     // Whoever has changed it meanwhile has declared it.
-    if (!(await stores.clients.update(disabled, client.updatedAt))) continue
+    if (!(await stores.clients.updateAndEndAccess(disabled, client.updatedAt))) continue
     events.objectChanged({ kind: 'client', action: 'disabled', id: client.id, by: 'file' })
   }
 }

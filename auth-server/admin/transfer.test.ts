@@ -287,6 +287,26 @@ describe('an import', () => {
     expect(await it.stores.revocations.isRevoked('user', id)).toBe(true)
   })
 
+  test('ends what was issued about who loses a role, and to a client that is disabled, and no more', async () => {
+    await using it = await start()
+    await fill(it)
+    const { users, clients, ...rest } = await it.export()
+    const [ann, ...others] = users
+    const [web, ...apps] = clients
+    const { id } = await it.users.show('ann')
+    const { isRevoked, head } = it.stores.revocations
+    const before = await head()
+    const wider = [{ ...ann, roles: ['editor', 'reader'] }, ...others]
+    await it.import({ ...rest, clients, users: wider })
+    await it.import({ ...rest, users: wider, clients: [{ ...web, name: 'Renamed' }, ...apps] })
+    expect(await head()).toBe(before)
+    await it.import({ ...rest, clients, users: [{ ...ann, roles: ['reader'] }, ...others] })
+    expect(await isRevoked('user', id)).toBe(true)
+    expect(await it.stores.accounts.findById(id)).toMatchObject({ accessEndedAt: undefined })
+    await it.import({ ...rest, users, clients: [{ ...web, disabled: true }, ...apps] })
+    expect(await isRevoked('client', web?.id ?? '')).toBe(true)
+  })
+
   test('gives no one what was begun before under the id that a document brings', async () => {
     await using one = await start()
     await fill(one)

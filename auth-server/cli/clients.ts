@@ -209,16 +209,28 @@ function addShow(clients: Command, cli: Cli): void {
   )
 }
 
+interface RotateOptions extends SecretOptions {
+  readonly revoke?: boolean
+}
+
 function addRotate(clients: Command, cli: Cli): void {
   const rotate = clients
     .command('rotate-secret <id>')
     .description('give a client another secret; the old one is refused at once')
     .option(SECRET_STDIN, 'read the secret from standard input instead of generating one')
-  withCommonOptions(rotate).action(async (id: string, options: SecretOptions, command: Command) => {
+    .option(
+      '--revoke',
+      'for a secret that somebody else may have: end what the client was issued, with the grants that people gave it',
+    )
+  withCommonOptions(rotate).action(async (id: string, options: RotateOptions, command: Command) => {
     const readSecret = chooseSecret(cli, options, command)
+    const revokes = options.revoke === true
     await cli.operate(options, async (operations) => {
-      const rotated = await operations.clients.rotateSecret(id, await readSecret())
-      return reportSecret('Changed the secret of', rotated)
+      const rotated = await operations.clients.rotateSecret(id, await readSecret(), { revokes })
+      const done = revokes
+        ? 'Revoked the tokens, and changed the secret, of'
+        : 'Changed the secret of'
+      return reportSecret(done, rotated)
     })
   })
 }

@@ -148,6 +148,8 @@ export interface ClientStore {
    * `seenAt` (ms) any more: of two calls that have seen the same client one wins.
    */
   update(client: Client, seenAt?: number): Promise<boolean>
+  /** The same, and ends its grants and all that it was issued: nothing of either where it is not as seen. */
+  updateAndEndAccess(client: Client, seenAt: number): Promise<boolean>
   /** Removes the client and ends its grants. `false` where there is none. */
   remove(id: string): Promise<boolean>
 }

@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts'
 import type { Owner } from '../config/schema.ts'
 import {
   defineStatement,
+  lockRevocations,
   pickColumns,
   prepareRead,
   refuseUnstorable,
@@ -11,6 +12,8 @@ import {
   type Scope,
 } from './database.ts'
 import { endAccess } from './end-access.ts'
+import { TOMBSTONE_MILLISECONDS, type Unit } from './models.ts'
+import { appendRevocations } from './revocations.ts'
 import type { Schema } from './schema.ts'
 
 export function createAccountStore(database: Database, clock: Clock): AccountStore {
@@ -32,7 +35,12 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
       const { numAffectedRows } = await insertRow(alone, toRow(account))
       return numAffectedRows === 1n
     },
-    update: (changes) => update(alone, changes),
+    update: (changes) =>
+      changes.roles === undefined
+        ? update(alone, changes)
+        : kysely
+            .transaction()
+            .execute((transaction) => updateRoles({ database, transaction, clock }, changes)),
     updateAndEndAccess: (changes) =>
       kysely.transaction().execute(async (transaction) => {
         const unit = { database, transaction, clock }
@@ -88,6 +96,29 @@ async function update({ transaction }: Scope, changes: AccountChanges): Promise<
     .where('id', '=', changes.id)
     .executeTakeFirstOrThrow()
   return numUpdatedRows === 1n
+}
+
+/**
+ * Whoever loses a role has tokens that say more than they may: these end, and what they are got with goes
+ * on. Whoever only gets one loses nothing.
+ */
+export async function updateRoles(unit: Unit, changes: AccountChanges): Promise<boolean> {
+  const { database, transaction, clock } = unit
+  // As whoever ends access does it: first the log, then the rows.
+  await lockRevocations(database, transaction)
+  const { id, roles = [] } = changes
+  const before = await transaction
+    .selectFrom('account')
+    .select('roles')
+    .where('id', '=', id)
+    .executeTakeFirst()
+  if (!(await update(unit, changes))) return false
+  const had = JSON.parse(before?.roles ?? '[]') as string[]
+  if (had.every((role) => roles.includes(role))) return true
+  const expiresAt = clock.now() + TOMBSTONE_MILLISECONDS
+  const entry = { kind: 'user', subject: id, reason: 'user_changed', expiresAt } as const
+  await appendRevocations(database, transaction, [entry])
+  return true
 }
 
 function toRow(account: Account): Schema['account'] {

@@ -36,6 +36,20 @@ export function createClientStore(database: Database, clock: Clock): ClientStore
       const { numAffectedRows } = await updateRow(alone, toRow(client))
       return numAffectedRows === 1n
     },
+    async updateAndEndAccess(client, seenAt) {
+      const lost = new Error('the client is no longer as it was')
+      try {
+        await kysely.transaction().execute(async (transaction) => {
+          const unit = { database, transaction, clock }
+          await endAccess(unit, 'client', client.id, 'client_changed')
+          if (!(await replaceClient(unit, seenAt, client))) throw lost
+        })
+        return true
+      } catch (error) {
+        if (error === lost) return false
+        throw error
+      }
+    },
     remove: (id) =>
       kysely
         .transaction()

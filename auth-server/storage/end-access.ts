@@ -84,7 +84,10 @@ export async function endOtherSessions(
 const COLUMNS = { user: 'account_id', client: 'client_id' } as const
 
 /** Answers the time (ms) of the end. */
-export async function lockForEnd({ database, transaction }: Unit): Promise<number> {
+export async function lockForEnd({
+  database,
+  transaction,
+}: Pick<Unit, 'database' | 'transaction'>): Promise<number> {
   await database.lock(transaction, async () => lockModels)
   return lockRevocations(database, transaction)
 }

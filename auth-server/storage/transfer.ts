@@ -5,12 +5,11 @@ import type { TransferStore } from '../admin/transfer.ts'
 import type { Clock } from '../clock.ts'
 import { PortreeveError } from '../errors.ts'
 import type { Transaction } from 'kysely'
-import { createAccountStore } from './accounts.ts'
+import { createAccountStore, updateRoles } from './accounts.ts'
 import { createApiKeyStore, insertApiKey } from './api-keys.ts'
 import { createClientStore } from './clients.ts'
 import type { Database } from './database.ts'
-import { endAccess } from './end-access.ts'
-import { lockModels } from './locks.ts'
+import { endAccess, lockForEnd } from './end-access.ts'
 import type { Schema } from './schema.ts'
 
 export function createTransferStore(database: Database, clock: Clock): TransferStore {
@@ -42,7 +41,12 @@ export function createTransferStore(database: Database, clock: Clock): TransferS
         for (const client of decided.newClients) {
           refuseLost(await clients.insert(client), `The client ${client.id}`)
         }
+        const wasDisabled = new Map(present.clients.map(({ id, disabled }) => [id, disabled]))
         for (const client of decided.clients) {
+          const unit = { database, transaction, clock }
+          if (client.disabled && wasDisabled.get(client.id) === false) {
+            await endAccess(unit, 'client', client.id, 'client_changed')
+          }
           refuseLost(await clients.update(client), `The client ${client.id}`)
         }
         for (const { account, endsAccess } of decided.accounts) {
@@ -51,7 +55,7 @@ export function createTransferStore(database: Database, clock: Clock): TransferS
             ? await endAccess(unit, 'user', account.id, 'user_changed')
             : undefined
           const changed = ended ? { ...account, accessEndedAt: ended.at } : account
-          refuseLost(await accounts.update(changed), `The user ${account.username}`)
+          refuseLost(await updateRoles(unit, changed), `The user ${account.username}`)
         }
         await insertKeys(database, transaction, decided.newApiKeys)
         return decided
@@ -72,8 +76,8 @@ async function lockForImport(
   transaction: Transaction<Schema>,
   { accounts, clients, newApiKeys }: Changes,
 ): Promise<void> {
-  const ends = newApiKeys.length > 0 || accounts.some(({ endsAccess }) => endsAccess)
-  if (ends) await database.lock(transaction, async () => lockModels)
+  const ends = newApiKeys.length > 0 || accounts.length > 0 || clients.length > 0
+  if (ends) await lockForEnd({ database, transaction })
   if (!database.skipsLocked) return
   for (const [table, changed] of [['account', accounts] as const, ['client', clients] as const]) {
     if (changed.length === 0) continue

@@ -11,6 +11,7 @@ import {
 import { systemClock } from '../../auth-server/clock.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
+import { nextSecond } from '../support/clock.ts'
 import { introspect, prove } from '../support/endpoints.ts'
 import { basic, decodeJwt, requestToken } from '../support/flow.ts'
 import { createProofClient } from '../support/proof.ts'
@@ -328,6 +329,7 @@ describe('API keys: the scope (RFC 6749 §3.3)', () => {
     const alice = await world.account('alice')
     const key = await world.makeKey()
     await world.stores.accounts.update({ ...alice, roles: ['reader'] })
+    await nextSecond()
     expect((await redeem(world, key.text)).body.scope).toBe('notes:read')
     await world.stores.accounts.update({ ...alice, roles: [] })
     expect(await redeem(world, key.text)).toMatchObject({

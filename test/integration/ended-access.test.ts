@@ -3,6 +3,7 @@ import { systemClock } from '../../auth-server/clock.ts'
 import type { Account } from '../../auth-server/accounts/account.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
+import { nextSecond } from '../support/clock.ts'
 import { createBrowser, readForm } from '../support/browser.ts'
 import {
   authorizationUrl,
@@ -98,7 +99,7 @@ test('the time of the sign-in is not that of the consent', async () => {
   const start = await browser.get(authorizationUrl(server.issuer, challenge, { max_age: '600' }))
   const consent = await signIn(browser, start)
   const signedInBy = Math.floor(systemClock.now() / 1000)
-  while (Math.floor(systemClock.now() / 1000) === signedInBy) await new Promise(setImmediate)
+  await nextSecond()
   const answer = await browser.submit(consent, '/consent')
   const { body } = await requestToken(server.issuer, {
     grant_type: 'authorization_code',

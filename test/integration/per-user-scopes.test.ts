@@ -1,15 +1,18 @@
 import { describe, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
+import { nextSecond } from '../support/clock.ts'
+import { introspect } from '../support/endpoints.ts'
 import {
   authorizationUrl,
   authorize,
+  basic,
   decodeJwt,
   makePkce,
   obtainTokens,
   refresh,
   signIn,
 } from '../support/flow.ts'
-import { NOTES, startServer } from '../support/server.ts'
+import { NOTES, startServer, WEB_SECRET } from '../support/server.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import { systemClock } from '../../auth-server/clock.ts'
 
@@ -19,6 +22,11 @@ async function setRoles(folder: string, username: string, roles: readonly string
   const account = await stores.accounts.findByUsername(username)
   if (!account) throw new Error(`no user ${username}`)
   await stores.accounts.update({ ...account, roles })
+}
+
+async function isActive(issuer: string, token: string): Promise<boolean> {
+  const { body } = await introspect(issuer, token, { authorization: basic('web', WEB_SECRET) })
+  return body['active'] === true
 }
 
 const WANTED = { scope: 'openid notes:read notes:write' }
@@ -56,13 +64,18 @@ describe('what a person may be granted', () => {
     await using server = await startServer()
     const first = await obtainTokens(server.issuer, WANTED)
     await setRoles(server.folder, 'alice', ['reader'])
+    expect(await isActive(server.issuer, first.access_token)).toBe(false)
+    const early = await refresh(server.issuer, first.refresh_token)
+    expect([early.status, early.headers.get('retry-after')]).toEqual([503, '1'])
+    await nextSecond()
     const second = await refresh(server.issuer, first.refresh_token)
     expect(second.body.scope).toBe('openid notes:read')
     expect(decodeJwt(second.body.access_token).claims).toMatchObject({
       scope: 'openid notes:read',
       roles: ['reader'],
     })
-    await setRoles(server.folder, 'alice', ['admin'])
+    await setRoles(server.folder, 'alice', ['reader', 'admin'])
+    expect(await isActive(server.issuer, second.body.access_token)).toBe(true)
     const third = await refresh(server.issuer, second.body.refresh_token)
     expect(third.body.scope).toBe('openid notes:read notes:write')
   })
@@ -77,6 +90,7 @@ describe('what a person may be granted', () => {
     const refused = await refresh(server.issuer, refresh_token)
     expect([refused.status, refused.body.error]).toEqual([400, 'invalid_grant'])
     await setRoles(server.folder, 'alice', ['reader'])
+    await nextSecond()
     expect((await refresh(server.issuer, refresh_token)).status).toBe(200)
   })
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser, type Browser } from '../support/browser.ts'
+import { nextSecond } from '../support/clock.ts'
 import { authorizationUrl, basic, decodeJwt, makePkce, requestToken } from '../support/flow.ts'
 import { makeFolder } from '../support/folder.ts'
 import {
@@ -144,6 +145,7 @@ describe('a running server notices at once that', PATIENCE, () => {
     await addUser('gerd')
     const { refresh_token } = await obtainTokens('gerd')
     await run('users set-roles gerd reader')
+    await nextSecond()
     const { body } = await refresh(refresh_token)
     expect(decodeJwt(body.access_token).claims).toMatchObject({
       scope: 'openid notes:read',
@@ -171,6 +173,15 @@ describe('a running server notices at once that', PATIENCE, () => {
     const refused = await refresh(body.refresh_token, 'rotating', first)
     expect([refused.status, refused.body.error]).toEqual([401, 'invalid_client'])
     expect((await refresh(body.refresh_token, 'rotating', rotated)).status).toBe(200)
+  })
+
+  test('a secret was rotated because others had it: the tokens end with it', async () => {
+    const first = await addClient('leaked')
+    await addUser('ina')
+    const { refresh_token } = await obtainTokens('ina', 'leaked', first)
+    const rotated = String((await run('clients rotate-secret leaked --revoke'))['secret'])
+    const refused = await refresh(refresh_token, 'leaked', rotated)
+    expect([refused.status, refused.body.error]).toEqual([400, 'invalid_grant'])
   })
 
   test('a client was removed: its tokens end, and a new one of its name has none of them', async () => {

@@ -84,6 +84,23 @@ export function testAccounts(withWorld: WithWorld): void {
         }
       }))
 
+    test('revokes what was issued about who loses a role, whoever else changes them', () =>
+      withWorld(async (world) => {
+        const { stores, other } = world
+        await stores.accounts.insert(account({ roles: ['editor', 'reader'] }))
+        const isRevoked = () => other.revocations.isRevoked('user', 'alice')
+        await other.accounts.update({ id: 'alice', roles: ['reader', 'editor', 'boss'] })
+        await other.accounts.update({ id: 'alice', groups: ['staff'], profile: { name: 'A' } })
+        expect(await other.accounts.update({ id: 'gone', roles: [] })).toBe(false)
+        expect(await isRevoked()).toBe(false)
+        // One of them takes one away that the other has given.
+        await atOnce(world, 2, ({ accounts }, index) =>
+          accounts.update({ id: 'alice', roles: index === 0 ? ['reader'] : ['reader', 'editor'] }),
+        )
+        expect(await isRevoked()).toBe(true)
+        expect((await stores.accounts.findById('alice'))?.accessEndedAt).toBeUndefined()
+      }))
+
     test('takes away what is named with no value', () =>
       withWorld(async ({ stores, other }) => {
         await stores.accounts.insert(full)

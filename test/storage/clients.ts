@@ -66,6 +66,28 @@ export function testClients(withWorld: WithWorld): void {
         expect(await other.clients.update(client({ id: 'gone' }), 2)).toBe(false)
       }))
 
+    test('ends what a client was issued with a change of it, or does neither', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const { put, grant } = createRows(clock)
+        await stores.clients.insert(client())
+        await stores.models.apply([
+          grant('g', { clientId: 'web', accountId: 'alice' }),
+          put('RefreshToken', 'r', { clientId: 'web', grantId: 'g' }),
+        ])
+        const changed = client({ secretHash: 'another', updatedAt: 9 })
+        expect(await other.clients.updateAndEndAccess(changed, 1)).toBe(false)
+        expect(await stores.revocations.head()).toBe(0)
+        expect(await stores.models.find('RefreshToken', 'r')).toBeDefined()
+        expect(await other.clients.updateAndEndAccess(changed, 2)).toBe(true)
+        expect(await stores.clients.findById('web')).toEqual(changed)
+        expect(await stores.models.find('RefreshToken', 'r')).toBeUndefined()
+        const log = await stores.revocations.list(0, 10)
+        expect(log.map(({ kind, subject, reason }) => [kind, subject, reason])).toEqual([
+          ['grant', 'g', 'client_changed'],
+          ['client', 'web', 'client_changed'],
+        ])
+      }))
+
     test('ends the grants of a client that is removed, and no session of its people', () =>
       withWorld(async ({ stores, other, clock }) => {
         const { put, grant, session } = createRows(clock)
