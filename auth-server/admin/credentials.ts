@@ -34,7 +34,7 @@ const MODELS = [
  * and never quotes it: until it has ended, it is a secret.
  */
 export async function identifyCredential(
-  { access, apiKeys }: CredentialCollaborators,
+  collaborators: CredentialCollaborators,
   text: string,
 ): Promise<CredentialEnd> {
   const claims = decode(text)
@@ -44,12 +44,21 @@ export async function identifyCredential(
     const grant = typeof named === 'string' && isName(named) ? named : undefined
     return { kind: 'token', subject: claims.jti, issuer: claims.iss, grant }
   }
-  const grant =
-    (await apiKeys.findByHash(hashApiKey(text)))?.id ??
-    (await access.findGrant(MODELS.map((model) => hashToken(model, text))))
+  const grant = await findGrantOf(collaborators, text)
   if (grant !== undefined)
     return { kind: 'grant', subject: grant, issuer: undefined, grant: undefined }
   throw new PortreeveError('invalid_input', UNKNOWN)
+}
+
+/** What a refresh token, an opaque token, a code or an API key hangs on, if `text` is one. */
+export async function findGrantOf(
+  { access, apiKeys }: CredentialCollaborators,
+  text: string,
+): Promise<string | undefined> {
+  return (
+    (await apiKeys.findByHash(hashApiKey(text)))?.id ??
+    (await access.findGrant(MODELS.map((model) => hashToken(model, text))))
+  )
 }
 
 /** As this server makes `jti`, `grant_id` and `sid`, with room for what it may make one day. */

@@ -8,6 +8,7 @@ import { PortreeveError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { AccessStore, EndedAccess, EndedKind } from '../revocation/access.ts'
 import {
+  findGrantOf,
   identifyCredential,
   isName,
   type CredentialCollaborators,
@@ -69,10 +70,11 @@ export function createRevocationOperations(
 }
 
 async function findSubject(
-  { accounts, clients }: RevocationCollaborators,
+  collaborators: RevocationCollaborators,
   kind: EndedKind,
   named: string,
 ): Promise<string> {
+  const { accounts, clients } = collaborators
   switch (kind) {
     case 'user': {
       const account =
@@ -89,11 +91,23 @@ async function findSubject(
       return ''
     default:
       refuseNoName(kind, named)
+      await refuseCredential(collaborators, kind, named)
       return named
   }
 }
 
 const CLAIMS = { token: 'jti', grant: 'grant_id', session: 'sid' } as const
+
+/** It would go on, and the log would tell it to everybody who follows. */
+async function refuseCredential(
+  collaborators: RevocationCollaborators,
+  kind: keyof typeof CLAIMS,
+  named: string,
+): Promise<void> {
+  if ((await findGrantOf(collaborators, named)) === undefined) return
+  const message = `expected the claim ${CLAIMS[kind]}, got a credential itself: that has an end of its own (--token-stdin)`
+  throw refuseInput([{ path: [kind], message }])
+}
 
 function refuseNoName(kind: keyof typeof CLAIMS, named: string): void {
   if (isName(named)) return

@@ -139,6 +139,21 @@ describe('portreeve revoke', () => {
     expect(stdout).not.toContain(key)
   })
 
+  test.each(['token', 'grant', 'session'])(
+    'takes no API key as --%s, which would go on and stand in the log, and does not repeat it',
+    async (option) => {
+      using cli = await prepareCli({ config: NOTES })
+      const made = await cli.run(...'api-keys add ann --name CI --scope read --json'.split(' '))
+      const { key } = JSON.parse(made.stdout) as { key: string }
+      const { code, stdout, stderr } = await cli.run('revoke', `--${option}`, key)
+      expect([code, stdout]).toEqual([1, ''])
+      expect(stderr).toContain('got a credential itself')
+      expect(stderr).not.toContain(key)
+      await using stores = await openStores(`sqlite:${cli.database}`, cli.clock)
+      expect(await stores.revocations.list(0, 9)).toEqual([])
+    },
+  )
+
   test('takes a token of another issuer, with a word of warning', async () => {
     using cli = await prepareCli({ input: `${JWT}\n` })
     const { code, stdout, stderr } = await cli.run('revoke', '--token-stdin', '--wait', '0')
