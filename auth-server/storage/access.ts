@@ -4,8 +4,15 @@ import type { AccessStore, EndedAccess, EndedKind } from '../revocation/access.t
 import { endApiKey, endEveryApiKey } from './api-keys.ts'
 import { refuseUnstorable, type Database } from './database.ts'
 import { endAccess, lockForEnd, type EndedThings } from './end-access.ts'
-import { endGrant, leaveSession, readClients, TOMBSTONE_MILLISECONDS, type Unit } from './models.ts'
-import { queueLogout } from './logouts.ts'
+import {
+  buryAll,
+  endGrant,
+  leaveSession,
+  readClients,
+  TOMBSTONE_MILLISECONDS,
+  type Unit,
+} from './models.ts'
+import { queueLogouts } from './logouts.ts'
 import { appendRevocations } from './revocations.ts'
 
 type Counts = Omit<EndedThings, 'at'>
@@ -176,11 +183,13 @@ async function endEverySession(unit: Unit): Promise<number> {
       .execute()
     count = rows.length
     const now = clock.now()
-    await buryAll(unit, rows, now)
+    await buryAll(
+      unit,
+      rows.flatMap((row) => describeTombstones(row, now)),
+    )
     const told = rows.flatMap(({ payload }) => readClients(payload))
-    for (const one of new Map(told.map((session) => [session.sid, session])).values()) {
-      await queueLogout(unit, one, now)
-    }
+    const sessions = new Map(told.map((session) => [session.sid, session]))
+    await queueLogouts(unit, [...sessions.values()], now)
     for (const { uid, key, account_id: accountId } of rows) {
       if (accountId !== null) ended.add(uid ?? key)
     }
@@ -194,20 +203,8 @@ interface Buried {
   readonly expires_at: number | null
 }
 
-/** In one statement for so many, as a statement takes only so many values. */
-const TOMBSTONES_AT_ONCE = 1000
-
-async function buryAll({ transaction }: Unit, rows: readonly Buried[], now: number) {
-  const tombstones = rows.flatMap(({ key, uid, expires_at }) => {
-    const until = Math.max(expires_at ?? 0, now) + TOMBSTONE_MILLISECONDS
-    const own = { kind: 'Session', key, expires_at: until }
-    return uid === null ? [own] : [own, { kind: 'Session uid', key: uid, expires_at: until }]
-  })
-  for (let start = 0; start < tombstones.length; start += TOMBSTONES_AT_ONCE) {
-    await transaction
-      .insertInto('tombstone')
-      .values(tombstones.slice(start, start + TOMBSTONES_AT_ONCE))
-      .onConflict((conflict) => conflict.columns(['kind', 'key']).doNothing())
-      .execute()
-  }
+function describeTombstones({ key, uid, expires_at }: Buried, now: number) {
+  const until = Math.max(expires_at ?? 0, now) + TOMBSTONE_MILLISECONDS
+  const own = { kind: 'Session', key, expires_at: until }
+  return uid === null ? [own] : [own, { kind: 'Session uid', key: uid, expires_at: until }]
 }

@@ -101,6 +101,16 @@ class ValueName {
 
 const NAMES: object = new Proxy({}, { get: (_target, name) => new ValueName(String(name)) })
 
+/** For statements about many things: each takes only so many values, and a statement for each too long. */
+export function inParts<T>(all: readonly T[]): T[][] {
+  const count = Math.ceil(all.length / MOST_IN_A_PART)
+  return Array.from({ length: count }, (_, index) =>
+    all.slice(index * MOST_IN_A_PART, (index + 1) * MOST_IN_A_PART),
+  )
+}
+
+const MOST_IN_A_PART = 500
+
 /** The named members alone: what `build` is given cannot be asked for all of its own. */
 export function pickColumns<Values extends object, Column extends keyof Values>(
   values: Values,

@@ -6,7 +6,7 @@ import { lockRevocations, refuseUnstorable } from './database.ts'
 import { lockModels } from './locks.ts'
 import {
   destroy,
-  endSession,
+  endSessions,
   leaveRows,
   readClients,
   TOMBSTONE_MILLISECONDS,
@@ -136,7 +136,7 @@ async function endSessionsOf(
     .execute()
   const uids = new Set(sessions.flatMap(({ uid }) => uid ?? []))
   if (keptUid !== undefined) uids.delete(keptUid)
-  for (const uid of uids) await endSession(unit, uid, [], reason)
+  await endSessions(unit, [...uids], reason)
   const unnamed = sessions.filter(({ uid }) => uid === null)
   for (const { key } of unnamed) await destroy(unit, 'Session', key)
   return uids.size + unnamed.length

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { sql, type Kysely, type Selectable } from 'kysely'
 import type { LogoutDelivery, LogoutQueue, Whose } from '../backchannel/logout-queue.ts'
 import type { ClientSession } from '../provider/model-store.ts'
-import { defineStatement, pickColumns, prepareRead, type Database, type Scope } from './database.ts'
+import { defineStatement, inParts, prepareRead, type Database, type Scope } from './database.ts'
 import type { Schema } from './schema.ts'
 
 type Row = Schema['logout_delivery']
@@ -65,19 +65,30 @@ export function createLogoutQueue(database: Database): LogoutQueue {
 }
 
 /**
- * Puts the client into the queue if it wants to be told, in the transaction that ends the session. One
+ * Puts the clients into the queue that want to be told, in the transaction that ends the sessions. One
  * that is disabled now may be enabled again.
  */
-export async function queueLogout(
+export async function queueLogouts(
   scope: Scope,
-  { clientId, sid, accountId }: ClientSession,
+  sessions: readonly ClientSession[],
   now: number,
 ): Promise<void> {
-  // Nobody was signed in.
-  if (accountId === undefined) return
-  const { rows } = await selectClient(scope, { clientId })
-  if (!wantsLogouts(rows[0])) return
-  await insertRow(scope, {
+  const byClient = Map.groupBy(sessions, ({ clientId }) => clientId)
+  for (const [clientId, own] of byClient) {
+    const { rows } = await selectClient(scope, { clientId })
+    if (!wantsLogouts(rows[0])) continue
+    const queued = own.flatMap(({ sid, accountId }) =>
+      // Nobody was signed in.
+      accountId === undefined ? [] : [describeRow(clientId, accountId, sid, now)],
+    )
+    for (const some of inParts(queued)) {
+      await scope.transaction.insertInto('logout_delivery').values(some).execute()
+    }
+  }
+}
+
+function describeRow(clientId: string, accountId: string, sid: string, now: number): Row {
+  return {
     id: randomBytes(16).toString('base64url'),
     client_id: clientId,
     account_id: accountId,
@@ -85,18 +96,12 @@ export async function queueLogout(
     queued_at: now,
     due_at: now,
     attempts: 0,
-  })
+  }
 }
 
 const selectClient = defineStatement(
   (db: Kysely<Schema>, { clientId }: { readonly clientId: string }) =>
     db.selectFrom('client').select('settings').where('id', '=', clientId),
-)
-
-const COLUMNS = ['id', 'client_id', 'account_id', 'sid', 'queued_at', 'due_at', 'attempts'] as const
-
-const insertRow = defineStatement((db: Kysely<Schema>, row: Row) =>
-  db.insertInto('logout_delivery').values(pickColumns(row, COLUMNS)),
 )
 
 function wantsLogouts(client: Pick<Schema['client'], 'settings'> | undefined) {

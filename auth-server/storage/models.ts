@@ -9,9 +9,9 @@ import type {
   StoredModel,
 } from '../provider/model-store.ts'
 import type { RevocationReason } from '../revocation/revocation.ts'
-import { prepareRead, refuseUnstorable, type Database, type Scope } from './database.ts'
+import { inParts, prepareRead, refuseUnstorable, type Database, type Scope } from './database.ts'
 import { lockForChange, nameTouched } from './locks.ts'
-import { queueLogout } from './logouts.ts'
+import { queueLogouts } from './logouts.ts'
 import {
   deleteGrant,
   deleteRow,
@@ -27,7 +27,7 @@ import {
   selectTombstone,
   useRow,
 } from './model-statements.ts'
-import { appendRevocations, isRevoked } from './revocations.ts'
+import { appendRevocations, isRevoked, listRevoked } from './revocations.ts'
 import type { EngineModelTable, Schema } from './schema.ts'
 import { createTurns } from './turns.ts'
 
@@ -305,7 +305,7 @@ export async function destroy(unit: Unit, model: string, key: string): Promise<v
   unit.sessions?.set(key, 'removed')
 }
 
-export async function endSession(
+async function endSession(
   unit: Unit,
   uid: string,
   known: readonly ClientSession[],
@@ -318,6 +318,42 @@ export async function endSession(
   // Two tabs may have given one client two of them, each in the row of its tab.
   const ended = [...known, ...rows.flatMap(({ payload }) => readClients(payload))]
   await endForClients(unit, ended, reason, last)
+}
+
+/** The same with very many, without a statement for each. */
+export async function endSessions(
+  unit: Unit,
+  uids: readonly string[],
+  reason: RevocationReason,
+): Promise<void> {
+  for (const some of inParts(uids)) {
+    const rows = await unit.transaction
+      .deleteFrom('engine_model')
+      .where('model', '=', 'Session')
+      .where('uid', 'in', some)
+      .returning(['key', 'expires_at', 'payload'])
+      .execute()
+    for (const { key } of rows) unit.sessions?.set(key, 'removed')
+    const last = rows.reduce((latest, row) => Math.max(latest, row.expires_at ?? 0), 0)
+    const until = Math.max(last, unit.clock.now()) + TOMBSTONE_MILLISECONDS
+    const tombstones = some.map((key) => ({ kind: 'Session uid', key, expires_at: until }))
+    await buryAll(unit, tombstones)
+    const ended = rows.flatMap(({ payload }) => readClients(payload))
+    await endForClients(unit, ended, reason, last)
+  }
+}
+
+export async function buryAll(
+  { transaction }: Unit,
+  tombstones: readonly Schema['tombstone'][],
+): Promise<void> {
+  for (const some of inParts(tombstones)) {
+    await transaction
+      .insertInto('tombstone')
+      .values(some)
+      .onConflict((conflict) => conflict.columns(['kind', 'key']).doNothing())
+      .execute()
+  }
 }
 
 type Leave = Extract<ModelWrite, { kind: 'leave-session' }>
@@ -357,10 +393,9 @@ async function endForClients(
   lastExpiry: number,
 ): Promise<void> {
   const sessions = new Map(ended.map((session) => [session.sid, session]))
-  for (const session of sessions.values()) {
-    if (await isRevoked(unit, 'session', session.sid)) continue
-    await queueLogout(unit, session, unit.clock.now())
-  }
+  const over = await listRevoked(unit, 'session', [...sessions.keys()])
+  const told = [...sessions.values()].filter(({ sid }) => !over.has(sid))
+  await queueLogouts(unit, told, unit.clock.now())
   await revoke(unit, 'session', [...sessions.keys()], reason, lastExpiry)
 }
 

@@ -9,6 +9,7 @@ import type {
 } from '../revocation/revocation.ts'
 import {
   defineStatement,
+  inParts,
   lockRevocations,
   prepareRead,
   refuseUnstorable,
@@ -107,20 +108,43 @@ export async function appendRevocations(
   refuseUnstorable(entries)
   const revokedAt = await lockRevocations(database, transaction)
   const scope = { database, transaction }
-  let sequence = await readNewestPlace(scope)
-  for (const entry of entries) {
-    const { kind, subject } = entry
-    if (!REPEATABLE.includes(kind) && (await isRevoked(scope, kind, subject))) continue
-    sequence += 1
-    await insertEntry(scope, {
-      sequence,
-      kind,
-      subject,
-      reason: entry.reason,
-      revoked_at: revokedAt,
-      expires_at: entry.expiresAt,
-    })
+  const newest = await readNewestPlace(scope)
+  const rows = (await omitKnown(scope, entries)).map((entry, index) => ({
+    sequence: newest + 1 + index,
+    kind: entry.kind,
+    subject: entry.subject,
+    reason: entry.reason,
+    revoked_at: revokedAt,
+    expires_at: entry.expiresAt,
+  }))
+  const [only, ...others] = rows
+  if (only && others.length === 0) await insertEntry(scope, only)
+  else {
+    for (const some of inParts(rows)) {
+      await transaction.insertInto('revocation').values(some).execute()
+    }
   }
+}
+
+/** Without what ends once and has ended, or is in it a second time. */
+async function omitKnown(
+  scope: Scope,
+  entries: readonly NewRevocation[],
+): Promise<readonly NewRevocation[]> {
+  const once = entries.filter(({ kind }) => !REPEATABLE.includes(kind))
+  const byKind = Map.groupBy(once, ({ kind }) => kind)
+  const known = new Set<string>()
+  for (const [kind, some] of byKind) {
+    const subjects = some.map(({ subject }) => subject)
+    for (const subject of await listRevoked(scope, kind, subjects)) known.add(`${kind} ${subject}`)
+  }
+  return entries.filter(({ kind, subject }) => {
+    const name = `${kind} ${subject}`
+    if (REPEATABLE.includes(kind)) return true
+    if (known.has(name)) return false
+    known.add(name)
+    return true
+  })
 }
 
 /** Later tokens of these may be good, so access can be taken away from them again and again. */
@@ -170,6 +194,24 @@ export async function isRevoked(
 ): Promise<boolean> {
   const { rows } = await selectRevoked(scope, { kind, subject })
   return rows.length > 0
+}
+
+/** Which of them are revoked. Inside of a transaction, which may have written the entries itself. */
+export async function listRevoked(
+  scope: Scope,
+  kind: RevokedKind,
+  subjects: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const [first, ...others] = subjects
+  if (first === undefined) return new Set()
+  if (others.length === 0) return new Set((await isRevoked(scope, kind, first)) ? [first] : [])
+  const found = new Set<string>()
+  for (const some of inParts(subjects)) {
+    const query = scope.transaction.selectFrom('revocation').select('subject')
+    const rows = await query.where('kind', '=', kind).where('subject', 'in', some).execute()
+    for (const { subject } of rows) found.add(subject)
+  }
+  return found
 }
 
 const FEED_ID_BYTES = 16

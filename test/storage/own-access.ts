@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { LastUse } from '../../auth-server/provider/own-access-store.ts'
+import { client } from './records.ts'
 import { atOnce, createRows, HOUR, readLog, type WithWorld } from './world.ts'
 
 const useAt = (at: number, from = '192.0.2.7', agent?: string): LastUse => ({
@@ -143,6 +144,35 @@ export function testOwnAccess(withWorld: WithWorld): void {
         // A request that still held it does not raise it.
         await stores.models.apply([session('u1 late', 'a', { uid: 'u1' })])
         expect(await stores.models.findByUid('Session', 'u1')).toBeUndefined()
+      }))
+
+    test('ends very many sessions of a person, and writes and queues each once', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const { session } = createRows(clock)
+        const backchannelLogoutUri = 'https://app.example/logout'
+        await stores.clients.insert(client({ id: 'told', backchannelLogoutUri }))
+        const uids = Array.from({ length: 1001 }, (_, index) => `u${index}`)
+        const write = (uid: string) => {
+          const authorizations = { told: { sid: `sid ${uid}` }, web: { sid: `other ${uid}` } }
+          const payload = { accountId: 'alice', uid, authorizations }
+          return session(`${uid} tab`, 'a', { uid, payload })
+        }
+        await stores.models.apply(uids.map(write))
+        await stores.models.apply([{ kind: 'leave-session', uid: 'u7', clientId: 'told' }])
+        expect(await other.ownAccess.endOtherSessions('alice', 'u0')).toBe(1000)
+        const expected = uids.slice(1).flatMap((uid) => [`other ${uid}`, `sid ${uid}`])
+        const log = await stores.revocations.list(0, 3000)
+        expect(log.map(({ subject }) => subject).toSorted()).toEqual(expected.toSorted())
+        expect(log.map(({ sequence }) => sequence)).toEqual(log.map((_, index) => index + 1))
+        const queued = await stores.logouts.listDue('told', clock.now(), 3000)
+        expect(queued.map(({ sid }) => sid).toSorted()).toEqual(
+          uids
+            .slice(1)
+            .map((uid) => `sid ${uid}`)
+            .toSorted(),
+        )
+        await stores.models.apply(uids.slice(1).map(write))
+        expect((await stores.ownAccess.listSessions('alice', 9)).sessions).toHaveLength(1)
       }))
 
     test('withdraws what one person has given one client, offline too, and tells the client', () =>
