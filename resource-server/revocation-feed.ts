@@ -263,6 +263,10 @@ class RemoteFeed implements RevocationFeed {
       const events = readEvents(this.#watch(stream))
       const { value: hello, done: isOver } = await events.next()
       if (isOver === true) return
+      if (hello.event === 'bye') {
+        this.#client.forgetToken()
+        return
+      }
       if (hello.event !== 'hello') throw new IssuerError('bad_answer', UNGREETED)
       const { signedAt } = await messages.readHello(hello.data, nonce)
       this.#view.connect(stream.askedAt, signedAt)

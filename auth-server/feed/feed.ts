@@ -139,11 +139,13 @@ export async function createFeed(
   return {
     async stream({ listener, receiver, isAdmitted }, { lastEventId, nonce }, response) {
       const { clientId } = listener
-      const signer = signerOf(follower.feed)
-      const hello = nonce === undefined ? undefined : await signHello(signer, nonce, clock.now())
       // Nobody would say a second time that it has gone.
       if (response.destroyed) return true
       if (isClosed || streams.size >= MOST_STREAMS || !enter(clientId)) return false
+      const signer = signerOf(follower.feed)
+      // While it is signed, all who come together share the look at the log for their first beat.
+      const hello = nonce === undefined ? undefined : signHello(signer, nonce, clock.now())
+      hello?.catch(report)
       const options = { listener, isAdmitted, lastEventId, hello }
       const stream = openStream({ follower, textOf, report }, options, response)
       const taker: BeatTaker = {

@@ -27,7 +27,7 @@ export interface StreamOptions {
   /** The name of the event that the receiver has applied last, as it says. */
   readonly lastEventId: string
   /** What it is told before anything else, where it has asked for that. */
-  readonly hello: string | undefined
+  readonly hello: Promise<string> | undefined
 }
 
 /** One receiver's connection. */
@@ -49,6 +49,7 @@ export function openStream(
 ): Stream {
   let { feed } = follower
   let place = readEventName(feed, lastEventId) ?? -1
+  let greeting = hello
   let pending: { readonly text: string; readonly head: number; readonly event: string } | undefined
   let isPumping = false
   let isAsked = false
@@ -75,8 +76,15 @@ export function openStream(
     // Who does not read does not read that either.
     if (reason === 'slow') response.destroy()
   }
-  /** What comes next: an entry, the word that there are too many, or a beat. */
+  /** What comes next: the hello, an entry, the word that there are too many, or a beat. */
   const step = async (): Promise<boolean> => {
+    if (greeting !== undefined) {
+      const text = await greeting
+      greeting = undefined
+      if (!goesOn()) return false
+      await write(`event: hello\ndata: ${text}\n\n`)
+      return true
+    }
     const { head, oldest } = follower
     if (feed !== follower.feed) place = -1
     feed = follower.feed
@@ -126,8 +134,7 @@ export function openStream(
     isOver = true
     unsubscribe()
   })
-  const greeting = hello === undefined ? '' : `event: hello\ndata: ${hello}\n\n`
-  response.write(`retry: ${RETRY_MS}\n\n${greeting}`)
+  response.write(`retry: ${RETRY_MS}\n\n`)
   return {
     beat(text, head, event = 'beat') {
       pending = { text, head, event }

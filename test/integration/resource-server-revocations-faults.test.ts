@@ -180,6 +180,26 @@ describe('a stream', () => {
     expect((await opened).headers.authorization).toBe('Bearer t2')
   })
 
+  test('that ends before it has said hello is opened again with another token, without a fault', async () => {
+    await using world = await startFeedWorld()
+    const { answers } = world.issuer
+    answers.set(STREAM_PATH, (_request, response) => {
+      answers.delete(STREAM_PATH)
+      const bye = 'event: bye\ndata: {"reason":"draining"}\n\n'
+      response.setHeader('content-type', 'text/event-stream').end(bye)
+    })
+    const pauses = world.pauses()
+    world.issuer.cut()
+    await pauses
+    const left = world.pauses()
+    await world.clock.advance(500)
+    await left
+    const opened = world.issuer.nextStream()
+    await world.clock.advance(500)
+    expect((await opened).headers.authorization).toBe('Bearer t2')
+    expect(world.faults).toEqual([])
+  })
+
   test('is left when the feed is disposed of, and so is whoever waits for it', async () => {
     await using world = await startFeedWorld({}, (issuer) => void (issuer.isMute = true), false)
     await world.issuer.nextStream()
