@@ -207,9 +207,10 @@ export function createEngineConfiguration(settings: EngineSettings): Configurati
         getResourceServerInfo: resources.getResourceServerInfo,
       },
     },
-    async findAccount(ctx, id) {
+    async findAccount(ctx, id, source) {
       const account = await findAccount(ctx, id)
-      return account ? toEngineAccount(ctx, account) : findStandIn(ctx, id)
+      if (!account) return findStandIn(ctx, id)
+      return isOver(source, account) ? undefined : toEngineAccount(ctx, account)
     },
     loadExistingGrant: createGrantLookup(settings.clients),
     interactions: {
@@ -267,6 +268,15 @@ function nameCookies({ issuer, cookieKey }: EngineSettings): NonNullable<Configu
 }
 
 const LOGIN_REQUIRED = 'End-User authentication is required'
+
+/**
+ * Whether the sign-in that something hangs on was over before: what a request still writes that had begun
+ * when access was taken away, such as an approval, is found by nobody who ends things.
+ */
+function isOver(source: object | undefined, { accessEndedAt = -1 }: Account): boolean {
+  const authTime: unknown = source && Reflect.get(source, 'authTime')
+  return typeof authTime === 'number' && authTime <= Math.floor(accessEndedAt / 1000)
+}
 
 function createInteractionPolicy({ findAccount, subjectOf }: EngineSettings) {
   const { Check, Prompt, base } = interactionPolicy

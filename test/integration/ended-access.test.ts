@@ -1,3 +1,4 @@
+import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
 import type { Account } from '../../auth-server/accounts/account.ts'
@@ -5,8 +6,11 @@ import { openStores } from '../../auth-server/storage/stores.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { nextSecond } from '../support/clock.ts'
 import { createBrowser, readForm } from '../support/browser.ts'
+import { answerRequest, ask, pollRequest, withDesks } from '../support/ciba.ts'
+import { approve, askForCode, poll } from '../support/device.ts'
 import {
   authorizationUrl,
+  authorize,
   basic,
   decodeJwt,
   makePkce,
@@ -14,6 +18,7 @@ import {
   refresh,
   requestToken,
   signIn,
+  type TokenAnswer,
 } from '../support/flow.ts'
 import {
   BILLING,
@@ -109,6 +114,69 @@ test('the time of the sign-in is not that of the consent', async () => {
   })
   expect(decodeJwt(body.id_token).claims['auth_time']).toBeLessThanOrEqual(signedInBy)
   expect(decodeJwt(body.access_token).claims['auth_time']).toBeLessThanOrEqual(signedInBy)
+})
+
+describe('what a request writes that had begun when access was taken away', () => {
+  const withEverything = (config: ConfigInput): ConfigInput => {
+    const { clients = [], ...rest } = withDesks()(config)
+    const grants = ['authorization_code', 'refresh_token', 'device_code'] as const
+    return {
+      ...rest,
+      clients: clients.map((one) => (one.id === 'web' ? { ...one, grants: [...grants] } : one)),
+    }
+  }
+  const ways: [string, (server: TestServer) => Promise<() => Promise<TokenAnswer>>][] = [
+    [
+      'an approval for a device',
+      async (server) => {
+        const { user_code, device_code } = (await askForCode(server.issuer)).body
+        await approve(server, user_code)
+        return () => poll(server.issuer, device_code)
+      },
+    ],
+    [
+      'an answer to a request from elsewhere',
+      async (server) => {
+        const { auth_req_id } = (await ask(server.issuer)).body
+        await answerRequest(server, 'alice')
+        return () => pollRequest(server.issuer, auth_req_id)
+      },
+    ],
+    [
+      'a code',
+      async ({ issuer }) => {
+        const { code, verifier } = await authorize(issuer)
+        const request = { grant_type: 'authorization_code', code, code_verifier: verifier }
+        return () => requestToken(issuer, { ...request, redirect_uri: REDIRECT })
+      },
+    ],
+    [
+      'a refresh token',
+      async ({ issuer }) => {
+        const { refresh_token } = await obtainTokens(issuer)
+        return () => refresh(issuer, refresh_token)
+      },
+    ],
+  ]
+
+  test.each(ways)('%s gives no tokens', async (_what, begin) => {
+    await using server = await startServer(withEverything)
+    const redeem = await begin(server)
+    using database = new DatabaseSync(`${server.folder}/portreeve.sqlite`)
+    database.exec('create table late as select * from engine_model; delete from engine_model')
+    await withAccount(server, (account, { accounts }) => accounts.updateAndEndAccess(account))
+    database.exec('insert into engine_model select * from late')
+    // A token of the same second would be refused for that alone.
+    await nextSecond()
+    const { status, body } = await redeem()
+    expect([status, body.error]).toEqual([400, 'invalid_grant'])
+  })
+
+  test.each(ways)('%s gives some where nothing was', async (_what, begin) => {
+    await using server = await startServer(withEverything)
+    const redeem = await begin(server)
+    expect((await redeem()).status).toBe(200)
+  })
 })
 
 describe('what is taken from a client', () => {
