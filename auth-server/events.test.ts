@@ -269,6 +269,15 @@ const CASES: { readonly [Name in EventName]: readonly Case<Name>[] } = {
         audit: undefined,
       },
     ],
+    [
+      { clientId: 'web', reason: 'same_wrong_secret' },
+      {
+        event: 'client_authentication_refused',
+        level: 'warn',
+        metric: 'portreeve_client_authentication_refused_total{reason="same_wrong_secret"} 1',
+        audit: undefined,
+      },
+    ],
   ],
   apiKeyMade: [
     [

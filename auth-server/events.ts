@@ -366,9 +366,12 @@ export const TREATMENTS: Treatments = {
   clientAuthenticationRefused: {
     event: 'client_authentication_refused',
     level: 'warn',
-    labels: { reason: ({ reason }) => oneOf(['throttled', 'wrong_secret'], reason) },
+    labels: {
+      reason: ({ reason }) => oneOf(['throttled', 'wrong_secret', 'same_wrong_secret'], reason),
+    },
+    // What may come as often as somebody likes would fill it.
     audit: ({ clientId, reason }) =>
-      reason === 'throttled' ? undefined : { by: 'stranger', clientId, facts: { reason } },
+      reason === 'wrong_secret' ? { by: 'stranger', clientId, facts: { reason } } : undefined,
   },
   apiKeyMade: {
     event: 'api_key_made',

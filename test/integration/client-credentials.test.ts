@@ -7,12 +7,18 @@ import {
   shareServer,
   startServer,
   WEB_SECRET,
+  type TestServer,
 } from '../support/server.ts'
 
 const sharedServer = shareServer()
 
 const asService = { authorization: basic('service', SERVICE_SECRET) }
 const grant = { grant_type: 'client_credentials' }
+
+function ask({ issuer }: TestServer, secret: string) {
+  const authorization = basic('service', secret)
+  return requestToken(issuer, { ...grant, scope: 'notes:read' }, { authorization })
+}
 
 describe('client credentials', () => {
   test('give a service a JWT for the resource that owns its scopes', async () => {
@@ -108,16 +114,47 @@ describe('client credentials', () => {
       ...config,
       signIn: { perAccount: { attempts: 3, windowSeconds: 60 } },
     }))
-    const guess = () =>
-      requestToken(
-        server.issuer,
-        { ...grant, scope: 'notes:read' },
-        { authorization: basic('service', 'wrong') },
-      )
-    for (let count = 0; count < 3; count += 1) expect((await guess()).status).toBe(401)
-    const refused = await guess()
+    for (let count = 0; count < 3; count += 1) {
+      expect((await ask(server, `wrong ${count}`)).status).toBe(401)
+    }
+    const refused = await ask(server, 'wrong 3')
     expect([refused.status, refused.body.error]).toEqual([429, 'temporarily_unavailable'])
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+    // What was wrong already is no way around it, nor is the right one.
+    for (const secret of ['wrong 0', SERVICE_SECRET]) {
+      expect((await ask(server, secret)).status).toBe(429)
+    }
     expect(server.logged()).not.toContain(SERVICE_SECRET)
+  })
+
+  test('are not locked out by a service that goes on with an old secret', async () => {
+    await using server = await startServer()
+    const rotated = 'another-service-secret-of-some-length'
+    await (await server.startAnother({ SERVICE_SECRET: rotated }))[Symbol.asyncDispose]()
+    for (let count = 0; count < 30; count += 1) {
+      const { status, body } = await ask(server, SERVICE_SECRET)
+      expect([status, body.error]).toEqual([401, 'invalid_client'])
+    }
+    expect((await ask(server, rotated)).status).toBe(200)
+    expect(server.logged().match(/"reason":"wrong_secret"/g)).toHaveLength(1)
+    expect(server.logged().match(/"reason":"same_wrong_secret"/g)).toHaveLength(29)
+
+    await (await server.startAnother())[Symbol.asyncDispose]()
+    expect((await ask(server, SERVICE_SECRET)).status).toBe(200)
+    expect((await ask(server, rotated)).status).toBe(401)
+
+    const statuses: number[] = []
+    for (let count = 0; count < 30; count += 1) {
+      statuses.push((await ask(server, `guess ${count}`)).status)
+    }
+    expect([statuses[0], statuses.at(-1)]).toEqual([401, 429])
+    expect((await ask(server, SERVICE_SECRET)).status).toBe(429)
+  })
+
+  test('say of a secret that many send at once that it is wrong, and let the right one in', async () => {
+    await using server = await startServer()
+    const asked = await Promise.all(Array.from({ length: 30 }, () => ask(server, 'wrong')))
+    expect(new Set(asked.map(({ status }) => status))).toEqual(new Set([401]))
+    expect((await ask(server, SERVICE_SECRET)).status).toBe(200)
   })
 })
