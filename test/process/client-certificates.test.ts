@@ -26,6 +26,14 @@ function findBlock(language: string, start: string): string {
   return found
 }
 
+test('its blocks run where they are pasted, in zsh as well', () => {
+  for (const block of listBlocks('sh')) {
+    // A shell that somebody types into takes no comments there, and splits no variable into words.
+    expect(block).not.toMatch(/^\s*#/m)
+    expect(block.replaceAll(/"[^"]*"/g, '')).not.toContain('$')
+  }
+})
+
 test('the page leads to tokens that are bound to certificates', { timeout: 120_000 }, async () => {
   await using folder = await mkdtempDisposable(path.join(tmpdir(), 'portreeve-certificates-'))
   const port = await findFreePort()
@@ -69,11 +77,9 @@ test('the page leads to tokens that are bound to certificates', { timeout: 120_0
     expect.stringContaining('CN=robot,O=Example,C=DE'),
   ])
   expect((await addClient('wrong')).code).toBe(0)
-  await shell(
-    'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=own -keyout own.key -out own.pem',
-  )
-  const [command = ''] = findBlock('sh', 'own.pem').split('npx portreeve')
-  await shell(command)
+  const ownBlock = findBlock('sh', 'own.pem')
+  const [makeOwn = ''] = ownBlock.split('npx portreeve')
+  await shell(makeOwn)
   expect((await addClient('own')).code).toBe(0)
 
   const options = { folder: folder.path, environment: { PORT: '0' } }
@@ -81,14 +87,19 @@ test('the page leads to tokens that are bound to certificates', { timeout: 120_0
   expect(JSON.parse(server.printed().split('\n')[0] ?? '')).toMatchObject({
     certificates: `https://localhost:${port}`,
   })
-  const [, curl = ''] = findBlock('sh', '--settings robot.json').split(/^(?=curl)/m)
-  const bound = JSON.parse(await shell(curl)) as Record<string, string>
-  expect(decodeJwt(bound['access_token'] ?? '').claims).toMatchObject({
-    sub: 'robot',
-    cnf: { 'x5t#S256': expect.stringMatching(/^[\w-]{43}$/) },
-  })
-  const own = curl.replaceAll('robot', 'own')
-  expect(JSON.parse(await shell(own))).toHaveProperty('access_token')
+  const readCurl = (block: string) => block.split(/^(?=curl)/m)[1] ?? ''
+  const curl = readCurl(findBlock('sh', '--settings robot.json'))
+  const own = readCurl(ownBlock)
+  for (const [sub, request] of [
+    ['robot', curl],
+    ['own', own],
+  ] as const) {
+    const bound = JSON.parse(await shell(request)) as Record<string, string>
+    expect(decodeJwt(bound['access_token'] ?? '').claims).toMatchObject({
+      sub,
+      cnf: { 'x5t#S256': expect.stringMatching(/^[\w-]{43}$/) },
+    })
+  }
   const refusals = [
     [
       curl.replace('client_id=robot', 'client_id=wrong'),
