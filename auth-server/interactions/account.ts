@@ -15,6 +15,7 @@ import { NAME_RULE, namePattern } from '../config/name.ts'
 import { scopesOfRoles, type Catalogue } from '../scopes/catalogue.ts'
 import type { GuessLimit, Throttled } from '../throttle.ts'
 import type { Form } from '../form.ts'
+import { readDone, type Done } from './done.ts'
 import {
   describeOwnAccess,
   END_OTHERS,
@@ -74,9 +75,9 @@ export function createAccountRoutes(parts: Parts, { issuer }: AccountOptions): M
   router.all([PAGE, NEW_KEY, OWN_CALLBACK], refuseMethod(parts, 'GET, HEAD'))
   router.post(KEYS, open(parts, 'new-api-key', takeForm(issuer, makeKey, showAccount)))
   const ends: Readonly<Record<string, Act>> = {
-    [END_SESSION]: end(endSession),
-    [END_OTHERS]: end(endOthers),
-    [REMOVE_APP]: end(removeApp),
+    [END_SESSION]: end(endSession, 'session'),
+    [END_OTHERS]: end(endOthers, 'others'),
+    [REMOVE_APP]: end(removeApp, 'app'),
     [REVOKE_KEY]: revokeKey,
   }
   for (const [path, act] of Object.entries(ends)) {
@@ -86,13 +87,17 @@ export function createAccountRoutes(parts: Parts, { issuer }: AccountOptions): M
   return router.routes() as Middleware
 }
 
-/** The page, without what has ended, or with what was wrong. */
-function end(endOwn: EndOwn): Act {
+/** The page, without what has ended and saying so, or with what was wrong. */
+function end(endOwn: EndOwn, done: Done): Act {
   return async (parts, ctx, visit, form) => {
     const problem = await endOwn(parts, visit, form)
     if (problem) await showAccount(parts, ctx, visit, problem)
-    else redirect(ctx, PAGE)
+    else showDone(ctx, done)
   }
+}
+
+function showDone(ctx: RouterContext, done: Done): void {
+  redirect(ctx, `${PAGE}?done=${done}`)
 }
 
 type FormName = 'new-api-key' | 'revoke-api-key'
@@ -122,7 +127,8 @@ async function showAccount(
   })
   const waiting = (await approvals.list(account)).length
   const own = await describeOwnAccess(parts, visit)
-  const facts = { account, waiting, ...own, keys: keys.toReversed(), problem }
+  const done = problem ? undefined : readDone(ctx.query['done'])
+  const facts = { account, waiting, ...own, keys: keys.toReversed(), done, problem }
   answer(ctx, problem?.status ?? 200, pages.account(facts))
 }
 
@@ -286,5 +292,5 @@ const revokeKey: Act = async (parts, ctx, visit, form) => {
   }
   const isDone = await parts.apiKeys.revoke(keyId)
   if (isDone) parts.events.apiKeyRevoked({ keyId, accountId, by: 'user' })
-  redirect(ctx, PAGE)
+  showDone(ctx, 'key')
 }

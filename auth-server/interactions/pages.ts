@@ -15,6 +15,7 @@ import type {
 import type { Assets } from './assets.ts'
 import { listClientLinks } from './client-links.ts'
 import type { OwnAccessFacts } from './own-access.ts'
+import { DONE_TEXTS, type Done } from './done.ts'
 import { describeCodeFault, type Problem } from './problem.ts'
 
 /** The CSRF token of each form. */
@@ -51,6 +52,8 @@ interface AccountFacts extends OwnAccessFacts {
     /** The CSRF token of the form that revokes it. */
     readonly token: string
   })[]
+  /** What has just been done here. */
+  readonly done: Done | undefined
   readonly problem: Problem | undefined
 }
 
@@ -179,6 +182,7 @@ export function createPages({ paths }: Assets, folder: string = VIEWS): Pages {
         ...facts,
         day,
         minute,
+        doneText: facts.done && DONE_TEXTS[facts.done],
         apps: apps.map((app) => ({ ...app, groups: groupAsked(app) })),
       }),
     chooseResource: (facts) => render('choose-resource', facts),

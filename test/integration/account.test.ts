@@ -81,6 +81,17 @@ describe('the page of an account', () => {
     expect(again.url).toBe(`${server.issuer}/account`)
   })
 
+  test.each(['nothing', '__proto__', 'toString', '<b>', 'app&done=key'])(
+    'says nothing was done for a word that is none of ours: %s',
+    async (word) => {
+      const { browser } = await visit('/account')
+      const page = await browser.get(`${server.issuer}/account?done=${word}`)
+      expect(page.status).toBe(200)
+      expect(page.text).not.toContain('role="status"')
+      expect(page.text).toContain('<title>Your account')
+    },
+  )
+
   test('leads home whoever turns back', async () => {
     const browser = createBrowser(server.issuer)
     const start = await browser.get(`${server.issuer}/account`)
@@ -106,7 +117,8 @@ describe('the page of an account', () => {
     const { browser, key } = await makeKey()
     const list = await browser.get(`${server.issuer}/account`)
     const after = await browser.submit(list, '/revoke')
-    expect([after.status, after.url]).toEqual([200, `${server.issuer}/account`])
+    expect([after.status, after.url]).toEqual([200, `${server.issuer}/account?done=key`])
+    expect(after.text).toContain('role="status">That API key is revoked.<')
     // Other tests have made keys: the newest comes first.
     expect((await redeem(key)).body).toMatchObject({ error: 'invalid_grant' })
   })

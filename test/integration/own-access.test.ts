@@ -149,7 +149,7 @@ describe('the sessions of a person', () => {
     expect(textOf(page, 'sessions')).toContain('There are more')
     expect(listForms(page, '/account/sessions/end')).toHaveLength(49)
     const after = await browser.submit(page, '/account/sessions/end-others')
-    expect(after.url).toBe(`${server.issuer}/account`)
+    expect(after.url).toBe(`${server.issuer}/account?done=others`)
     expect(listForms(after, '/account/sessions/end')).toEqual([])
     expect((await stores.ownAccess.listSessions(accountId, 100)).sessions).toHaveLength(1)
     for (const other of others) {
@@ -184,7 +184,7 @@ describe('the apps of a person', () => {
     const waiting = await authorize(issuer)
     const { browser, page } = await visit(server)
     const after = await browser.submit(page, '/account/apps/remove')
-    expect(after.url).toBe(`${issuer}/account`)
+    expect(after.url).toBe(`${issuer}/account?done=app`)
     expect(textOf(after, 'apps')).toContain('No app may do anything for you.')
     for (const { access_token, refresh_token } of [offline, online]) {
       expect(await userinfo(server, access_token)).toBe(401)
@@ -345,7 +345,7 @@ describe('a form that ends something', () => {
     const [form = {}] = listForms(page, '/account/sessions/end')
     const send = () => post(browser, server, '/account/sessions/end', form)
     for (const after of [await send(), await send()]) {
-      expect([after.status, after.url]).toEqual([200, `${server.issuer}/account`])
+      expect([after.status, after.url]).toEqual([200, `${server.issuer}/account?done=session`])
     }
     expect((await reload(other.browser, server)).text).toContain('name="password"')
   })
