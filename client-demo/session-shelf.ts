@@ -15,7 +15,10 @@ export interface SessionShelf {
   remove(keys: readonly string[]): Promise<void>
 }
 
-export function chooseShelf({ databaseFile, redisUrl }: World): SessionShelf {
+export function chooseShelf({
+  databaseFile,
+  redisUrl,
+}: Pick<World, 'databaseFile' | 'redisUrl'>): SessionShelf {
   return redisUrl === undefined ? createSqliteShelf(databaseFile) : createRedisShelf(redisUrl)
 }
 
@@ -61,10 +64,11 @@ function createRedisShelf(url: string): SessionShelf {
       client.destroy()
     }
   }
+  const command = writeRedisCli(url)
   return {
-    place: 'Redis, one key each',
-    listCommand: `redis-cli KEYS 'session_*'`,
-    removeCommand: 'redis-cli DEL session_…',
+    place: 'Redis, as keys that begin with session_',
+    listCommand: `${command} --scan --pattern 'session_*'`,
+    removeCommand: `${command} del session_…`,
     isWatched: true,
     list: (account) =>
       withClient(async (client) => {
@@ -76,6 +80,19 @@ function createRedisShelf(url: string): SessionShelf {
       await withClient((client) => client.del([...keys]))
     },
   }
+}
+
+/** Without the password of the URL: whoever types it has that in REDISCLI_AUTH. */
+function writeRedisCli(url: string): string {
+  const { protocol, hostname, port, pathname } = new URL(url)
+  const number = pathname.slice(1)
+  return [
+    'redis-cli',
+    ...(hostname === '127.0.0.1' || hostname === 'localhost' ? [] : ['-h', hostname]),
+    ...(port === '' ? [] : ['-p', port]),
+    ...(number === '' || number === '0' ? [] : ['-n', number]),
+    ...(protocol === 'rediss:' ? ['--tls'] : []),
+  ].join(' ')
 }
 
 function readAccount(value: string): unknown {

@@ -85,10 +85,15 @@ const lookUp: SessionsStep = {
     const keys = await shelf.list(tokens.get().claims.sub)
     fact('kept in', shelf.place, '')
     fact('to list them', shelf.listCommand, '')
-    for (const key of keys) fact('a session of Alice', conceal('key', key), '')
+    for (const key of keys) fact('a key of her session', conceal('key', key), '')
+    if (keys.length > 1) fact('why more than one', HANDED_OVER, '')
     check('there is a session', true, keys.length > 0)
   },
 }
+
+const HANDED_OVER =
+  'her cookie gets another value now and then; the key of the old one stays until her browser has come ' +
+  'with the new one'
 
 const restart: SessionsStep = {
   title: 'The authorization server stops, and starts again',
@@ -128,6 +133,7 @@ const removeUnderWatch: SessionsStep = {
   async run({ world, shelf, tokens, stopped }, notes) {
     const { access, claims } = tokens.get()
     const keys = await shelf.list(claims.sub)
+    for (const key of keys) notes.fact('deleted', conceal('key', key), '')
     notes.fact('to delete one', shelf.removeCommand, '')
     const remove = async () => {
       await shelf.remove(keys)
@@ -146,8 +152,10 @@ const removeUnseen: SessionsStep = {
     'refuses it within a second.)',
   async run({ world, shelf, tokens }, { check, fact }) {
     const { access, claims } = tokens.get()
+    const keys = await shelf.list(claims.sub)
+    for (const key of keys) fact('deleted', conceal('key', key), '')
     fact('to delete one', shelf.removeCommand, '')
-    await shelf.remove(await shelf.list(claims.sub))
+    await shelf.remove(keys)
     check('her sessions', [], await shelf.list(claims.sub))
     const { status } = await callApi(world, { token: access })
     check('status at the API', 200, status)
