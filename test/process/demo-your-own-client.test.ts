@@ -1,8 +1,10 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { buildWorld } from '../../client-demo/world.ts'
 import { createBrowser } from '../support/browser.ts'
@@ -74,6 +76,20 @@ test('your own client can be another one, with a secret', async () => {
   expect(output).toContain("aud: 'web'")
   expect(output).toMatch(/hello: 'acc_/)
   expect(output).not.toContain(WEB_SECRET)
+})
+
+test('your own client says on one line that its place for the answer is taken', async () => {
+  await using taken = createServer().listen(0, '127.0.0.1')
+  await once(taken, 'listening')
+  const { port } = taken.address() as AddressInfo
+  const callback = `http://127.0.0.1:${port}/callback`
+  const args = ['http://127.0.0.1:9', 'http://127.0.0.1:9', 'web', callback]
+  const ended = promisify(execFile)(process.execPath, [EXAMPLE, ...args], { env: {} })
+  await expect(ended).rejects.toMatchObject({
+    code: 1,
+    stdout: '',
+    stderr: `give another redirect URI: listen EADDRINUSE: address already in use 127.0.0.1:${port}\n`,
+  })
 })
 
 test('your-own-api.ts says on one line why it is 503, with no stack', async () => {
