@@ -9,12 +9,15 @@ import {
   type Authorize,
 } from './authorization.ts'
 import type { Clock } from './clock.ts'
-import { IssuerError, type IssuerErrorCode } from './errors.ts'
+import { IssuerError } from './errors.ts'
+import { backOffMs, describeRefusal, readWaitMs } from './feed-refusal.ts'
 import {
   describeFailure,
+  readRefused,
   withDeadline,
   type FetchJson,
   type PostForm,
+  type Refused,
   type Send,
 } from './fetch-json.ts'
 import { ALGORITHMS } from './jwk.ts'
@@ -70,6 +73,8 @@ export interface FeedClient {
   openStream(nonce: string, lastEventId: string | undefined): Promise<OpenStream>
   getPage(after: number): Promise<string>
   reportApplied(feed: string, applied: number): Promise<void>
+  /** For how long the issuer is to be left alone: it said so, or it gave no token. */
+  waitMs(): number
   /** The next request gets another token. */
   forgetToken(): void
   /** So does it, and looks the places up anew: after a failure, they may be what was wrong. */
@@ -123,6 +128,32 @@ export function createFeedClient(
 ): FeedClient {
   let places: FeedPlaces | undefined
   let token: { readonly header: string; readonly renewAt: number } | undefined
+  let askAgainAt = clock.monotonic()
+  /** How often in a row no token was given. */
+  let refusals = 0
+
+  function leaveAlone(milliseconds: number): void {
+    askAgainAt = Math.max(askAgainAt, clock.monotonic() + milliseconds)
+  }
+
+  /** Remembers how long the issuer wants to be left alone. */
+  function refuse(url: string, refused: Refused): IssuerError {
+    leaveAlone(readWaitMs(refused))
+    return describeRefusal(url, refused)
+  }
+
+  /** 400 and 401 are how a client is told that it is not known, or may not have this. */
+  function refuseToken(url: string, refused: Refused): IssuerError {
+    const fault =
+      refused.status === 400
+        ? describeRefusal(url, refused, 'turned_away')
+        : describeRefusal(url, refused)
+    leaveAlone(readWaitMs(refused))
+    if (fault.code !== 'turned_away') return fault
+    refusals += 1
+    leaveAlone(backOffMs(refusals))
+    return fault
+  }
 
   async function findPlacesBy(fetchJson: FetchJson): Promise<FeedPlaces> {
     places ??= readPlaces(issuer, await discoverMetadata(issuer, fetchJson))
@@ -150,7 +181,10 @@ export function createFeedClient(
     }
     const authorization =
       credentials.kind === 'key' ? undefined : await askAuthorization(credentials.authorize, signal)
-    return readToken(url, await postForm(url, authorization, form, 'application/json'))
+    const answer = await postForm(url, authorization, form, 'application/json')
+    if (answer.bytes === undefined) throw refuseToken(url, answer)
+    refusals = 0
+    return readToken(url, answer.bytes)
   }
 
   /** Does something with a token for the feed, all of it in time. */
@@ -179,7 +213,11 @@ export function createFeedClient(
           throw describeFailure(url, cause, signal.aborted && !stop.aborted)
         })
         const close = () => void response.destroy()
-        const fault = findStreamFault(url, response)
+        const { statusCode: status = 0 } = response
+        const fault =
+          status === 200
+            ? findStreamFault(url, response)
+            : refuse(url, await readRefused(status, readHeader(response), response))
         if (fault === undefined) return { chunks: readChunks(url, response), askedAt, close }
         close()
         throw fault
@@ -188,18 +226,21 @@ export function createFeedClient(
       ask(async ({ pages }, authorization, send) => {
         const url = addQuery(pages, 'after', String(after))
         const headers = { accept: 'application/jwt', authorization, 'cache-control': 'no-store' }
-        const { status, bytes } = await send(url, { headers }, MAX_PAGE_BYTES)
-        if (bytes === undefined) throw describeStatus(url, status)
-        return bytes.toString('latin1')
+        const answer = await send(url, { headers }, MAX_PAGE_BYTES)
+        if (answer.bytes === undefined) throw refuse(url, answer)
+        return answer.bytes.toString('latin1')
       }),
     reportApplied: (feed, applied) =>
       ask(async ({ applied: place }, authorization, send) => {
         const url = addQuery(place, 'receiver', receiver)
         const headers = { authorization, 'content-type': 'application/json' }
         const body = JSON.stringify({ receiver, feed, applied })
-        const { status } = await send(url, { method: 'POST', headers, body })
-        if (status !== 200 && status !== 204) throw describeStatus(url, status)
+        const answer = await send(url, { method: 'POST', headers, body })
+        if (answer.bytes !== undefined || answer.status === 204) return
+        // It does not keep the feed from connecting: to hear is worth more than to be heard.
+        throw describeRefusal(url, answer)
       }),
+    waitMs: () => Math.max(0, askAgainAt - clock.monotonic()),
     forgetToken() {
       token = undefined
     },
@@ -249,10 +290,8 @@ async function signAssertion(
 
 function readToken(
   url: string,
-  { status, bytes }: { readonly status: number; readonly bytes?: Buffer | undefined },
+  bytes: Buffer,
 ): { readonly header: string; readonly lifetimeSeconds: number } {
-  // 400 and 401 are how a client is told that it is not known, or may not have this.
-  if (bytes === undefined) throw describeStatus(url, status === 400 ? 401 : status)
   const answer = parseAnswer(url, bytes)
   const { access_token: text, token_type: type, expires_in: seconds } = answer
   const isToken = typeof text === 'string' && /^[\w.~+/-]+=*$/.test(text)
@@ -293,11 +332,7 @@ function openResponse(
 }
 
 /** No redirect is followed, and nothing is unpacked: the issuer was not asked to pack. */
-function findStreamFault(
-  url: string,
-  { statusCode = 0, headers }: IncomingMessage,
-): IssuerError | undefined {
-  if (statusCode !== 200) return describeStatus(url, statusCode)
+function findStreamFault(url: string, { headers }: IncomingMessage): IssuerError | undefined {
   const { 'content-type': type = '', 'content-encoding': encoding = 'identity' } = headers
   const [mediaType = ''] = type.split(';')
   if (mediaType.trim().toLowerCase() === STREAM_TYPE && encoding === 'identity') return undefined
@@ -313,14 +348,8 @@ async function* readChunks(url: string, response: IncomingMessage): AsyncGenerat
   }
 }
 
-/** These are about who asks, and how often. */
-const NOT_SERVED = [401, 403, 429]
-
-function describeStatus(url: string, status: number): IssuerError {
-  const code: IssuerErrorCode = NOT_SERVED.includes(status) ? 'turned_away' : 'bad_answer'
-  return new IssuerError(code, `${url} answered ${status}`, {
-    cause: { expected: 200, actual: status },
-  })
+function readHeader({ headers }: IncomingMessage): (name: string) => string | undefined {
+  return (name) => headers[name]?.toString()
 }
 
 function addQuery(url: string, name: string, value: string): string {

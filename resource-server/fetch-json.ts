@@ -3,6 +3,7 @@ import { IssuerError } from './errors.ts'
 
 const TIMEOUT_MS = 5000
 const MAX_BYTES = 256 * 1024
+const MAX_ERROR_BYTES = 8192
 
 /** An answer of the issuer: the JSON, or the status that came in its place. */
 export type JsonAnswer =
@@ -15,10 +16,21 @@ export type JsonAnswer =
  */
 export type FetchJson = (url: string, pastCaches?: boolean) => Promise<JsonAnswer>
 
-/** What the issuer answered to another request: the bytes and their media type, or the status in their place. */
+/** What the issuer answered to another request: the bytes and their media type, or what is known in their place. */
 export type FormAnswer =
   | { readonly status: 200; readonly bytes: Buffer; readonly type: string }
-  | { readonly status: number; readonly bytes?: undefined; readonly type?: undefined }
+  | Refused
+
+/** An answer that is not 200. */
+export interface Refused {
+  readonly status: number
+  readonly bytes?: undefined
+  readonly type?: undefined
+  /** What a JSON body names as `error`, such as `invalid_client`. Nothing else of a body is kept. */
+  readonly error?: string | undefined
+  /** `Retry-After`, where that is a number of seconds. */
+  readonly retryAfterSeconds?: number | undefined
+}
 
 /** Sends a form to the issuer. Throws an `IssuerError`, which holds nothing of it, as `FetchJson` does. */
 export type PostForm = (
@@ -118,8 +130,47 @@ async function send(
     const bytes = await readBounded(url, response, maxBytes)
     return { status: 200, bytes, type: type.trim().toLowerCase() }
   }
-  await response.body?.cancel()
-  return { status: response.status }
+  const header = (name: string) => response.headers.get(name) ?? undefined
+  const refused = await readRefused(response.status, header, response.body ?? [])
+  if (!response.bodyUsed) await response.body?.cancel()
+  return refused
+}
+
+/** Does not throw: the status says enough where the body cannot be read. */
+export async function readRefused(
+  status: number,
+  header: (name: string) => string | undefined,
+  body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): Promise<Refused> {
+  const { 0: type = '' } = (header('content-type') ?? '').split(';')
+  const isJson = type.trim().toLowerCase() === 'application/json'
+  const wait = header('retry-after') ?? ''
+  return {
+    status,
+    error: isJson ? await readErrorName(body) : undefined,
+    retryAfterSeconds: /^\d{1,9}$/.test(wait) ? Number(wait) : undefined,
+  }
+}
+
+/** Only what looks like a name: a body may repeat what was sent, a secret too. */
+async function readErrorName(
+  body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): Promise<string | undefined> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  try {
+    for await (const chunk of body) {
+      size += chunk.byteLength
+      if (size > MAX_ERROR_BYTES) return undefined
+      chunks.push(chunk)
+    }
+    const { error } = Object(JSON.parse(Buffer.concat(chunks).toString('utf8'))) as {
+      readonly error?: unknown
+    }
+    return typeof error === 'string' && /^[a-z_]{1,40}$/.test(error) ? error : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /** Counts what has been unpacked: a small compressed answer can be a large one. */

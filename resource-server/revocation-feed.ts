@@ -9,6 +9,7 @@ import {
   type FeedClientOptions,
   type OpenStream,
 } from './feed-client.ts'
+import { warnOfOutages } from './feed-warning.ts'
 import { createKeySet, type KeySet } from './key-set.ts'
 import { readNumber, refuseUnknownOptions } from './options.ts'
 import { createRevocationMessages, type RevocationMessages } from './revocation-messages.ts'
@@ -38,7 +39,10 @@ export interface RevocationFeedOptions extends FeedClientOptions {
    * When there are more, the view is stale.
    */
   readonly maxEntries?: number
-  /** Told of each failure, for the operator's log. It may quote the issuer's answers, and no secret. */
+  /**
+   * Told of each failure, for the operator's log. It may quote the issuer's answers, and no secret. Without
+   * it, the process is warned (`process.emitWarning`) of an outage, not of each failure.
+   */
   readonly onFault?: (fault: Error) => void
   /** For tests: that of the verifier. The system's clock by default. */
   readonly clock?: Clock
@@ -94,19 +98,24 @@ const MOST_PAUSE_MS = 30_000
 export function createRevocationFeed(options: RevocationFeedOptions): RevocationFeed {
   refuseUnknownOptions('createRevocationFeed', options, OPTIONS)
   const { issuer, receiver = randomUUID(), staleAfterSeconds = 15, clock = systemClock } = options
-  const { maxEntries = 1_000_000, onFault = () => {} } = options
+  const { maxEntries = 1_000_000, onFault } = options
   requireIssuer(issuer)
   if (typeof receiver !== 'string' || !/^[\w.-]{1,64}$/.test(receiver)) {
     throw new TypeError('receiver: expected 1 to 64 characters of A-Z a-z 0-9 . _ -')
   }
-  if (typeof onFault !== 'function') throw new TypeError('onFault: expected a function')
+  if (onFault !== undefined && typeof onFault !== 'function') {
+    throw new TypeError('onFault: expected a function')
+  }
   const staleAfterMs = readNumber('staleAfterSeconds', staleAfterSeconds, [10, 300]) * 1000
   readNumber('maxEntries', maxEntries, [1000, 50_000_000])
   const credentials = readFeedCredentials(options)
   const stop = new AbortController()
   const client = createFeedClient({ issuer, receiver, credentials }, clock, stop.signal)
   const view = createRevocationView({ issuer, staleAfterMs, maxEntries }, clock)
-  return new RemoteFeed({ issuer, client, view, clock, stop, staleAfterMs, maxEntries, onFault })
+  const parts = { issuer, client, view, clock, stop, staleAfterMs, maxEntries }
+  const feed = new RemoteFeed({ ...parts, onFault: onFault ?? (() => {}) })
+  if (onFault === undefined) warnOfOutages(feed, clock, stop.signal)
+  return feed
 }
 
 interface FeedParts {
@@ -372,7 +381,7 @@ class RemoteFeed implements RevocationFeed {
   #report(): void {
     const { place } = this.#view
     const { feed, applied } = this.#reported
-    if (this.#reportDue || place === undefined) return
+    if (this.#reportDue || place === undefined || this.#client.waitMs() > 0) return
     if (place.feed === feed && place.applied === applied) return
     this.#reportDue = true
     this.#reporting = this.#sendReport(place)
@@ -395,7 +404,8 @@ class RemoteFeed implements RevocationFeed {
 
   /**
    * Longer the longer the issuer is away: a tenth of that, so that who comes back after seconds is found
-   * within a second, and ten thousand who wait for it do not all come at once.
+   * within a second, and ten thousand who wait for it do not all come at once. Never sooner than the
+   * issuer wishes.
    */
   async #pause(fault: Error | undefined): Promise<void> {
     const away = this.clock.monotonic() - (this.#lostAt ?? 0)
@@ -403,10 +413,14 @@ class RemoteFeed implements RevocationFeed {
     const most = Math.max(isLasting ? LONG_PAUSE_MS : FIRST_PAUSE_MS, away / 10)
     const pauseMs = Math.min(most, MOST_PAUSE_MS)
     const least = Math.ceil(pauseMs / 2)
+    const waitMs = Math.ceil(this.#client.waitMs())
+    // Not all at once either who were told the same.
+    const leftAloneMs = waitMs === 0 ? 0 : waitMs + randomInt(Math.ceil(waitMs / 10) + 1)
+    const restMs = Math.max(least + 1 + randomInt(least), leftAloneMs)
     const { signal } = this.#stop
     await new Promise<void>((resolve) => {
       if (signal.aborted) return resolve()
-      const cancel = this.clock.schedule(least + 1 + randomInt(least), async () => end())
+      const cancel = this.clock.schedule(restMs, async () => end())
       const end = () => {
         signal.removeEventListener('abort', end)
         cancel()

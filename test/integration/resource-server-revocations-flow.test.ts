@@ -197,7 +197,10 @@ describe('an API that follows a real server', () => {
       clientSecret: SERVICE_SECRET,
       onFault: fault.resolve,
     })
-    expect(await fault.promise).toMatchObject({ code: 'turned_away' })
+    expect(await fault.promise).toMatchObject({
+      code: 'turned_away',
+      message: `${server.issuer}/token answered 400 invalid_scope: register the client with the scope revocations:read`,
+    })
     const verifier = {
       issuer: server.issuer,
       audience: NOTES,
