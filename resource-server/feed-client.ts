@@ -201,6 +201,7 @@ export function createFeedClient(
     findPlaces: () => withDeadline(clock, stop, findPlacesBy),
     openStream: (nonce, lastEventId) =>
       ask(async ({ stream }, authorization, _send, signal) => {
+        // Failures name the place alone: each query is another, and one outage would look like many.
         const url = addQuery(addQuery(stream, 'receiver', receiver), 'nonce', nonce)
         const askedAt = clock.monotonic()
         const headers = {
@@ -210,15 +211,15 @@ export function createFeedClient(
           ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }),
         }
         const response = await openResponse(url, headers, signal).catch((cause: unknown) => {
-          throw describeFailure(url, cause, signal.aborted && !stop.aborted)
+          throw describeFailure(stream, cause, signal.aborted && !stop.aborted)
         })
         const close = () => void response.destroy()
         const { statusCode: status = 0 } = response
         const fault =
           status === 200
-            ? findStreamFault(url, response)
-            : refuse(url, await readRefused(status, readHeader(response), response))
-        if (fault === undefined) return { chunks: readChunks(url, response), askedAt, close }
+            ? findStreamFault(stream, response)
+            : refuse(stream, await readRefused(status, readHeader(response), response))
+        if (fault === undefined) return { chunks: readChunks(stream, response), askedAt, close }
         close()
         throw fault
       }),

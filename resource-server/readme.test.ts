@@ -68,6 +68,20 @@ test('README.md has every option', async () => {
   }
 })
 
+test.each(['README.md', 'resource-server/README.md'])(
+  'the commands of %s can be pasted into zsh, too',
+  async (file) => {
+    const text = await readFile(path.join(ROOT, file), 'utf8')
+    const blocks = [...text.matchAll(/^ *```sh\n([\s\S]*?)^ *```$/gm)].map(([, code = '']) => code)
+    expect(blocks.length).toBeGreaterThan(3)
+    // It knows no comments there, and by -p it means something else.
+    const unfit = /(^|\s)#\s|\bread\b[^;\n]* -\w*p/
+    expect(blocks.flatMap((code) => code.split('\n')).filter((line) => unfit.test(line))).toEqual(
+      [],
+    )
+  },
+)
+
 /** A misspelt option is answered with those that there are. */
 function listOptions(attempt: () => unknown): string[] {
   try {
