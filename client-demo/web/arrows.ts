@@ -155,6 +155,27 @@ const REQUESTS: Readonly<Record<string, string>> = {
   '/userinfo': 'Who is it?',
 }
 
+/** The authorization server has ended the session, and this application obeys. */
+export const SIGNED_OUT_BY_SERVER: readonly Arrow[] = [
+  {
+    ...PLAIN,
+    from: 'server',
+    to: 'client',
+    title: 'POST /backchannel-logout',
+    meaning:
+      'Signed out by the server: it says that the sign-in is over, in a token that it has signed, and ' +
+      'no browser is between.',
+  },
+  {
+    ...PLAIN,
+    from: 'client',
+    to: 'server',
+    isAnswer: true,
+    title: '200 OK',
+    meaning: 'The session is over here too, and its tokens are gone.',
+  },
+]
+
 function readBearer({ headers = {} }: SentRequest): string | undefined {
   const authorization = new Headers({ ...headers }).get('authorization') ?? ''
   return /^bearer (.+)$/i.exec(authorization)?.[1]

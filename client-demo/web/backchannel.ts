@@ -1,5 +1,6 @@
 import { bodyParser } from '@koa/bodyparser'
 import { Router } from '@koa/router'
+import { SIGNED_OUT_BY_SERVER } from './arrows.ts'
 import { readField } from './guard.ts'
 import type { Issuer } from './issuer.ts'
 import { Problem } from './problem.ts'
@@ -25,7 +26,8 @@ export function createBackchannelRoute({
 
   router.post('/backchannel-logout', readForm, async (ctx) => {
     try {
-      sessions.endSignIn(await issuer.readLogoutToken(readField(ctx, 'logout_token') ?? ''))
+      const sid = await issuer.readLogoutToken(readField(ctx, 'logout_token') ?? '')
+      sessions.endSignIn(sid, SIGNED_OUT_BY_SERVER)
       ctx.status = 200
     } catch (error) {
       if (!(error instanceof Problem)) throw error

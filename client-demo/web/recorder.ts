@@ -31,8 +31,8 @@ export function createRecorder(visitors: Visitors, issuer: string): Recorder {
   const strangers = createStrangersTraces()
   const visits = new AsyncLocalStorage<Arrow[]>()
   const traceOf = (ctx: Context): Trace => {
-    const { id, session } = visitors.of(ctx)
-    return session?.trace ?? strangers.of(id)
+    const { id, session, signedOut } = visitors.of(ctx)
+    return session?.trace ?? signedOut?.trace ?? strangers.of(id)
   }
 
   return {
@@ -51,7 +51,11 @@ export function createRecorder(visitors: Visitors, issuer: string): Recorder {
         if (before.id === after.id) trace.append(shown)
         else {
           // What led to a sign-in is part of it; what was said in a session that is over is gone with it.
-          const earlier = before.session ? [] : strangers.of(before.id).list()
+          const { signedOut } = before
+          const ofNobody = signedOut
+            ? signedOut.trace.list(signedOut.lastPlace)
+            : strangers.of(before.id).list()
+          const earlier = before.session ? [] : ofNobody
           strangers.forget(before.id)
           trace.append([...earlier, ...shown])
         }

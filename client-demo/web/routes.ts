@@ -66,8 +66,14 @@ export function createNoteRoutes(collaborators: Collaborators): Router {
   const router = new Router()
 
   const requireSession = (ctx: Context): Session => {
-    const { session } = visitors.of(ctx)
+    const { session, signedOut } = visitors.of(ctx)
     if (session) return session
+    if (signedOut)
+      throw new Problem(
+        401,
+        'You were signed out',
+        'At the authorization server. Sign in to go on.',
+      )
     throw new Problem(401, 'You are not signed in', 'Or no longer. Sign in to go on.')
   }
 
@@ -99,11 +105,11 @@ export function createNoteRoutes(collaborators: Collaborators): Router {
   }
 
   router.get('/', async (ctx) => {
-    const { id, session } = visitors.of(ctx)
+    const { id, session, signedOut } = visitors.of(ctx)
     if (session) return showNotes(ctx, session)
     const { state } = ctx.query
     const hasLeft = typeof state === 'string' && bindings.isState(state, 'sign-out', id)
-    render(ctx, 200, 'welcome', { hasLeft })
+    render(ctx, 200, 'welcome', { hasLeft, isSignedOut: signedOut !== undefined })
   })
 
   // Browsers write a line break as CRLF, which the limit on characters did not count.

@@ -33,18 +33,22 @@ export interface Trace {
 }
 
 const MOST_ARROWS = 80
-/** Of all arrows together: a thousand sessions and a hundred strangers take 140 MB at the most. */
+/**
+ * Of all arrows together: a thousand sessions, what is left of a hundred, and a hundred strangers take
+ * 154 MB at the most.
+ */
 const MOST_CHARACTERS = 64 * 1024
 
 /**
  * Keeps the last eighty arrows, and fewer of long ones. They are kept as JSON: whatever else a piece of a
  * text belongs to, such as the form of which it shows the start, stays in memory with the piece.
  */
-export function createTrace(): Trace {
+export function createTrace(earlier: readonly PlacedArrow[] = []): Trace {
   const kept: { readonly place: number; readonly json: string }[] = []
-  let last = 0
+  // The places of earlier arrows stay theirs.
+  let last = (earlier[0]?.place ?? 1) - 1
   let characters = 0
-  return {
+  const trace: Trace = {
     id: randomUUID(),
     append(arrows) {
       for (const arrow of arrows) {
@@ -60,6 +64,8 @@ export function createTrace(): Trace {
     list: (after = 0) =>
       kept.filter(({ place }) => place > after).map(({ json }) => JSON.parse(json) as PlacedArrow),
   }
+  trace.append(earlier)
+  return trace
 }
 
 const MOST_STRANGERS = 100

@@ -1,5 +1,5 @@
 import type { Context, Middleware } from 'koa'
-import { makeId, type Session, type Sessions } from './sessions.ts'
+import { makeId, type Session, type Sessions, type SignedOut } from './sessions.ts'
 
 const ID = /^[\w-]{43}$/
 
@@ -7,6 +7,8 @@ const ID = /^[\w-]{43}$/
 export interface Visitor {
   readonly id: string
   readonly session: Session | undefined
+  /** Where the authorization server has ended the session. */
+  readonly signedOut: SignedOut | undefined
 }
 
 export interface Visitors {
@@ -26,7 +28,11 @@ export function createVisitors(
   const cookie = nameCookie(publicUrl)
   const set = (ctx: Context, id: string) => {
     ctx.cookies.set(cookie, id, { sameSite: 'lax', httpOnly: true, secure, overwrite: true })
-    ctx.state['visitor'] = { id, session: sessions.find(id) } satisfies Visitor
+    ctx.state['visitor'] = {
+      id,
+      session: sessions.find(id),
+      signedOut: undefined,
+    } satisfies Visitor
   }
 
   return {
@@ -35,7 +41,8 @@ export function createVisitors(
       ctx.cookies.secure = secure
       const id = ctx.cookies.get(cookie) ?? ''
       const session = isWatching(ctx) ? sessions.peek(id) : sessions.find(id)
-      if (ID.test(id)) ctx.state['visitor'] = { id, session } satisfies Visitor
+      const signedOut = sessions.findSignedOut(id)
+      if (ID.test(id)) ctx.state['visitor'] = { id, session, signedOut } satisfies Visitor
       else set(ctx, makeId())
       return next()
     },

@@ -153,6 +153,44 @@ describe('the diagram', () => {
     ])
   })
 
+  test('stays where somebody is signed out from elsewhere, says how, and holds nothing of theirs', async () => {
+    await using world = await startWebWorld()
+    const alice = createVisitor(world)
+    const home = await alice.signIn('alice')
+    await alice.submit(home, '/notes', { text: 'a secret of hers' })
+    const watching = await alice.visit('/flow')
+    expect(watching.text).toContain('a secret of hers')
+    await alice.signOutElsewhere()
+    const after = await alice.visit(ask(watching))
+    const arrows = listArrows(after)
+    expect(arrows.slice(0, -2)).toEqual(listArrows(watching))
+    expect(arrows.slice(-2)).toEqual([
+      'server to client: POST /backchannel-logout',
+      'client to server: 200 OK',
+    ])
+    expect(after.text).toContain('Signed out by the server')
+    expect(after.text).not.toMatch(/a secret of hers|Alice|acc_|<dt>/)
+    const welcome = await alice.visit()
+    expect(welcome.text).toContain('You were signed out at the authorization server')
+    // Whoever signs in here next sees how, and nothing of before.
+    const start = await alice.submit(welcome, '/sign-in')
+    expect(start.status).toBe(303)
+    const next = await alice.visit('/flow')
+    expect(listArrows(next).slice(arrows.length)).toEqual([
+      'browser to client: GET /',
+      'client to browser: 200 OK',
+      'browser to client: POST /sign-in',
+      'client to browser: 303 See Other',
+      'browser to server: GET /auth',
+    ])
+    const signedIn = await alice.signIn('bob')
+    expect(signedIn.text).not.toContain('You were signed out')
+    const ofBob = listArrows(await alice.visit('/flow'))
+    expect(ofBob[0]).toBe('browser to client: GET /')
+    expect(ofBob).not.toContain('server to client: POST /backchannel-logout')
+    expect(ofBob).not.toContain('browser to client: POST /notes')
+  })
+
   test('keeps nobody signed in who only watches', async () => {
     await using world = await startWebWorld()
     const alice = createVisitor(world)

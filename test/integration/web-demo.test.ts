@@ -1,4 +1,4 @@
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import {
   close,
   createVisitor,
@@ -91,12 +91,8 @@ describe('the web demo', () => {
     const [alice, bob] = [createVisitor(world), createVisitor(world)]
     await alice.signIn('alice')
     await bob.signIn('bob')
-    const away = await alice.there.get(`${world.server.issuer}/session/end`)
-    await alice.there.submit(away, '/session/end/confirm', { logout: 'yes' })
-    await vi.waitFor(
-      async () => expect((await alice.visit()).text).toContain('action="/sign-in"'),
-      { timeout: 5000, interval: 20 },
-    )
+    await alice.signOutElsewhere()
+    expect((await alice.visit()).text).toContain('action="/sign-in"')
     expect((await bob.visit()).text).toContain('action="/sign-out"')
   })
 

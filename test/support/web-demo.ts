@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { expect, vi } from 'vitest'
 import { createWebDemo } from '../../client-demo/web/app.ts'
 import { systemClock } from '../../resource-server/clock.ts'
 import { createNotesApi } from '../../resource-server/demo/notes-api.ts'
@@ -97,6 +98,8 @@ export interface Visitor {
   /** Up to where the authorization server sends the browser back to. */
   leaveToSignIn(username: Username): Promise<string>
   signIn(username: Username): Promise<Page>
+  /** Signs out at the authorization server, and waits until the web demo has heard of it. */
+  signOutElsewhere(): Promise<void>
 }
 
 export function createVisitor({ url, server }: WebWorld): Visitor {
@@ -125,6 +128,15 @@ export function createVisitor({ url, server }: WebWorld): Visitor {
     submit,
     leaveToSignIn,
     signIn: async (username) => visit(await leaveToSignIn(username)),
+    async signOutElsewhere() {
+      const away = await there.get(`${server.issuer}/session/end`)
+      await there.submit(away, '/session/end/confirm', { logout: 'yes' })
+      // The diagram is no part of what it draws.
+      await vi.waitFor(
+        async () => expect((await visit('/flow')).text).not.toContain('action="/sign-out"'),
+        { timeout: 5000, interval: 20 },
+      )
+    },
   }
 }
 

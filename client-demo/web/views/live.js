@@ -16,10 +16,13 @@ async function look() {
 function draw(list, html) {
   const diagram = new DOMParser().parseFromString(html, 'text/html').querySelector('.diagram')
   const fresh = diagram.querySelector('.arrows')
-  const arrows = [...fresh.children]
-  // Somebody has signed in or out: what was said before belongs to another trace.
-  if (fresh.dataset.trace !== list.dataset.trace) list.closest('.diagram').replaceWith(diagram)
-  else {
+  let arrows = [...fresh.children]
+  // Somebody has signed in or out: what was said before belongs to another trace, which may begin with it.
+  if (fresh.dataset.trace !== list.dataset.trace) {
+    list.closest('.diagram').replaceWith(diagram)
+    const count = fresh.dataset.last - list.dataset.last
+    arrows = count > 0 ? arrows.slice(-count) : []
+  } else {
     list.dataset.last = fresh.dataset.last
     list.closest('.diagram').querySelector('.empty')?.remove()
     list.append(...arrows)
