@@ -50,6 +50,11 @@ export interface ClientOperations {
     chosenSecret: string | undefined,
     options?: { readonly revokes: boolean },
   ): Promise<ClientWithSecret>
+  /**
+   * A disabled client gets nothing, and what it was issued ends, the grants that people gave it too: they
+   * do not come back. Throws `conflict` where somebody else changes the client.
+   */
+  setDisabled(id: string, disabled: boolean): Promise<ClientView>
   /** Removes the client, and ends what hangs on it. */
   remove(id: string): Promise<ClientView>
 }
@@ -86,6 +91,20 @@ export function createClientOperations(
     const fault = judgeClientSecret(chosen)
     if (fault !== undefined) throw refuseInput([{ path: ['secret'], message: fault }])
     return { secret: undefined, secretHash: await hashChosenSecret(chosen, hasher) }
+  }
+  /** Refuses where somebody else was faster: then it keeps what it has. */
+  const change = async (
+    { id, updatedAt }: Client,
+    changed: Client,
+    { action, endsAccess, kept }: { action: string; endsAccess: boolean; kept: string },
+  ) => {
+    const update = endsAccess ? clients.updateAndEndAccess : clients.update
+    if (!(await update(changed, updatedAt))) {
+      await find(id)
+      const message = `The client ${id} has just been changed by somebody else, and keeps ${kept}: look at it (npx portreeve clients show ${id}), then do this again.`
+      throw new PortreeveError('conflict', message)
+    }
+    events.objectChanged({ kind: 'client', action, id, by: 'operator' })
   }
 
   return {
@@ -130,15 +149,19 @@ export function createClientOperations(
       }
       const { secret, secretHash } = await makeSecret(chosen)
       const changed = { ...client, secretHash, updatedAt: dateChange(clock, client) }
-      const update = revokes ? clients.updateAndEndAccess : clients.update
-      if (!(await update(changed, client.updatedAt))) {
-        await find(id)
-        const message = `The client ${id} has just been changed by somebody else, and keeps its secret: look at it (npx portreeve clients show ${id}), then do this again.`
-        throw new PortreeveError('conflict', message)
-      }
       const action = revokes ? 'secret_rotated_and_revoked' : 'secret_rotated'
-      events.objectChanged({ kind: 'client', action, id, by: 'operator' })
+      await change(client, changed, { action, endsAccess: revokes, kept: 'its secret' })
       return { client: viewClient(changed), secret, warnings: [] }
+    },
+    async setDisabled(id, disabled) {
+      const client = await find(id)
+      if (client.owner === 'file') throw refuseReadOnly(`The client ${id}`, file)
+      if (client.disabled === disabled) return viewClient(client)
+      const changed = { ...client, disabled, updatedAt: dateChange(clock, client) }
+      const action = disabled ? 'disabled' : 'enabled'
+      const kept = disabled ? 'its access' : 'being disabled'
+      await change(client, changed, { action, endsAccess: disabled, kept })
+      return viewClient(changed)
     },
     async remove(id) {
       const client = await find(id)

@@ -278,6 +278,7 @@ test('does not touch what the file declares, and names the file', async () => {
     it.users.remove('declared'),
     it.clients.add({ ...WEB, id: 'declared' }, undefined),
     it.clients.rotateSecret('declared', undefined),
+    it.clients.setDisabled('declared', true),
     it.clients.remove('declared'),
   ]
   for (const attempt of attempts) await expect(attempt).rejects.toMatchObject(refused)
@@ -370,6 +371,45 @@ test('gives a client a new secret, and forgets the old one', async () => {
   await it.clients.rotateSecret('web', 'chosen by the operator')
   const rotated = (await it.stores.clients.findById('web'))?.secretHash ?? ''
   expect(await verifyClientSecret('chosen by the operator', rotated, it.hasher)).toBe(true)
+})
+
+test('disables a client, which ends what it had, and lets it in again with none of that', async () => {
+  await using it = await start()
+  await it.clients.add(WEB, undefined)
+  const before = await it.stores.clients.findById('web')
+  expect(await it.clients.setDisabled('web', true)).toMatchObject({ disabled: true })
+  const log = [{ kind: 'client', subject: 'web' }]
+  expect(await it.stores.revocations.list(0, 9)).toMatchObject(log)
+  // Again is no change: an entry would end what others are given meanwhile.
+  const { updatedAt } = await it.clients.setDisabled('web', true)
+  expect((await it.clients.setDisabled('web', true)).updatedAt).toBe(updatedAt)
+  expect(await it.clients.setDisabled('web', false)).toMatchObject({ disabled: false })
+  expect(await it.stores.revocations.list(0, 9)).toMatchObject(log)
+  expect(await it.stores.clients.findById('web')).toEqual({
+    ...before,
+    updatedAt: (before?.updatedAt ?? 0) + 2,
+  })
+  await expect(it.clients.setDisabled('shop', true)).rejects.toMatchObject({ code: 'not_found' })
+})
+
+test('disables a client for one of several who change it at once', async () => {
+  await using it = await start()
+  await it.clients.add(WEB, undefined)
+  const settled = await Promise.allSettled([
+    it.clients.setDisabled('web', true),
+    it.clients.rotateSecret('web', undefined),
+    it.clients.setDisabled('web', true),
+  ])
+  const refusals = settled.flatMap((one) =>
+    one.status === 'rejected' ? [one.reason as unknown] : [],
+  )
+  expect(refusals).toHaveLength(2)
+  for (const refusal of refusals) {
+    expect(refusal).toMatchObject({
+      code: 'conflict',
+      message: expect.stringMatching(/changed by somebody else, and keeps its (?:access|secret):/),
+    })
+  }
 })
 
 test('adds one client for one id, and says which are not there', async () => {

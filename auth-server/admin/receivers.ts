@@ -12,7 +12,7 @@ export interface ReceiverView {
   readonly applied: number
   /** How many places come after it. */
   readonly behind: number
-  /** `silent`: it has not been heard of for two minutes, and may be no more, or be cut off. */
+  /** `silent`: it has not been heard of for 40 seconds, and may be no more, or be cut off. */
   readonly state: 'current' | 'behind' | 'silent'
   /** ISO 8601. */
   readonly reportedAt: string
@@ -77,8 +77,8 @@ export interface ReceiverCollaborators {
   readonly clock: Clock
 }
 
-/** Whoever holds a stream is noted once a minute. */
-const SILENT_AFTER_MS = 120_000
+/** Whoever holds a stream is noted every 15 seconds, and may miss one. */
+const SILENT_AFTER_MS = 40_000
 /** So long the store keeps whoever does not come back. */
 const KEPT_MS = 86_400_000
 const MOST_RECEIVERS = 20_000

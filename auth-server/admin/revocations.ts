@@ -6,7 +6,7 @@ import { echo } from '../config/echo.ts'
 import { normalizeUsername } from '../config/username.ts'
 import { PortreeveError } from '../errors.ts'
 import type { Events } from '../events.ts'
-import type { AccessStore, EndedAccess, EndedKind } from '../revocation/access.ts'
+import type { AccessStore, EndedAccess, EndedKind, SessionPart } from '../revocation/access.ts'
 import {
   findGrantOf,
   identifyCredential,
@@ -23,11 +23,18 @@ export interface RevocationRequest {
 }
 
 /** What was taken away. The place is that up to which an API has to follow the log to know of it. */
-export interface RevocationView extends RevocationRequest, Omit<EndedAccess, 'revokedAt'> {
+export interface RevocationView
+  extends RevocationRequest, Omit<EndedAccess, 'revokedAt' | 'parts'> {
   /** ISO 8601. Of users, clients and all, what was issued until then is revoked. */
   readonly revokedAt: string
   /** ISO 8601: when all of it had been written. */
   readonly committedAt: string
+  /** Of a `session`, and of nothing else: of whose sign-in which client has lost its part. */
+  readonly parts?: readonly SessionPartView[] | undefined
+}
+
+export interface SessionPartView extends SessionPart {
+  readonly username: string | undefined
 }
 
 export interface RevocationOperations {
@@ -54,19 +61,29 @@ export interface RevocationCollaborators extends CredentialCollaborators {
 export function createRevocationOperations(
   collaborators: RevocationCollaborators,
 ): RevocationOperations {
-  const { access, clock, events, recorded } = collaborators
+  const { access, accounts, clock, events, recorded } = collaborators
   return {
     async revoke({ kind, subject: named }) {
       const subject = await findSubject(collaborators, kind, named)
-      const { revokedAt, ...ended } = await access.end(kind, subject)
+      const { revokedAt, parts, ...ended } = await access.end(kind, subject)
       const committedAt = formatTime(clock.now())
       events.accessRevoked({ kind, subject, place: ended.place, by: 'operator' })
       // Whoever waits for those who follow may be stopped before they have answered.
       await recorded?.()
-      return { kind, subject, ...ended, revokedAt: formatTime(revokedAt), committedAt }
+      const shown = parts && (await Promise.all(parts.map((part) => namePart(accounts, part))))
+      const times = { revokedAt: formatTime(revokedAt), committedAt }
+      return { kind, subject, ...ended, parts: shown, ...times }
     },
     identify: (credential) => identifyCredential(collaborators, credential),
   }
+}
+
+async function namePart(
+  accounts: Pick<AccountStore, 'findById'>,
+  part: SessionPart,
+): Promise<SessionPartView> {
+  const account = part.accountId === undefined ? undefined : await accounts.findById(part.accountId)
+  return { ...part, username: account?.username }
 }
 
 async function findSubject(

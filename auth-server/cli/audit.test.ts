@@ -45,6 +45,18 @@ describe('portreeve audit', () => {
     expect(stderr).toContain(message)
   })
 
+  test('names a place in the log of revocations as one, and the changes of a client', async () => {
+    using cli = makeAuditCli()
+    await cli.run('clients', 'add', 'shop', '--redirect-uri', 'https://shop.example/cb')
+    await cli.run('clients', 'disable', 'shop')
+    await cli.run('clients', 'enable', 'shop')
+    await cli.run('revoke', '--token', 'a-token-of-20-letters', '--wait', '0')
+    const { stdout } = await cli.run('audit')
+    expect(stdout).toMatch(/ access_revoked +token place 2 a-token-of-20-letters · by operator/)
+    expect(stdout).toMatch(/ object_changed +shop · disabled client · by operator/)
+    expect(stdout).toMatch(/ object_changed +shop · enabled client · by operator/)
+  })
+
   test.each([
     ['2h', 1],
     ['119m', 0],

@@ -131,10 +131,13 @@ function readId(facts: unknown): string | undefined {
 
 function listFacts(facts: unknown): string {
   if (typeof facts !== 'object' || facts === null) return String(facts)
-  return Object.entries(facts)
-    .filter(([name]) => name !== 'id' && name !== 'grantId')
-    .map(([, value]) => [value].flat().join(' '))
-    .join(' ')
+  return (
+    Object.entries(facts)
+      .filter(([name]) => name !== 'id' && name !== 'grantId')
+      // A bare number after `token` would read as the number of a token.
+      .map(([name, value]) => `${name === 'place' ? 'place ' : ''}${[value].flat().join(' ')}`)
+      .join(' ')
+  )
 }
 
 function readSince(text: string): Since {

@@ -67,6 +67,7 @@ export function addClientCommands(program: Command, cli: Cli): void {
   addList(clients, cli)
   addShow(clients, cli)
   addRotate(clients, cli)
+  addSwitch(clients, cli)
   addRemove(clients, cli)
   addInviteCommands(clients, cli)
 }
@@ -233,6 +234,24 @@ function addRotate(clients: Command, cli: Cli): void {
       return reportSecret(done, rotated)
     })
   })
+}
+
+function addSwitch(clients: Command, cli: Cli): void {
+  const add = (name: string, done: string, description: string, disabled: boolean) =>
+    withCommonOptions(clients.command(`${name} <id>`).description(description)).action(
+      (id: string, options: CommonOptions) =>
+        cli.operate(options, async (operations) => {
+          const client = await operations.clients.setDisabled(id, disabled)
+          return {
+            json: { client },
+            text: (style) =>
+              `${style.good(done)} the client ${harmless(id)}.\n\n${formatClient(client, style)}`,
+          }
+        }),
+    )
+  const ends = 'keep a client out, and end what it was issued, with the grants that people gave it'
+  add('disable', 'Disabled', ends, true)
+  add('enable', 'Enabled', 'let a disabled client in again; it begins anew', false)
 }
 
 function addRemove(clients: Command, cli: Cli): void {

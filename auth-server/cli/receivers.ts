@@ -6,8 +6,9 @@ import { formatTable, shortenTime, wrapMessage, type GivingColumn, type Style } 
 
 const HELP = `
 A receiver is a resource server that follows what is revoked, or one of its
-replicas. One that has not been heard of for two minutes is silent: it was
-stopped, or is cut off. After a day it is forgotten.`
+replicas. A running server hears of each that is there every 15 seconds. One
+that has not been heard of for 40 seconds is silent: it was stopped, or is cut
+off. After a day it is forgotten.`
 
 const NOBODY =
   'No resource server follows what is revoked: each takes a token until it expires. docs/revocation.md says how to follow.'
@@ -64,6 +65,7 @@ export function formatConfirmations(confirmations: Confirmations, style: Style):
   if (waiting.length > 0) parts.push('Not yet:', listSome(waiting, style))
   if (silent.length > 0) parts.push(write(SILENT), listSome(silent, style))
   if (waiting.length + silent.length > 0) parts.push(style.quiet(write(MEANING)))
+  if (expected === 0) parts.push(style.secret(write(NO_SERVER)))
   if (confirmations.more) parts.push(style.quiet(MORE))
   return parts.join('\n\n')
 }
@@ -80,9 +82,11 @@ function describeTime({ confirmed, lastAfterMs = 0 }: Confirmations): string {
 }
 
 const MORE = 'There are more: only so many are looked at.'
-const SILENT = 'Not heard of for two minutes or more. They were stopped, or are cut off:'
+const SILENT = 'Not heard of for 40 seconds or more. They were stopped, or are cut off:'
 const MEANING =
-  'They learn of it when they are back. Until then each of their routes does what it says for that (whenStale): by default only tokens younger than a minute get in. See: npx portreeve receivers list'
+  'Each learns of it as soon as it and a running server reach each other. Until then each of its routes does what it says for that (whenStale): by default only tokens younger than a minute get in. See: npx portreeve receivers list'
+const NO_SERVER =
+  'Is the server running? None of them has been heard of lately, and it would have noted that.'
 
 const MOST_LISTED = 20
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeCli } from '../../test/support/cli.ts'
+import { createRows } from '../../test/storage/world.ts'
 import type { ReceiverReport } from '../revocation/receiver.ts'
 import { openStores } from '../storage/stores.ts'
 
@@ -133,10 +134,68 @@ describe('portreeve revoke', () => {
     cli.type(`${key}\n`)
     const { code, stdout, stderr } = await cli.run('revoke', '--token-stdin', '--wait', '0')
     expect([code, stderr]).toEqual([0, ''])
-    expect(stdout).toContain(
-      `Revoked the grant ${apiKey.id}: place 1 in the log.\nEnded with it: 1 API key.\n`,
-    )
+    expect(stdout).toContain(`Revoked the API key ${apiKey.id}: place 1 in the log.\n\n`)
     expect(stdout).not.toContain(key)
+    cli.type(key)
+    const again = await cli.run('revoke', '--token-stdin', '--wait', '0')
+    expect([again.code, again.stdout]).toEqual([0, expect.stringContaining('ended already.')])
+  })
+
+  test.each([
+    ['a-sid-of-20-letters-x', 'revoke --session a-sid-of-20-letters-x'],
+    ['$(reboot)-and-so-on', 'revoke --session SID, with the sid of an access token'],
+    [undefined, 'revoke --session SID, with the sid of an access token'],
+  ])('says of an ID token with the sid %j what to do instead', async (sid, remedy) => {
+    const input = `e30.${encode({ sub: 'acc_a', aud: 'web', nonce: 'n', sid })}.c2ln\n`
+    using cli = await prepareCli({ input })
+    const { code, stdout, stderr } = await cli.run('revoke', '--token-stdin')
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toContain('An ID token lets nobody in')
+    expect(stderr.replaceAll(/\s+/g, ' ')).toContain(remedy)
+    expect(stderr).not.toContain('reboot')
+  })
+
+  test('takes one token at a time, and says of what it does not know that it may have ended', async () => {
+    using cli = await prepareCli({ input: `${JWT}\n${JWT}\n` })
+    const two = await cli.run('revoke', '--token-stdin')
+    expect([two.code, two.stderr]).toEqual([1, expect.stringContaining('at a time')])
+    expect(two.stderr).not.toContain(JWT.slice(0, 20))
+    cli.type('a-refresh-token-of-43-letters')
+    const ended = await cli.run('revoke', '--token-stdin')
+    expect([ended.code, ended.stderr]).toEqual([1, expect.stringContaining('has ended already,')])
+    await using stores = await openStores(`sqlite:${cli.database}`, cli.clock)
+    expect(await stores.revocations.head()).toBe(0)
+  })
+
+  test('says of a session whose it was, at which client, and that the sign-in goes on', async () => {
+    using cli = await prepareCli()
+    const sid = 'a-sid-of-20-letters-x'
+    {
+      await using stores = await openStores(`sqlite:${cli.database}`, cli.clock)
+      const accountId = (await stores.accounts.findByUsername('ann'))?.id ?? ''
+      const payload = { uid: 'a uid', accountId, authorizations: { web: { sid } } }
+      const more = { uid: 'a uid', accountId, payload }
+      await stores.models.apply([createRows(cli.clock).put('Session', 'a key', more)])
+    }
+    const text = (await cli.revoke('--session', sid, '--wait', '0')).replaceAll(/\s+/g, ' ')
+    expect(text).toContain(
+      'Ended with it: what the client web has from a sign-in of ann. The browser is still signed in here, and may give the client another session. To end that, too: npx portreeve revoke --user ann',
+    )
+    const again = await cli.revoke('--session', sid, '--wait', '0')
+    expect(again).toContain('No sign-in of now has it')
+    const { stdout } = await cli.run('revoke', '--session', sid, '--wait', '0', '--json')
+    expect(JSON.parse(stdout)).toMatchObject({ revoked: { sessions: 0, parts: [] } })
+  })
+
+  test('asks whether a server runs, where nobody has been heard of lately', async () => {
+    using cli = await prepareCli()
+    await cli.report('one', 1, 0)
+    const text = (await cli.revoke('--user', 'ann')).replaceAll(/\s+/g, ' ')
+    expect(text).toContain('Is the server running?')
+    await cli.report('two', 0, 9)
+    const now = await cli.revoke('--user', 'ann')
+    expect(now).not.toContain('Is the server running?')
+    expect(now).toContain('1 of 1 resource server has confirmed')
   })
 
   test.each(['token', 'grant', 'session'])(
@@ -196,8 +255,8 @@ No resource server follows what is revoked: each takes a token until it expires.
   test('tells those who have not confirmed from those who have long been silent', async () => {
     using cli = await prepareCli()
     await cli.report('quick', 0, 1)
-    await cli.report('slow', 1, 0)
-    await cli.report('gone', 3, 0)
+    await cli.report('slow', 0.5, 0)
+    await cli.report('gone', 1, 0)
     await cli.report('long-gone', 60 * 25, 0)
     await cli.report('new', 0, undefined)
     const text = await cli.revoke('--user', 'ann', '--wait', '1')
@@ -207,12 +266,14 @@ No resource server follows what is revoked: each takes a token until it expires.
       'Not yet:',
       `CLIENT  RECEIVER  BEHIND  LAST HEARD OF
 api     new       1       2025-06-15T15:06:40Z
-api     slow      1       2025-06-15T15:05:40Z`,
-      'Not heard of for two minutes or more. They were stopped, or are cut off:',
+api     slow      1       2025-06-15T15:06:10Z`,
+      'Not heard of for 40 seconds or more. They were stopped, or are cut off:',
       `CLIENT  RECEIVER  BEHIND  LAST HEARD OF
-api     gone      1       2025-06-15T15:03:40Z`,
+api     gone      1       2025-06-15T15:05:40Z`,
     ])
-    expect(parts.at(-1)).toMatch(/^They learn of it when they are back\./)
+    expect(parts.at(-1)).toMatch(
+      /^Each learns of it as soon as it and a running server reach each other\./,
+    )
     const again = await cli.run('revoke', '--user', 'ann', '--json')
     expect(JSON.parse(again.stdout)).toMatchObject({
       revoked: { kind: 'user', place: 2 },

@@ -4,6 +4,7 @@ import type {
   RevocationOperations,
   RevocationRequest,
   RevocationView,
+  SessionPartView,
 } from '../admin/revocations.ts'
 import { echo } from '../config/echo.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
@@ -36,6 +37,7 @@ type Target = RevocationRequest & {
   readonly issuer?: string | undefined
   /** It goes on without the token. */
   readonly grant?: string | undefined
+  readonly isApiKey?: boolean
 }
 
 const KINDS = ['user', 'client', 'session', 'grant', 'token'] as const
@@ -69,7 +71,7 @@ export function addRevokeCommand(program: Command, cli: Cli): void {
     .description('end access at once, and say which resource servers know')
     .option('--user <name>', 'all that a user has, by username or by id')
     .option('--client <id>', 'all that a client was given')
-    .option('--session <sid>', "a user's session at one client")
+    .option('--session <sid>', 'what one client has from a sign-in, which itself goes on')
     .option('--grant <id>', 'all that hangs on one consent, or on one API key')
     .option('--token <jti>', 'one access token, by its id')
     .option(TOKEN_STDIN, 'what ends a token or an API key that comes on standard input')
@@ -206,7 +208,7 @@ const ERASE_LINE = '\u001B[K'
 function describeRevoked(target: Target, revoked: RevocationView, style: Style): string {
   const { grant } = target
   const done = `Revoked ${nameTarget(target)}: place ${revoked.place} in the log.`
-  const lines = [done, ...describeEnded(revoked)]
+  const lines = [done, ...describeEnded(target, revoked)]
   if (grant !== undefined) {
     const command = `npx portreeve revoke --grant ${harmless(grant)}`
     lines.push(`Its grant goes on, and may give other tokens: ${command}`)
@@ -214,7 +216,7 @@ function describeRevoked(target: Target, revoked: RevocationView, style: Style):
   return wrapMessage(lines.join('\n'), style.width).replace('Revoked', style.good)
 }
 
-function nameTarget({ kind, subject }: Target): string {
+function nameTarget({ kind, subject, isApiKey }: Target): string {
   const name = harmless(subject)
   switch (kind) {
     case 'user':
@@ -224,15 +226,31 @@ function nameTarget({ kind, subject }: Target): string {
     case 'session':
     case 'grant':
     case 'token':
+      if (isApiKey) return `the API key ${name}`
       return `the ${kind} ${name}`
     case 'all':
       return 'everything that was issued until now'
   }
 }
 
+const NO_PART =
+  'No sign-in of now has it: it has ended already, or was never ours. What was issued for it is refused.'
+
+/** The browser has a cookie of ours, with which the client would be given another session. */
+function describePart({ clientId, accountId, username }: SessionPartView): readonly string[] {
+  const name = harmless(username ?? accountId ?? 'nobody')
+  return [
+    `Ended with it: what the client ${harmless(clientId)} has from a sign-in of ${name}.`,
+    `The browser is still signed in here, and may give the client another session. To end that, too: npx portreeve revoke --user ${name}`,
+  ]
+}
+
 /** Access tokens are kept nowhere, so that they cannot be counted. */
-function describeEnded({ kind, sessions, grants, apiKeys }: RevocationView): readonly string[] {
+function describeEnded({ isApiKey }: Target, revoked: RevocationView): readonly string[] {
+  const { kind, sessions, grants, apiKeys, parts } = revoked
   if (kind === 'token') return []
+  if (isApiKey) return apiKeys > 0 ? [] : ['It had ended already.']
+  if (parts !== undefined) return parts.length === 0 ? [NO_PART] : parts.flatMap(describePart)
   const counts = [
     [sessions, 'session'],
     [grants, 'grant'],

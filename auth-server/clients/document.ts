@@ -60,11 +60,17 @@ export interface ClientDocuments {
  * grants to no other.
  */
 export interface ClientDocumentStore {
-  /** Puts the client there, unless it is there with this document. What another was granted ends. */
+  /**
+   * Puts the client there, unless it is there with this document, or disabled. What another was granted
+   * ends.
+   */
   keep(client: DocumentClient): Promise<'kept' | 'known' | 'replaced'>
-  /** Removes the client while it has this document, and ends its grants. `false` where it has not. */
+  /**
+   * Removes the client while it has this document and is not disabled, and ends its grants. `false` where
+   * it has not.
+   */
   end(id: string, hash: string): Promise<boolean>
-  /** Removes at most `limit` clients that have no grants, agreed to before `before` (ms). */
+  /** Removes at most `limit` clients that have no grants and are not disabled, agreed to before `before` (ms). */
   removeUnused(before: number, limit: number): Promise<readonly string[]>
 }
 

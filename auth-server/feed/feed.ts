@@ -16,8 +16,8 @@ import { openStream, type Stream } from './stream.ts'
 const MOST_ENTRIES = 2000
 const MOST_STREAMS = 20_000
 const MOST_OF_ONE = 100
-/** A stream is there: said about once a minute. */
-const SEEN_EVERY_TURNS = 12
+/** A stream is there: said every 15 seconds, so that nobody waits for long for one that was stopped. */
+const SEEN_EVERY_TURNS = 3
 /** Shorter than a connection may be silent. */
 const LONGEST_POLL_MS = 10_000
 const MOST_POLLED = 100

@@ -3,6 +3,12 @@ import type { RevokedKind } from './revocation.ts'
 /** A key is withdrawn where keys are kept. */
 export type EndedKind = Exclude<RevokedKind, 'key'>
 
+/** What one client had of a sign-in, which goes on without it. */
+export interface SessionPart {
+  readonly clientId: string
+  readonly accountId: string | undefined
+}
+
 /** What went with it. */
 export interface EndedAccess {
   /** The place of its entry in the log. */
@@ -14,6 +20,8 @@ export interface EndedAccess {
   /** How many consents ended, each with its codes and tokens. */
   readonly grants: number
   readonly apiKeys: number
+  /** Of a `session`, and of nothing else: what was known of it here. */
+  readonly parts?: readonly SessionPart[] | undefined
 }
 
 /**

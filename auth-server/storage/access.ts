@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import type { Clock } from '../clock.ts'
-import type { AccessStore, EndedAccess, EndedKind } from '../revocation/access.ts'
+import type { AccessStore, EndedAccess, EndedKind, SessionPart } from '../revocation/access.ts'
 import { endApiKey, endEveryApiKey } from './api-keys.ts'
 import { refuseUnstorable, type Database } from './database.ts'
 import { endAccess, lockForEnd, type EndedThings } from './end-access.ts'
@@ -15,7 +15,7 @@ import {
 import { queueLogouts } from './logouts.ts'
 import { appendRevocations } from './revocations.ts'
 
-type Counts = Omit<EndedThings, 'at'>
+type Counts = Omit<EndedThings, 'at'> & Pick<EndedAccess, 'parts'>
 
 const NOTHING: Counts = { sessions: 0, grants: 0, apiKeys: 0 }
 /** A statement that took more at once could take longer than it may. */
@@ -64,7 +64,11 @@ async function endOne(
         await leaveSession(unit, { kind: 'leave-session', uid, clientId, reason: 'operator' })
       }
       await append(unit, kind, subject)
-      return { ...NOTHING, sessions: sessions.length }
+      return {
+        ...NOTHING,
+        sessions: sessions.length,
+        parts: sessions.map(({ clientId, accountId }) => ({ clientId, accountId })),
+      }
     case 'user': {
       const { at, ...ended } = await endAccess(unit, kind, subject, 'operator')
       await dateEnds(unit, at).where('id', '=', subject).execute()
@@ -108,9 +112,8 @@ function dateEnds({ transaction }: Unit, at: number) {
   return transaction.updateTable('account').set({ access_ended_at: at })
 }
 
-interface NamedSession {
+interface NamedSession extends SessionPart {
   readonly uid: string
-  readonly clientId: string
 }
 
 /** There is no index of them: this reads every session, for an operator who has only a token. */
@@ -125,7 +128,7 @@ async function findSessions({ kysely }: Database, sid: string): Promise<readonly
   const found = rows.flatMap(({ uid, payload }) =>
     readClients(payload)
       .filter((session) => session.sid === sid)
-      .map(({ clientId }) => ({ uid: uid ?? '', clientId })),
+      .map(({ clientId, accountId }) => ({ uid: uid ?? '', clientId, accountId })),
   )
   return [...new Map(found.map((one) => [`${one.uid} ${one.clientId}`, one])).values()]
 }

@@ -19,7 +19,7 @@ export function createClientDocumentStore(database: Database, clock: Clock): Cli
     keep: (client) =>
       change(async (unit) => {
         const known = await findClient(unit, client.id)
-        if (known?.document?.hash === client.document.hash) return 'known'
+        if (known?.disabled || known?.document?.hash === client.document.hash) return 'known'
         if (known) await endDocument(unit, client.id)
         await insertClient(unit, client)
         return known ? 'replaced' : 'kept'
@@ -27,7 +27,7 @@ export function createClientDocumentStore(database: Database, clock: Clock): Cli
     end: (id, hash) =>
       change(async (unit) => {
         const known = await findClient(unit, id)
-        if (known?.document?.hash !== hash) return false
+        if (known?.document?.hash !== hash || known.disabled) return false
         await endDocument(unit, id)
         return true
       }),
@@ -41,6 +41,8 @@ export function createClientDocumentStore(database: Database, clock: Clock): Cli
               .selectFrom('client as unused')
               .select('id')
               .where('owner', '=', 'document')
+              // The next who agrees would bring back what is to be kept out.
+              .where('disabled', '=', 0)
               .where('created_at', '<', before)
               .where(({ not, exists, selectFrom }) =>
                 not(

@@ -223,7 +223,7 @@ Not yet:
 CLIENT  RECEIVER  BEHIND  LAST HEARD OF
 api     deaf      1       TIME
 
-They learn of it`,
+Each learns of it`,
     )
     expect(await world.ask(token)).toEqual(['401'])
     const { revoked, confirmations } = await world.revoke(

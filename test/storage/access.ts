@@ -35,8 +35,17 @@ export function testAccess(withWorld: WithWorld): void {
       ['client', 'client of alice', { sessions: 0, grants: 1, apiKeys: 0 }],
       ['grant', 'grant of alice', { sessions: 0, grants: 1, apiKeys: 0 }],
       ['grant', 'key of alice', { sessions: 0, grants: 0, apiKeys: 1 }],
-      ['session', 'sid of client of alice', { sessions: 1, grants: 0, apiKeys: 0 }],
-      ['session', 'sid of nobody', { sessions: 0, grants: 0, apiKeys: 0 }],
+      [
+        'session',
+        'sid of client of alice',
+        {
+          sessions: 1,
+          grants: 0,
+          apiKeys: 0,
+          parts: [{ clientId: 'client of alice', accountId: 'alice' }],
+        },
+      ],
+      ['session', 'sid of nobody', { sessions: 0, grants: 0, apiKeys: 0, parts: [] }],
       ['token', 'a jti', { sessions: 0, grants: 0, apiKeys: 0 }],
       ['all', '', { sessions: 2, grants: 2, apiKeys: 2 }],
     ] as const)('ends a %s, %j, and says what went', (kind, subject, counts) =>

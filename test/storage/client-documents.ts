@@ -52,6 +52,18 @@ export function testClientDocuments(withWorld: WithWorld): void {
         expect(await stores.models.find('Grant', 'g')).toBeUndefined()
       }))
 
+    test('keeps one out that is disabled, whatever its document says by now', () =>
+      withWorld(async ({ stores, other }) => {
+        await stores.documents.keep(described('one'))
+        const disabled = described('one', { disabled: true, updatedAt: 3 })
+        expect(await stores.clients.updateAndEndAccess(disabled, 2)).toBe(true)
+        expect(await other.documents.keep(described('one'))).toBe('known')
+        expect(await other.documents.keep(described('two'))).toBe('known')
+        expect(await other.documents.end(URL, 'one')).toBe(false)
+        expect(await other.documents.removeUnused(9, 9)).toEqual([])
+        expect(await stores.clients.findById(URL)).toEqual(disabled)
+      }))
+
     test('of many at once that keep different documents one is there in the end', () =>
       withWorld(async (world) => {
         const outcomes = await atOnce(world, 8, ({ documents }, index) =>
