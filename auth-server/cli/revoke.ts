@@ -47,8 +47,9 @@ const MOST_SECONDS = 600
 
 const HELP = `
 Name one thing. A token says what it hangs on by its claims: jti, sid, grant_id,
-client_id and sub. Whoever may sign in can do so again; for those who may not:
-users disable, clients rotate-secret, keys rotate --now.
+client_id and sub. Whoever may sign in can do so again, and a session is one
+client's part of a sign-in that goes on. For those who may not come back: users
+disable, clients disable, clients rotate-secret, keys rotate --now.
 
 It is revoked once it is written, whoever knows of it: this server refuses it
 from then on, a resource server as soon as it hears of it. The command waits for

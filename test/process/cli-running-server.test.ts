@@ -85,6 +85,32 @@ async function isSignedOn(browser: Browser, url: string): Promise<boolean> {
 const PATIENCE = { timeout: 120_000 }
 
 describe('a running server notices at once that', PATIENCE, () => {
+  test('a client was disabled, and begins anew when it is enabled', async () => {
+    await addUser('lou')
+    const own = await addClient('kiosk')
+    const { access_token, refresh_token } = await obtainTokens('lou', 'kiosk', own)
+    const askUserinfo = async () => {
+      const headers = { authorization: `Bearer ${access_token}` }
+      return (await fetch(`${server.issuer}/userinfo`, { headers })).status
+    }
+    expect(await askUserinfo()).toBe(200)
+    await run('clients disable kiosk')
+    expect(await askUserinfo()).toBe(401)
+    expect(await refresh(refresh_token, 'kiosk', own)).toMatchObject({
+      status: 401,
+      body: { error: 'invalid_client' },
+    })
+    await run('clients enable kiosk')
+    expect(await askUserinfo()).toBe(401)
+    expect(await refresh(refresh_token, 'kiosk', own)).toMatchObject({
+      status: 400,
+      body: { error: 'invalid_grant' },
+    })
+    await nextSecond()
+    const again = await obtainTokens('lou', 'kiosk', own)
+    expect((await refresh(again.refresh_token, 'kiosk', own)).status).toBe(200)
+  })
+
   test('an API key was made, revoked, or has lost its owner', async () => {
     await addUser('kim')
     const added = await run('clients add backup --grant api_key --scope notes:read')
