@@ -21,6 +21,8 @@ const SIZES = {
 
 type Take = (name: string) => Promise<void>
 
+const PHONE =
+  'Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Mobile/15E148 Safari/604.1'
 const REDIRECT = 'https://field-notes.example/callback'
 
 async function main(folder: string): Promise<void> {
@@ -36,6 +38,11 @@ async function main(folder: string): Promise<void> {
     })),
   }))
   await using browser = await launchChromium()
+  // Where alice is signed in as well.
+  await using onPhone = await browser.newContext({ userAgent: PHONE })
+  const phone = await onPhone.newPage()
+  await phone.goto(`${world.server.issuer}/account`)
+  await fillSignIn(phone, 'alice', PASSWORDS.alice)
   for (const colorScheme of ['light', 'dark'] as const) {
     for (const [size, viewport] of Object.entries(SIZES)) {
       const suffix = size === 'desktop' ? colorScheme : `${size}-${colorScheme}`
