@@ -242,6 +242,25 @@ describe('a client that gets no token', () => {
     }
   })
 
+  test('asks no more often for what it has to report, while its stream stands', async () => {
+    await using world = await startFeedWorld()
+    const { issuer, clock } = world
+    issuer.answers.set(TOKEN_PATH, refuse({ status: 401, body: { error: 'invalid_client' } }))
+    issuer.send('bye', '{}')
+    /** As often as it would have something to report; answers how often it asked for a token since. */
+    const report = async () => {
+      await clock.advance(251)
+      await beatAll(world)
+      return issuer.asked.filter((path) => path === TOKEN_PATH).length - 1
+    }
+    await expect.poll(report, { timeout: 5000 }).toBe(1)
+    await expect.poll(() => world.faults.length, { timeout: 5000 }).toBe(1)
+    for (let count = 0; count < 10; count += 1) expect(await report()).toBe(1)
+    await clock.advance(3 * SECOND)
+    await expect.poll(report, { timeout: 5000 }).toBe(2)
+    for (let count = 0; count < 10; count += 1) expect(await report()).toBe(2)
+  })
+
   test('begins anew when it has got one', async () => {
     const answer = refuse({ status: 400, body: { error: 'invalid_scope' } })
     await using feed = await startPausing((issuer) => {
