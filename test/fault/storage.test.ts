@@ -79,16 +79,15 @@ describe('a database that somebody else has locked', () => {
         requestToken(issuer, { grant_type: 'client_credentials', scope: 'notes:read' }, SERVICE),
         fetch(`${issuer}/readyz`),
       ])
-      expect([refused.status, refused.body]).toEqual([
-        503,
-        expect.objectContaining({ error: 'temporarily_unavailable' }),
-      ])
-      expect(refused.headers.get('x-request-id')).toMatch(UUID)
-      expect(refused.headers.get('retry-after')).toMatch(/^\d+$/)
+      // The one has something to write. The other has not, but who appends to the log may be holding the lock.
+      for (const { status, body, headers } of [refused, service]) {
+        expect([status, body.error]).toEqual([503, 'temporarily_unavailable'])
+        expect(headers.get('x-request-id')).toMatch(UUID)
+        expect(headers.get('retry-after')).toMatch(/^\d+$/)
+      }
       expect(page.status).toBe(503)
       expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8')
       expect(page.text).toContain(page.headers.get('x-request-id'))
-      expect(service.status).toBe(200)
       expect(ready.status).toBe(200)
       other.exec('rollback')
       expect((await refresh(issuer, refresh_token)).status).toBe(200)

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
+import { nextSecond } from '../support/clock.ts'
 import { authorizationUrl, basic, makePkce, requestToken } from '../support/flow.ts'
 import { makeFolder } from '../support/folder.ts'
 import {
@@ -188,6 +189,7 @@ describe('portreeve export and import', PATIENCE, () => {
     expect([refused.status, refused.body.error]).toEqual([400, 'invalid_grant'])
     expect((await obtainTokens(server, secret)).status).not.toBe(200)
     await one.done('import', JSON.stringify({ ...rest, users }))
+    await nextSecond()
     expect((await obtainTokens(server, secret)).status).toBe(200)
     const { entries } = (await one.done('audit --user ann')) as { entries: object[] }
     expect(entries).toMatchObject(

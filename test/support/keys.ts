@@ -7,7 +7,7 @@ import { createLog } from '../../auth-server/log.ts'
 import { createAuthServer, type AuthServer } from '../../auth-server/server.ts'
 import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
 import { createTestClock } from './clock.ts'
-import { basic, requestToken } from './flow.ts'
+import { basic, requestToken, type TokenAnswer } from './flow.ts'
 import { makeFolder } from './folder.ts'
 import { BASE_CONFIG, ENVIRONMENT, NOTES, SERVICE_SECRET } from './server.ts'
 
@@ -124,12 +124,12 @@ export async function fetchKeyIds(server: Pick<AuthServer, 'issuer'>): Promise<s
   return (await fetchKeys(server)).map(({ kid }) => kid)
 }
 
-/** A token of the service that is signed with this algorithm. */
-export async function requestServiceToken(
+/** Asks for a token of the service that is signed with this algorithm. */
+export function askForServiceToken(
   { issuer }: Pick<AuthServer, 'issuer'>,
   algorithm: SigningAlgorithm,
-): Promise<string> {
-  const { status, body } = await requestToken(
+): Promise<TokenAnswer> {
+  return requestToken(
     issuer,
     {
       grant_type: 'client_credentials',
@@ -137,6 +137,14 @@ export async function requestServiceToken(
     },
     { authorization: basic('service', SERVICE_SECRET) },
   )
+}
+
+/** The same for whoever needs the token. */
+export async function requestServiceToken(
+  server: Pick<AuthServer, 'issuer'>,
+  algorithm: SigningAlgorithm,
+): Promise<string> {
+  const { status, body } = await askForServiceToken(server, algorithm)
   if (status !== 200) throw new Error(`token endpoint: ${status} ${JSON.stringify(body)}`)
   return body.access_token
 }
