@@ -22,7 +22,7 @@ export interface RevocationRequest {
   readonly subject: string
 }
 
-/** What was taken away. The place is that up to which an API has to follow the log to know of it. */
+/** What was taken away. The places are those that an API has to apply to know of it. */
 export interface RevocationView
   extends RevocationRequest, Omit<EndedAccess, 'revokedAt' | 'parts'> {
   /** ISO 8601. Of users, clients and all, what was issued until then is revoked. */

@@ -32,12 +32,18 @@ async function prepareCli(how: { columns?: number; input?: string; config?: obje
   return {
     ...cli,
     /** What an API has said of itself, `minutesAgo`. */
-    async report(receiver: string, minutesAgo: number, place: number | undefined) {
+    async report(
+      receiver: string,
+      minutesAgo: number,
+      place: number | undefined,
+      unusable?: ReceiverReport['unusable'],
+    ) {
       await using stores = await openStores(`sqlite:${cli.database}`, cli.clock)
       const report: ReceiverReport = {
         clientId: 'api',
         receiver,
         place,
+        unusable,
         seenAt: cli.clock.now() - minutesAgo * MINUTE,
       }
       await stores.receivers.record([report], 100)
@@ -278,6 +284,75 @@ api     gone      1       2025-06-15T15:05:40Z`,
     expect(JSON.parse(again.stdout)).toMatchObject({
       revoked: { kind: 'user', place: 2 },
       confirmations: { place: 2, confirmed: 0, expected: 3, receivers: { length: 4 } },
+    })
+  })
+
+  test('counts none of those who cannot use it, and does not wait for them', async () => {
+    using cli = await prepareCli()
+    const at = (from: number, through: number, life = MINUTE) => ({
+      from,
+      through,
+      expiresAt: cli.clock.now() + life,
+    })
+    await cli.report('broken', 0, 9, [at(1, 1)])
+    await cli.report('silent', 1, 1, [at(1, 1), at(4, 5)])
+    await cli.report('fine', 0, 9, [at(2, 3)])
+    await cli.report('over', 0, 9, [at(1, 2, 0)])
+    const text = await cli.revoke('--user', 'ann', '--wait', '600')
+    const [, ...parts] = text.trimEnd().split('\n\n')
+    expect(parts).toEqual([
+      '2 of 4 resource servers have confirmed, the last after 0 ms.',
+      'By their own word these cannot use what is at these places of the log. Each takes the tokens that ended there until they expire:',
+      'CLIENT  RECEIVER  PLACES\napi     broken    1\napi     silent    1',
+      expect.stringMatching(/^The log of the server says why \(revocation_unusable\)\./),
+    ])
+    for (let place = 2; place <= 5; place += 1) await cli.revoke('--user', 'ann', '--wait', '0')
+    const listed = await cli.run('receivers', 'list')
+    expect(listed.stdout).toMatch(/^api +broken +0 +\S+ +unusable$/m)
+    expect(listed.stdout).toMatch(/^api +fine +0 +\S+ +unusable$/m)
+    expect(listed.stdout).toMatch(/^api +over +0 +\S+ +current$/m)
+    expect(listed.stdout).toMatch(/^api +silent +4 +\S+ +silent$/m)
+    expect(listed.stdout).toMatch(/^api +fine +2-3$/m)
+    expect(listed.stdout).toMatch(/^api +silent +1, 4-5$/m)
+    const { stdout } = await cli.run('receivers', 'list', '--json')
+    const { receivers } = JSON.parse(stdout) as {
+      receivers: { receiver: string; state: string; unusable: object[] }[]
+    }
+    expect(receivers.map(({ receiver, state, unusable }) => [receiver, state, unusable])).toEqual([
+      ['broken', 'unusable', [{ from: 1, through: 1 }]],
+      ['fine', 'unusable', [{ from: 2, through: 3 }]],
+      ['over', 'current', []],
+      [
+        'silent',
+        'silent',
+        [
+          { from: 1, through: 1 },
+          { from: 4, through: 5 },
+        ],
+      ],
+    ])
+  })
+
+  test('counts who cannot use any of what was written for it', async () => {
+    using cli = await prepareCli({ config: NOTES })
+    await cli.run(...'api-keys add ann --name CI --scope read'.split(' '))
+    // The API key ends at the first place, the user at the second.
+    const unusable = [{ from: 1, through: 1, expiresAt: cli.clock.now() + MINUTE }]
+    await cli.report('broken', 0, 9, unusable)
+    const first = await cli.run('revoke', '--user', 'ann', '--json')
+    expect(JSON.parse(first.stdout)).toMatchObject({
+      revoked: { place: 2, firstPlace: 1 },
+      confirmations: {
+        confirmed: 0,
+        unusable: 1,
+        expected: 1,
+        receivers: [{ state: 'unusable', unusable: [{ from: 1, through: 1 }] }],
+      },
+    })
+    const next = await cli.run('revoke', '--user', 'ann', '--json')
+    expect(JSON.parse(next.stdout)).toMatchObject({
+      revoked: { place: 3, firstPlace: 3 },
+      confirmations: { confirmed: 1, unusable: 0, expected: 1 },
     })
   })
 

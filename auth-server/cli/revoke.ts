@@ -185,7 +185,7 @@ function listenForStop({ waitForStop }: World): AbortSignal {
 async function awaitConfirmations(
   { stderr }: World,
   receivers: ReceiverOperations,
-  { place, committedAt }: RevocationView,
+  { place, firstPlace, committedAt }: RevocationView,
   { wait, json, signal }: RevokeOptions & { readonly signal: AbortSignal },
 ): Promise<Confirmations> {
   const isShown = stderr.isTTY && json !== true
@@ -195,6 +195,7 @@ async function awaitConfirmations(
   }
   const confirmations = await receivers.confirm({
     place,
+    firstPlace,
     committedAt,
     waitMs: wait * 1000,
     signal,

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http'
 import type { Clock } from '../clock.ts'
 import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
 import type { Logger } from '../log.ts'
-import type { ReceiverStore } from '../revocation/receiver.ts'
+import { addUnusable, type ReceiverStore, type UnusablePlaces } from '../revocation/receiver.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import { BEAT_SECONDS, startBeats, type BeatTaker, type SignedBeat } from './beats.ts'
 import { nameEvent, signBeat, signEvent, signHello, signPage } from './feed-token.ts'
@@ -178,19 +178,26 @@ export async function createFeed(
     },
     async poll({ listener, receiver, isAdmitted }, { done, faults, mostEvents, waits }) {
       const { clientId } = listener
-      let place = (await receivers.find(clientId, receiver))?.place ?? 0
+      const known = await receivers.find(clientId, receiver)
+      let place = known?.place ?? 0
       const names = new Set(done)
-      const unusable: (readonly [string, string])[] = []
+      const refused: (readonly [string, string])[] = []
       const { found } = await nextLive(place, MOST_POLLED)
       const now = clock.now()
+      let unusable: readonly UnusablePlaces[] = (known?.unusable ?? []).filter(
+        ({ expiresAt }) => expiresAt > now,
+      )
       for (const { sequence, expiresAt } of found) {
         const name = nameEvent(follower.feed, sequence)
         const fault = faults.get(name)
         if (expiresAt > now && fault === undefined && !names.has(name)) break
-        if (fault !== undefined) unusable.push([name, fault])
+        if (fault !== undefined) {
+          refused.push([name, fault])
+          unusable = addUnusable(unusable, { sequence, expiresAt })
+        }
         place = sequence
       }
-      const seen = { clientId, receiver, place, seenAt: now }
+      const seen = { clientId, receiver, place, unusable, seenAt: now }
       await receivers.record([seen], MOST_RECEIVERS_OF_ONE)
       const most = Math.min(mostEvents, MOST_POLLED)
       if (waits && follower.head <= place) {
@@ -212,7 +219,7 @@ export async function createFeed(
       return {
         sets: Object.fromEntries(sets),
         hasMore: most === 0 ? live.length > 0 : last < follower.head,
-        unusable,
+        unusable: refused,
       }
     },
     async noteApplied({ listener: { clientId }, receiver }, of, place) {

@@ -13,6 +13,8 @@ export interface SessionPart {
 export interface EndedAccess {
   /** The place of its entry in the log. */
   readonly place: number
+  /** That of the first entry about what went with it; `place` where that is the only one. */
+  readonly firstPlace: number
   /** Milliseconds since the epoch, in that entry. */
   readonly revokedAt: number
   /** How many sign-ins ended, or were left by the one client. */

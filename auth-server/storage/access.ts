@@ -13,7 +13,7 @@ import {
   type Unit,
 } from './models.ts'
 import { queueLogouts } from './logouts.ts'
-import { appendRevocations } from './revocations.ts'
+import { appendRevocations, readNewestPlace } from './revocations.ts'
 
 type Counts = Omit<EndedThings, 'at'> & Pick<EndedAccess, 'parts'>
 
@@ -32,8 +32,11 @@ export function createAccessStore(database: Database, clock: Clock): AccessStore
       return database.kysely.transaction().execute(async (transaction) => {
         const unit = { database, transaction, clock }
         await lockForEnd(unit)
+        const before = await readNewestPlace(unit)
         const ended = await endOne(unit, kind, subject, sessions)
-        return { ...ended, ...(await readEntry(unit, kind, subject)) }
+        const entry = await readEntry(unit, kind, subject)
+        // What ends once may have ended before.
+        return { ...ended, ...entry, firstPlace: Math.min(before + 1, entry.place) }
       })
     },
     async findGrant(keys) {

@@ -11,6 +11,7 @@ import { logoutDelivery } from './migrations/0006-logout-delivery.ts'
 import { registration } from './migrations/0007-registration.ts'
 import { revocationFeed } from './migrations/0008-revocation-feed.ts'
 import { lastUse } from './migrations/0009-last-use.ts'
+import { unusableRevocations } from './migrations/0010-unusable-revocations.ts'
 import type { Migration } from './migrations/migration.ts'
 import { prepareRead, type Database } from './database.ts'
 import type { Schema } from './schema.ts'
@@ -25,6 +26,7 @@ export const MIGRATIONS: readonly Migration[] = [
   registration,
   revocationFeed,
   lastUse,
+  unusableRevocations,
 ]
 
 type AppliedStep = Pick<Schema['schema_migration'], 'name' | 'checksum'>

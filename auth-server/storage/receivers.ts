@@ -1,5 +1,5 @@
 import type { Selectable } from 'kysely'
-import type { Receiver, ReceiverStore } from '../revocation/receiver.ts'
+import type { Receiver, ReceiverStore, UnusablePlaces } from '../revocation/receiver.ts'
 import { defineStatement, prepareRead, refuseUnstorable, type Database } from './database.ts'
 import type { Schema } from './schema.ts'
 
@@ -43,11 +43,11 @@ export function createReceiverStore(database: Database): ReceiverStore {
       // In one order everywhere, or two instances could wait for each other.
       const sorted = reports.toSorted((one, other) => compare(nameOf(one), nameOf(other)))
       await kysely.transaction().execute(async (transaction) => {
-        for (const { place, seenAt, ...report } of sorted) {
-          const values = { client_id: report.clientId, receiver: report.receiver, seen_at: seenAt }
+        for (const { clientId, receiver, seenAt, place, unusable = [] } of sorted) {
+          const values = { client_id: clientId, receiver, seen_at: seenAt }
           const scope = { database, transaction }
           if (place === undefined) await insertOrSee(scope, values)
-          else await insertOrReport(scope, { ...values, place })
+          else await insertOrReport(scope, { ...values, place, unusable: JSON.stringify(unusable) })
         }
       })
       const clientIds = new Set(sorted.map(({ clientId }) => clientId))
@@ -91,6 +91,7 @@ const insertOrSee = defineStatement<Seen>((db, values) =>
       place: 0,
       reported_at: values.seen_at,
       seen_at: values.seen_at,
+      unusable: '[]',
     })
     .onConflict((conflict) =>
       conflict
@@ -99,7 +100,12 @@ const insertOrSee = defineStatement<Seen>((db, values) =>
     ),
 )
 
-const insertOrReport = defineStatement<Seen & { readonly place: number }>((db, values) =>
+interface Reported extends Seen {
+  readonly place: number
+  readonly unusable: string
+}
+
+const insertOrReport = defineStatement<Reported>((db, values) =>
   db
     .insertInto('revocation_receiver')
     .values({
@@ -108,12 +114,14 @@ const insertOrReport = defineStatement<Seen & { readonly place: number }>((db, v
       place: values.place,
       reported_at: values.seen_at,
       seen_at: values.seen_at,
+      unusable: values.unusable,
     })
     .onConflict((conflict) =>
       conflict.columns(['client_id', 'receiver']).doUpdateSet(({ ref }) => ({
         place: ref('excluded.place'),
         reported_at: ref('excluded.reported_at'),
         seen_at: ref('excluded.seen_at'),
+        unusable: ref('excluded.unusable'),
       })),
     ),
 )
@@ -131,6 +139,7 @@ function toReceiver(row: Selectable<Schema['revocation_receiver']>): Receiver {
     clientId: row.client_id,
     receiver: row.receiver,
     place: row.place,
+    unusable: JSON.parse(row.unusable) as UnusablePlaces[],
     reportedAt: row.reported_at,
     seenAt: row.seen_at,
   }

@@ -70,8 +70,10 @@ export function createRevocationStore(database: Database): RevocationStore {
         const renaming = transaction.updateTable('revocation_feed').where('id', '=', known)
         const { numUpdatedRows } = await renaming.set({ id: makeFeedId() }).executeTakeFirst()
         // Places that are of the log before mean nothing in this one.
-        if (numUpdatedRows > 0n)
-          await transaction.updateTable('revocation_receiver').set({ place: 0 }).execute()
+        if (numUpdatedRows > 0n) {
+          const nowhere = { place: 0, unusable: '[]' }
+          await transaction.updateTable('revocation_receiver').set(nowhere).execute()
+        }
       }),
     listen: (wake) => database.listen(wake),
     purge(before, limit) {

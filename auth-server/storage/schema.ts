@@ -48,6 +48,8 @@ export interface Schema {
     place: number
     reported_at: number
     seen_at: number
+    /** JSON: see `UnusablePlaces`. */
+    unusable: string
   }
   audit_entry: {
     sequence: number

@@ -14,7 +14,7 @@ import { shareServer, startServer } from '../support/server.ts'
 
 const sharedServer = shareServer(withListener, {}, { LISTENER_SECRET })
 
-function unusable(logged: string): unknown[] {
+function readUnusable(logged: string): unknown[] {
   const lines = logged.split('\n').filter((line) => line.includes('"revocation_unusable"'))
   return lines.map((line) => JSON.parse(line))
 }
@@ -156,9 +156,57 @@ describe('polling (RFC 8936)', () => {
     const setErrs = { 'no event': why, [first]: why, [second]: why }
     const { body: rest } = await poll(issuer, 'picky', { returnImmediately: true, setErrs })
     expect(Object.keys(rest.sets)).toHaveLength(ended.length - 2)
-    const [line, ...others] = unusable(logged())
+    const [line, ...others] = readUnusable(logged())
     expect(others).toEqual([])
     expect(line).toMatchObject({ clientId: 'api', name: first, others: 1 })
+    await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+    const unusable = [{ from: 1, through: 2, expiresAt: expect.any(Number) as number }]
+    expect(await stores.receivers.find('api', 'picky')).toMatchObject({ place: 2, unusable })
+    // What it says of others, and of these once more, changes nothing in that.
+    const ack = [first, second, ...Object.keys(rest.sets)]
+    const { body: none } = await poll(issuer, 'picky', { returnImmediately: true, ack })
+    expect(none.sets).toEqual({})
+    expect(await stores.receivers.find('api', 'picky')).toMatchObject({ place: 3, unusable })
+  })
+
+  test('has used what it could not use where a receiver says so afterwards', async () => {
+    const { issuer, folder } = sharedServer()
+    await drain(issuer, 'mended')
+    await endToken(issuer)
+    const { body } = await poll(issuer, 'mended', { returnImmediately: true })
+    const [name = ''] = Object.keys(body.sets)
+    const [feed = '', place = ''] = name.split(':')
+    await poll(issuer, 'mended', { returnImmediately: true, setErrs: { [name]: { err: 'x' } } })
+    await using stores = await openStores(`sqlite:${folder}/portreeve.sqlite`, systemClock)
+    const find = () => stores.receivers.find('api', 'mended')
+    expect(await find()).toMatchObject({ place: Number(place), unusable: [{}] })
+    const answer = await fetch(`${issuer}/revocations/applied?receiver=mended`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${await getListenerToken(issuer)}`,
+        'content-type': 'application/json',
+      },
+      body: JSON.stringify({ feed, applied: Number(place) }),
+    })
+    expect(answer.status).toBe(204)
+    await expect.poll(find).toMatchObject({ place: Number(place), unusable: [] })
+  })
+
+  test('keeps little of what a receiver cannot use, and takes rather too much for that', async () => {
+    await using server = await startServer(withListener, {}, { LISTENER_SECRET })
+    const { issuer } = server
+    for (let count = 0; count < 50; count += 1) await endToken(issuer)
+    const { body } = await poll(issuer, 'odd', { returnImmediately: true })
+    const names = Object.keys(body.sets)
+    const isOdd = (_name: string, index: number) => index % 2 === 0
+    const setErrs = Object.fromEntries(names.filter(isOdd).map((name) => [name, { err: 'x' }]))
+    const ack = names.filter((name) => !(name in setErrs))
+    await poll(issuer, 'odd', { returnImmediately: true, ack, setErrs })
+    await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+    const { place, unusable = [] } = (await stores.receivers.find('api', 'odd')) ?? {}
+    const newest = Array.from({ length: 15 }, (_, index) => [21 + 2 * index, 21 + 2 * index])
+    expect(place).toBe(50)
+    expect(unusable.map(({ from, through }) => [from, through])).toEqual([[1, 19], ...newest])
   })
 
   test('fills no log with what a receiver says it cannot use, under whatever name', async () => {
@@ -173,7 +221,7 @@ describe('polling (RFC 8936)', () => {
       const { status } = await poll(issuer, `r${count}`, { returnImmediately: true, setErrs })
       expect(status).toBe(200)
     }
-    expect(unusable(logged())).toHaveLength(10)
+    expect(readUnusable(logged())).toHaveLength(10)
     expect(logged()).not.toContain('made up')
   })
 

@@ -5,7 +5,7 @@ import type { Client } from '../../auth-server/clients/client.ts'
 import type { Invite } from '../../auth-server/clients/registration.ts'
 import type { LastUse } from '../../auth-server/provider/own-access-store.ts'
 import type { StoredModel } from '../../auth-server/provider/model-store.ts'
-import type { Receiver } from '../../auth-server/revocation/receiver.ts'
+import type { Receiver, UnusablePlaces } from '../../auth-server/revocation/receiver.ts'
 import type { Revocation } from '../../auth-server/revocation/revocation.ts'
 
 /** What the signing key in the data is sealed under, and the audit log is chained with. */
@@ -338,6 +338,7 @@ export const RECEIVER: Receiver = {
   clientId: 'robot',
   receiver: 'replica.1',
   place: 2,
+  unusable: [],
   reportedAt: THEN + 700,
   seenAt: THEN + 701,
 }
@@ -352,3 +353,8 @@ export const USE_OF_GRANT: LastUse = { at: THEN + 801, from: '192.0.2.7', with: 
 export const USE_OF_KEYS: ReadonlyMap<string, Pick<StoredApiKey, 'lastUsedFrom'>> = new Map([
   ['key_AAAAAAAAAAAAAAAAAAAAAA', { lastUsedFrom: '192.0.2.8' }],
 ])
+
+/** Since 0010-unusable-revocations. */
+export const UNUSABLE: readonly UnusablePlaces[] = [
+  { from: 1, through: 2, expiresAt: THEN + 172_800_900 },
+]

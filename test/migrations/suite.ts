@@ -10,6 +10,7 @@ import { verifyClientSecret } from '../../auth-server/clients/secret.ts'
 import { deriveKey, unseal } from '../../auth-server/keys/seal.ts'
 import type { Database } from '../../auth-server/storage/database.ts'
 import { migrate, MIGRATIONS } from '../../auth-server/storage/migrate.ts'
+import type { Receiver } from '../../auth-server/revocation/receiver.ts'
 import { openDatabase, openStores, type Stores } from '../../auth-server/storage/stores.ts'
 import { createTestClock } from '../support/clock.ts'
 import {
@@ -30,6 +31,7 @@ import {
   ROBOT_SECRET,
   ROOT_KEY,
   SESSION_OF_ANN,
+  UNUSABLE,
   USE_OF_GRANT,
   USE_OF_KEYS,
   USE_OF_SESSION,
@@ -66,7 +68,8 @@ export function testMigrations(engine: StorageEngine): void {
       await expectUses(stores, hasUses)
       await expectLogouts(stores, isSince(name, '0006-logout-delivery'))
       await expectRegistrations(stores, isSince(name, '0007-registration'))
-      await expectFeed(stores, isSince(name, '0008-revocation-feed'))
+      const unusable = isSince(name, '0010-unusable-revocations') ? UNUSABLE : []
+      await expectFeed(stores, isSince(name, '0008-revocation-feed'), { ...RECEIVER, unusable })
     })
 
     test.each(NAMES)('go on with what was there after %s', async (name) => {
@@ -206,10 +209,14 @@ async function expectLogouts({ logouts }: Stores, hasQueue: boolean): Promise<vo
   expect(await logouts.nextClient('operator', '')).toBe(hasQueue ? 'spa' : undefined)
 }
 
-async function expectFeed({ revocations, receivers }: Stores, isThere: boolean): Promise<void> {
+async function expectFeed(
+  { revocations, receivers }: Stores,
+  isThere: boolean,
+  receiver: Receiver,
+): Promise<void> {
   const id = await revocations.feedId()
   expect(id).toMatch(isThere ? FEED_ID : /^[\w-]{22}$/)
-  expect(await receivers.listSeen(0, 10)).toEqual(isThere ? [RECEIVER] : [])
+  expect(await receivers.listSeen(0, 10)).toEqual(isThere ? [receiver] : [])
 }
 
 async function expectUses({ ownAccess }: Stores, areThere: boolean): Promise<void> {

@@ -172,7 +172,8 @@ api     two       0       TIME  current
     const times = receivers.map(({ confirmedAfterMs = Infinity }) => confirmedAfterMs)
     const lastAfterMs = Math.max(...times)
     const place = revoked.place
-    expect(rest).toEqual({ place, confirmed: 3, expected: 3, lastAfterMs, more: false })
+    const counts = { confirmed: 3, unusable: 0, expected: 3 }
+    expect(rest).toEqual({ place, ...counts, lastAfterMs, more: false })
     expect(Math.min(...times)).toBeGreaterThanOrEqual(0)
     expect(lastAfterMs).toBeLessThan(took)
     expect(receivers.map(({ receiver, behind }) => [receiver, behind])).toEqual([
@@ -197,6 +198,48 @@ api     two       0       TIME  current
       0,
       { revoked: { place: 1 }, confirmations: { expected: 2 } },
     ])
+  })
+
+  test('counts nobody who says that it cannot use the event', async () => {
+    await using world = await startWorld(['one'])
+    const token = await world.getServiceToken()
+    const listener = await getListenerToken(world.issuer)
+    const poll = async (body: object) => {
+      const answer = await fetch(`${world.issuer}/revocations/poll?receiver=broken`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${listener}`, 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      })
+      return (await answer.json()) as { readonly sets: Readonly<Record<string, string>> }
+    }
+    // It is there before anything is revoked, and cannot use what comes.
+    await poll({ returnImmediately: true })
+    const waiting = poll({})
+    const jti = String(decodeJwt(token).claims['jti'])
+    await using revoking = world.start(`revoke --token ${jti} --wait 60`)
+    const [name = ''] = Object.keys((await waiting).sets)
+    const { sets } = await poll({ returnImmediately: true, setErrs: { [name]: { err: 'jwtAud' } } })
+    expect(sets).toEqual({})
+    const { code, stdout } = await revoking.ended
+    expect(code).toBe(0)
+    expect(stdout.replace(/after \d+/, 'after N')).toContain(`: place 1 in the log.
+
+1 of 2 resource servers have confirmed, after N ms.
+
+By their own word these cannot use what is at these places of the log. Each takes the tokens that ended there until they expire:
+
+CLIENT  RECEIVER  PLACES
+api     broken    1
+
+The log of the server says why (revocation_unusable).`)
+    const listed = await world.run('receivers list --json')
+    expect(JSON.parse(listed.stdout)).toMatchObject({
+      head: 1,
+      receivers: [
+        { receiver: 'broken', behind: 0, state: 'unusable', unusable: [{ from: 1, through: 1 }] },
+        { receiver: 'one', behind: 0, state: 'current', unusable: [] },
+      ],
+    })
   })
 
   test('names who has not confirmed, and has revoked all the same', async () => {

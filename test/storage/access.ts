@@ -55,12 +55,13 @@ export function testAccess(withWorld: WithWorld): void {
         const everything = await listLeft(world, 'bob')
         const ended = await other.access.end(kind, subject)
         const log = await readLog(stores)
-        expect(ended).toEqual({ ...counts, place: log.length, revokedAt: clock.now() })
+        const places = { place: log.length, firstPlace: 1 }
+        expect(ended).toEqual({ ...counts, ...places, revokedAt: clock.now() })
         expect(log.at(-1)).toMatchObject({ kind, subject, reason: 'operator' })
         expect(await listLeft(world, 'alice')).toEqual(EXPECTED_LEFT[kind](subject, everything))
         expect(await listLeft(world, 'bob')).toEqual(kind === 'all' ? [] : everything)
         const again = await other.access.end(kind, subject)
-        expect(again).toMatchObject({ sessions: 0, grants: 0, apiKeys: 0 })
+        expect(again).toMatchObject({ sessions: 0, grants: 0, apiKeys: 0, firstPlace: again.place })
       }),
     )
 

@@ -72,7 +72,9 @@ export function testFollowing(withWorld: WithWorld): void {
         withWorld(async ({ stores, other, url, clock }) => {
           const five = Array.from({ length: 5 }, (_, index) => entry(clock, `${index}`))
           await stores.revocations.append(five)
-          const report = { clientId: 'api', receiver: 'one', place: 5, seenAt: clock.now() }
+          const unusable = [{ from: 4, through: 5, expiresAt: clock.now() + HOUR }]
+          const seen = { clientId: 'api', receiver: 'one', seenAt: clock.now() }
+          const report = { ...seen, place: 5, unusable }
           await stores.receivers.record([report], 10)
           await using follower = await follow(stores, clock)
           await using lagging = await follow(other, clock)
@@ -83,7 +85,8 @@ export function testFollowing(withWorld: WithWorld): void {
           expect(one).toMatchObject({ head: 3 + added, oldest: 1 })
           expect(one.feed).not.toBe(feed)
           expect([two.feed, two.head]).toEqual([one.feed, 3 + added])
-          expect(await other.receivers.find('api', 'one')).toMatchObject({ place: 0 })
+          const nowhere = { place: 0, unusable: [] }
+          expect(await other.receivers.find('api', 'one')).toMatchObject(nowhere)
           await other.revocations.append([entry(clock, 'after')])
           expect(await follower.look()).toMatchObject({ feed: one.feed, head: 4 + added })
         }),

@@ -13,9 +13,9 @@ export function testReceivers(withWorld: WithWorld): void {
           MOST,
         )
         await other.receivers.record([{ ...REPORT, place: 9, seenAt: 200 }], MOST)
-        const one = { clientId: 'api', receiver: 'one', place: 9, reportedAt: 200, seenAt: 200 }
+        const one = { ...REPORT, place: 9, unusable: [], reportedAt: 200, seenAt: 200 }
         expect(await stores.receivers.find('api', 'one')).toEqual(one)
-        const two = { clientId: 'api', receiver: 'two', place: 0, reportedAt: 100, seenAt: 100 }
+        const two = { ...REPORT, receiver: 'two', place: 0, unusable: [], reportedAt: 100 }
         expect(await stores.receivers.listSeen(0, 10)).toEqual([one, two])
         expect(await stores.receivers.listSeen(150, 10)).toEqual([one])
         expect(await stores.receivers.listSeen(0, 1)).toEqual([one])
@@ -27,7 +27,21 @@ export function testReceivers(withWorld: WithWorld): void {
         await receivers.record([REPORT], MOST)
         await receivers.record([{ ...REPORT, place: undefined, seenAt: 300 }], MOST)
         const found = await receivers.find('api', 'one')
-        expect(found).toEqual({ ...REPORT, reportedAt: 100, seenAt: 300 })
+        expect(found).toEqual({ ...REPORT, unusable: [], reportedAt: 100, seenAt: 300 })
+      }))
+
+    test('keeps what one cannot use until it says otherwise', () =>
+      withWorld(async ({ stores, other }) => {
+        const unusable = [
+          { from: 2, through: 2, expiresAt: 900 },
+          { from: 5, through: 7, expiresAt: 2 ** 45 },
+        ]
+        await stores.receivers.record([{ ...REPORT, unusable }], MOST)
+        await other.receivers.record([{ ...REPORT, place: undefined, seenAt: 300 }], MOST)
+        expect(await stores.receivers.find('api', 'one')).toMatchObject({ place: 7, unusable })
+        expect(await other.receivers.listSeen(0, 10)).toMatchObject([{ place: 7, unusable }])
+        await other.receivers.record([REPORT], MOST)
+        expect(await stores.receivers.find('api', 'one')).toMatchObject({ place: 7, unusable: [] })
       }))
 
     test('forgets those that were not seen for long', () =>
