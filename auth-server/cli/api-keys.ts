@@ -8,7 +8,8 @@ import {
   type Cli,
   type CommonOptions,
 } from './command.ts'
-import { formatFields, formatTable, harmless, type Style } from './style.ts'
+import { formatFields, harmless, type Style } from './style.ts'
+import { formatTable } from './table.ts'
 
 interface AddOptions extends CommonOptions {
   readonly name: string
@@ -97,8 +98,8 @@ function addList(keys: Command, cli: Cli): void {
             ? 'No API keys. Make one: npx portreeve api-keys add USER --name NAME --scope SCOPE'
             : formatTable(
                 [
-                  { title: 'ID', gives: 'wrap' },
-                  { title: 'USER', gives: 'wrap' },
+                  { title: 'ID', gives: 'whole' },
+                  { title: 'USER', gives: 'whole' },
                   { title: 'NAME', gives: 'wrap' },
                   { title: 'SCOPES', gives: 'wrap' },
                   'STATE',

@@ -5,7 +5,8 @@ import { parseTime, type Clock } from '../clock.ts'
 import { readAuditKey } from './audited.ts'
 import { parseWhile, withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import type { Report } from './report.ts'
-import { formatTable, shortenTime, type Style } from './style.ts'
+import { shortenTime, type Style } from './style.ts'
+import { formatTable } from './table.ts'
 
 interface AuditOptions extends CommonOptions {
   readonly user?: string

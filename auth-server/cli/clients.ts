@@ -13,7 +13,8 @@ import {
 import { readSecretFromStdin, readSettings, requirePipe } from './input.ts'
 import { addInviteCommands } from './invites.ts'
 import type { Report } from './report.ts'
-import { formatFields, formatTable, harmless, type Style } from './style.ts'
+import { formatFields, harmless, type Style } from './style.ts'
+import { formatTable } from './table.ts'
 
 interface SecretOptions extends CommonOptions {
   readonly secretStdin?: boolean
@@ -178,7 +179,7 @@ function addList(clients: Command, cli: Cli): void {
               ? 'No clients. Add one: npx portreeve clients add ID --redirect-uri URI'
               : formatTable(
                   [
-                    { title: 'ID', gives: 'wrap' },
+                    { title: 'ID', gives: 'whole' },
                     { title: 'NAME', gives: 'wrap' },
                     'TYPE',
                     'METHOD',

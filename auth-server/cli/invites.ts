@@ -6,7 +6,8 @@ import {
   type CommonOptions,
   type Work,
 } from './command.ts'
-import { formatFields, formatTable, harmless } from './style.ts'
+import { formatFields, harmless } from './style.ts'
+import { formatTable } from './table.ts'
 
 interface InviteOptions extends CommonOptions {
   readonly for: string
@@ -79,7 +80,7 @@ function addList(clients: Command, cli: Cli): void {
               ? 'No invites. Make one: npx portreeve clients invite --for NAME'
               : formatTable(
                   [
-                    { title: 'ID', gives: 'wrap' },
+                    { title: 'ID', gives: 'whole' },
                     { title: 'FOR', gives: 'wrap' },
                     'LEFT',
                     'STATE',

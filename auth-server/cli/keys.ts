@@ -5,7 +5,8 @@ import type { SecretSource, SigningAlgorithm } from '../config/schema.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import { refuseUsage } from './input.ts'
 import type { Report } from './report.ts'
-import { formatTable, harmless, shortenTime, type Style } from './style.ts'
+import { harmless, shortenTime, type Style } from './style.ts'
+import { formatTable } from './table.ts'
 
 const ALGORITHMS: readonly SigningAlgorithm[] = ['ES256', 'RS256', 'PS256', 'EdDSA']
 
@@ -40,7 +41,7 @@ function addList(keys: Command, cli: Cli): void {
           list.length === 0
             ? 'No keys: the server makes them when it starts.'
             : formatTable(
-                [{ title: 'KEY', gives: 'cut' }, 'ALGORITHM', 'PHASE', 'SINCE', 'UNTIL'],
+                [{ title: 'KEY', gives: 'whole' }, 'ALGORITHM', 'PHASE', 'SINCE', 'UNTIL'],
                 list.map(formatKey),
                 style,
               ),

@@ -2,7 +2,8 @@ import type { Command } from 'commander'
 import type { Confirmations, PlacesView, ReceiverList, ReceiverView } from '../admin/receivers.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import type { Report } from './report.ts'
-import { formatTable, shortenTime, wrapMessage, type GivingColumn, type Style } from './style.ts'
+import { shortenTime, wrapMessage, type Style } from './style.ts'
+import { formatTable, type Column } from './table.ts'
 
 const HELP = `
 A receiver is a resource server that follows what is revoked, or one of its
@@ -48,9 +49,9 @@ function reportReceivers({ head, receivers, more }: ReceiverList): Report {
   }
 }
 
-const COLUMNS: readonly (string | GivingColumn)[] = [
-  { title: 'CLIENT', gives: 'wrap' },
-  { title: 'RECEIVER', gives: 'wrap' },
+const COLUMNS: readonly Column[] = [
+  { title: 'CLIENT', gives: 'whole' },
+  { title: 'RECEIVER', gives: 'whole' },
   'BEHIND',
   'LAST HEARD OF',
 ]

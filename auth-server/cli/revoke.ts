@@ -212,8 +212,8 @@ function describeRevoked(target: Target, revoked: RevocationView, style: Style):
   const done = `Revoked ${nameTarget(target)}: place ${revoked.place} in the log.`
   const lines = [done, ...describeEnded(target, revoked)]
   if (grant !== undefined) {
-    const command = `npx portreeve revoke --grant ${harmless(grant)}`
-    lines.push(`Its grant goes on, and may give other tokens: ${command}`)
+    lines.push('Its grant goes on, and may give other tokens. To end it, too:')
+    lines.push(`  npx portreeve revoke --grant ${harmless(grant)}`)
   }
   return wrapMessage(lines.join('\n'), style.width).replace('Revoked', style.good)
 }
@@ -243,7 +243,8 @@ function describePart({ clientId, accountId, username }: SessionPartView): reado
   const name = harmless(username ?? accountId ?? 'nobody')
   return [
     `Ended with it: what the client ${harmless(clientId)} has from a sign-in of ${name}.`,
-    `The browser is still signed in here, and may give the client another session. To end that, too: npx portreeve revoke --user ${name}`,
+    `The browser is still signed in here, and may give the client another session. To end that, too:`,
+    `  npx portreeve revoke --user ${name}`,
   ]
 }
 

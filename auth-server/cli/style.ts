@@ -36,6 +36,8 @@ export function shortenTime(time: string): string {
 }
 
 const LONGEST_LINE = 1000
+/** Of what a message must have to be read. */
+const LEAST_WIDTH = 12
 
 /** The same for a message of several lines, none of which may fill the screen. */
 export function tame(message: string): string {
@@ -59,78 +61,6 @@ export function toJson(value: unknown, indent?: number): string {
   )
 }
 
-/** What gives way where a terminal is too narrow: it is cut, and --json has it whole, or goes on below. */
-export interface GivingColumn {
-  readonly title: string
-  readonly gives: 'cut' | 'wrap'
-}
-
-const GAP = '  '
-/** Of what a column must have to say anything. */
-const LEAST_COLUMN = 12
-
-/** Columns under their titles, no wider than the terminal as far as those that give way allow it. */
-export function formatTable(
-  columns: readonly (string | GivingColumn)[],
-  rows: readonly (readonly string[])[],
-  style: Style,
-): string {
-  const titles = columns.map((column) => (typeof column === 'string' ? column : column.title))
-  const cells = rows.map((row) => row.map(harmless))
-  const natural = titles.map((title, column) =>
-    Math.max(measure(title), ...cells.map((row) => measure(row[column] ?? ''))),
-  )
-  const giving = [...columns.keys()].filter((column) => typeof columns[column] !== 'string')
-  const widths = fitWidths(natural, giving, style.width)
-  const formatLine = (line: readonly string[]) =>
-    line
-      .map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - measure(cell)))
-      .join(GAP)
-      .trimEnd()
-  const formatRow = (row: readonly string[]) => {
-    const parts = row.map((cell, index) => fitCell(cell, columns[index], widths[index] ?? 0))
-    const height = Math.max(...parts.map(({ length }) => length))
-    return Array.from({ length: height }, (_, line) =>
-      formatLine(parts.map((part) => part[line] ?? '')),
-    ).join('\n')
-  }
-  return [style.title(formatLine(titles)), ...cells.map(formatRow)].join('\n')
-}
-
-/** Of those that give way, the widest goes first. */
-function fitWidths(
-  natural: readonly number[],
-  giving: readonly number[],
-  width: number | undefined,
-): readonly number[] {
-  if (width === undefined) return natural
-  const widths = natural.map((one, column) =>
-    giving.includes(column) ? Math.min(one, width) : one,
-  )
-  const measureAll = () => widths.reduce((sum, one) => sum + one + GAP.length, -GAP.length)
-  while (measureAll() > width) {
-    const [widest] = giving.toSorted((one, two) => (widths[two] ?? 0) - (widths[one] ?? 0))
-    const current = widest === undefined ? 0 : (widths[widest] ?? 0)
-    if (widest === undefined || current <= LEAST_COLUMN) break
-    widths[widest] = current - 1
-  }
-  return widths
-}
-
-function fitCell(
-  cell: string,
-  column: string | GivingColumn | undefined,
-  width: number,
-): readonly string[] {
-  if (measure(cell) <= width || column === undefined || typeof column === 'string') return [cell]
-  if (column.gives === 'wrap') return wrapWords(cell, width, { breaksWords: true })
-  return [
-    `${Array.from(cell)
-      .slice(0, width - 1)
-      .join('')}…`,
-  ]
-}
-
 /**
  * A message in lines no longer than the terminal is wide. What goes on stands under what it goes on
  * from. A word that is longer, such as a path, stays whole.
@@ -143,17 +73,14 @@ export function wrapMessage(message: string, width: number | undefined): string 
       const [indent = ''] = /^ */.exec(line) ?? []
       const further = indent === '' ? '' : `${indent}  `
       const words = line.slice(indent.length)
-      const lines = wrapWords(words, Math.max(width - further.length, LEAST_COLUMN))
+      const lines = wrapWords(words, Math.max(width - further.length, LEAST_WIDTH))
       return lines.map((text, index) => (index === 0 ? indent : further) + text)
     })
     .join('\n')
 }
 
-function wrapWords(
-  text: string,
-  width: number,
-  { breaksWords = false }: { readonly breaksWords?: boolean } = {},
-): string[] {
+/** In lines of so many columns; a word that is longer stays whole. */
+export function wrapWords(text: string, width: number): string[] {
   const lines: string[] = []
   let line: string | undefined
   for (const word of text.split(' ')) {
@@ -162,19 +89,9 @@ function wrapWords(
       continue
     }
     if (line !== undefined) lines.push(line)
-    const pieces = breaksWords ? breakWord(word, width) : [word]
-    lines.push(...pieces.slice(0, -1))
-    line = pieces.at(-1) ?? ''
+    line = word
   }
   return [...lines, line ?? '']
-}
-
-function breakWord(word: string, width: number): string[] {
-  const characters = Array.from(word)
-  const count = Math.max(1, Math.ceil(characters.length / width))
-  return Array.from({ length: count }, (_, index) =>
-    characters.slice(index * width, (index + 1) * width).join(''),
-  )
 }
 
 /** Lines of a name and its value; a list has a line for each entry. */
@@ -195,6 +112,7 @@ export function formatFields(
     .join('\n')
 }
 
-function measure(text: string): number {
+/** How many columns it takes. */
+export function measure(text: string): number {
   return Array.from(text).length
 }

@@ -10,7 +10,8 @@ import { PortreeveError } from '../errors.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import { requirePipe } from './input.ts'
 import type { Report } from './report.ts'
-import { formatFields, formatTable, harmless, toJson, type Style } from './style.ts'
+import { formatFields, harmless, toJson, type Style } from './style.ts'
+import { formatTable, type Column } from './table.ts'
 import type { World } from './world.ts'
 
 interface ImportOptions extends CommonOptions {
@@ -190,13 +191,19 @@ function countChanges({ added, updated, left }: ChangesView): string {
   return `${added.length} added, ${updated.length} updated, ${left.length} left as they were`
 }
 
+const CHANGE_COLUMNS: readonly Column[] = [
+  'KIND',
+  { title: 'NAME', gives: 'whole' },
+  { title: 'CHANGE', gives: 'wrap' },
+]
+
 function listChanges(views: Readonly<Record<string, ChangesView>>, style: Style): string[] {
   const rows = Object.entries(views).flatMap(([kind, { added, updated }]) => [
     ...added.map((name) => [kind, name, 'added']),
     ...updated.map(({ name, changed }) => [kind, name, `updated: ${changed.join(', ')}`]),
   ])
   if (rows.length === 0) return []
-  const table = formatTable(['KIND', 'NAME', 'CHANGE'], rows.slice(0, MOST_ROWS), style)
+  const table = formatTable(CHANGE_COLUMNS, rows.slice(0, MOST_ROWS), style)
   const left = rows.length - MOST_ROWS
   return left > 0 ? [`${table}\n… and ${left} more: --json lists them`] : [table]
 }

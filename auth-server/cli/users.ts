@@ -9,7 +9,8 @@ import {
   requireTerminal,
 } from './input.ts'
 import type { Report } from './report.ts'
-import { formatFields, formatTable, harmless, type Style } from './style.ts'
+import { formatFields, harmless, type Style } from './style.ts'
+import { formatTable } from './table.ts'
 
 interface PasswordOptions extends CommonOptions {
   readonly passwordStdin?: boolean
@@ -123,11 +124,11 @@ function addList(users: Command, cli: Cli): void {
               ? 'No users. Add one: npx portreeve users add NAME'
               : formatTable(
                   [
-                    { title: 'USERNAME', gives: 'wrap' },
+                    { title: 'USERNAME', gives: 'whole' },
                     { title: 'ROLES', gives: 'wrap' },
                     'STATE',
                     'OWNER',
-                    'ID',
+                    { title: 'ID', gives: 'whole' },
                   ],
                   list.map((user) => [
                     user.username,
