@@ -66,12 +66,19 @@ export interface OpenStream {
   close(): void
 }
 
+export interface PageAnswer {
+  /** Signed. */
+  readonly text: string
+  /** After which place the next page begins. It is not signed: good for asking early, and nothing else. */
+  readonly next: number | undefined
+}
+
 /** Talks to the issuer. Each call takes 5 seconds at most, and throws an `IssuerError` where it fails. */
 export interface FeedClient {
   findPlaces(): Promise<FeedPlaces>
   /** `nonce`: what the issuer has to answer. `lastEventId`: the name of the event that was applied last. */
   openStream(nonce: string, lastEventId: string | undefined): Promise<OpenStream>
-  getPage(after: number): Promise<string>
+  getPage(after: number): Promise<PageAnswer>
   reportApplied(feed: string, applied: number): Promise<void>
   /** For how long the issuer is to be left alone: it said so, or it gave no token. */
   waitMs(): number
@@ -100,6 +107,7 @@ const ASSERTION_SECONDS = 60
 const DEFAULT_LIFETIME_SECONDS = 300
 const MAX_LIFETIME_SECONDS = 86_400
 const STREAM_TYPE = 'text/event-stream'
+const NEXT_PAGE = /[?&]after=(\d{1,15})>; rel="next"/
 
 /** Throws a `TypeError` that names the option, and quotes no secret. */
 export function readFeedCredentials(options: FeedClientOptions): FeedCredentials {
@@ -229,7 +237,11 @@ export function createFeedClient(
         const headers = { accept: 'application/jwt', authorization, 'cache-control': 'no-store' }
         const answer = await send(url, { headers }, MAX_PAGE_BYTES)
         if (answer.bytes === undefined) throw refuse(url, answer)
-        return answer.bytes.toString('latin1')
+        const [, next] = NEXT_PAGE.exec(answer.link) ?? []
+        return {
+          text: answer.bytes.toString('latin1'),
+          next: next === undefined ? undefined : Number(next),
+        }
       }),
     reportApplied: (feed, applied) =>
       ask(async ({ applied: place }, authorization, send) => {

@@ -18,7 +18,13 @@ export type FetchJson = (url: string, pastCaches?: boolean) => Promise<JsonAnswe
 
 /** What the issuer answered to another request: the bytes and their media type, or what is known in their place. */
 export type FormAnswer =
-  | { readonly status: 200; readonly bytes: Buffer; readonly type: string }
+  | {
+      readonly status: 200
+      readonly bytes: Buffer
+      readonly type: string
+      /** The header `Link` (RFC 8288). */
+      readonly link: string
+    }
   | Refused
 
 /** An answer that is not 200. */
@@ -128,7 +134,8 @@ async function send(
   if (response.status === 200) {
     const [type = ''] = (response.headers.get('content-type') ?? '').split(';')
     const bytes = await readBounded(url, response, maxBytes)
-    return { status: 200, bytes, type: type.trim().toLowerCase() }
+    const link = response.headers.get('link') ?? ''
+    return { status: 200, bytes, type: type.trim().toLowerCase(), link }
   }
   const header = (name: string) => response.headers.get(name) ?? undefined
   const refused = await readRefused(response.status, header, response.body ?? [])

@@ -1,4 +1,5 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto'
+import { setImmediate as turn } from 'node:timers/promises'
 import type { AccessTokenClaims } from './claims.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { IssuerError } from './errors.ts'
@@ -8,6 +9,7 @@ import {
   type FeedClient,
   type FeedClientOptions,
   type OpenStream,
+  type PageAnswer,
 } from './feed-client.ts'
 import { warnOfOutages } from './feed-warning.ts'
 import { createKeySet, type KeySet } from './key-set.ts'
@@ -127,6 +129,11 @@ interface FeedParts {
   readonly staleAfterMs: number
   readonly maxEntries: number
   readonly onFault: (fault: Error) => void
+}
+
+interface AskedPage {
+  readonly after: number
+  readonly answer: Promise<PageAnswer>
 }
 
 interface Waiter {
@@ -365,9 +372,15 @@ class RemoteFeed implements RevocationFeed {
   async #catchUp(messages: RevocationMessages): Promise<void> {
     let restarts = 0
     let after: number | undefined = this.#view.place?.applied ?? 0
+    let asked = this.#askPage(after)
     for (let pages = 0; after !== undefined; pages += 1) {
       if (pages === this.#mostPages) throw new IssuerError('bad_answer', ENDLESS)
-      const page = await messages.readPage(await this.#client.getPage(after))
+      if (asked.after !== after) asked = this.#askPage(after)
+      const { text, next } = await asked.answer
+      // The issuer makes the next page while this one is read.
+      if (next !== undefined) asked = this.#askPage(next)
+      await turn()
+      const page = await messages.readPage(text)
       after = this.#view.takePage(page, after)
       if (this.#view.place !== undefined) continue
       restarts += 1
@@ -375,6 +388,13 @@ class RemoteFeed implements RevocationFeed {
     }
     this.#heardAt = this.clock.monotonic()
     this.#announce()
+  }
+
+  #askPage(after: number): AskedPage {
+    const answer = this.#client.getPage(after)
+    // Of one that is not waited for, nobody has to know.
+    answer.catch(() => {})
+    return { after, answer }
   }
 
   /** Tells the issuer what was applied: now, or soon after the last time. */

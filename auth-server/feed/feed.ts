@@ -63,12 +63,19 @@ export interface PollAnswer {
   readonly unusable: readonly (readonly [name: string, fault: string])[]
 }
 
+export interface PageAnswer {
+  /** Signed. */
+  readonly text: string
+  /** The place after which the next page begins, where there is one. */
+  readonly next: number | undefined
+}
+
 /** What has been revoked, for those who check tokens. Disposing of it says farewell to all of them. */
 export interface Feed extends AsyncDisposable {
   /** Answers `false` where there are too many already. */
   stream(asking: Asking, wanted: StreamWish, response: ServerResponse): Promise<boolean>
-  /** Signed: the live entries after the place. */
-  page(after: number): Promise<string>
+  /** The live entries after the place. */
+  page(after: number): Promise<PageAnswer>
   /**
    * At most so many events, and whether there are more (RFC 8936 §2.4). `'ended'`: while it waited, the
    * token that it came with has. `'too_many'` of the client wait already, or have streams.
@@ -174,7 +181,9 @@ export async function createFeed(
       const last = found.at(-1)?.sequence ?? after
       const head = Math.max(newest, found.at(-1)?.sequence ?? 0)
       const entries = found.filter(({ expiresAt }) => expiresAt > now)
-      return signPage(signerOf(follower.feed), { after, through: last, head, entries, now })
+      const page = { after, through: last, head, entries, now }
+      const text = await signPage(signerOf(follower.feed), page)
+      return { text, next: last < head ? last : undefined }
     },
     async poll({ listener, receiver, isAdmitted }, { done, faults, mostEvents, waits }) {
       const { clientId } = listener

@@ -71,8 +71,11 @@ export function createFeedRoutes(collaborators: FeedRouteCollaborators): Middlew
       if (typeof after !== 'string' || !/^(?:0|[1-9]\d{0,14})$/.test(after)) {
         return say(collaborators, ctx, 400, 'invalid_request', 'after: expected a whole number')
       }
+      const { text, next } = await feed.page(Number(after))
       ctx.type = 'application/jwt'
-      ctx.body = await feed.page(Number(after))
+      // RFC 8288: whoever reads many can ask for the next one before having read this one.
+      if (next !== undefined) ctx.set('Link', `<?after=${next}>; rel="next"`)
+      ctx.body = text
     }),
   )
   router.post(

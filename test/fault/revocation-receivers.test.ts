@@ -117,7 +117,8 @@ describe('receivers that do not read', () => {
   }
 
   async function readPages(issuer: string, token: string, after: number): Promise<unknown[]> {
-    const { entries, through, head } = await getPage(issuer, token, after)
+    const { entries, through, head, next } = await getPage(issuer, token, after)
+    expect(next).toBe(through === head ? null : `<?after=${String(through)}>; rel="next"`)
     const subjects = (entries as unknown[][]).map(([, , subject]) => subject)
     if (through === head) return subjects
     return [...subjects, ...(await readPages(issuer, token, Number(through)))]

@@ -161,6 +161,38 @@ describe('pages', () => {
     const pages = world.issuer.asked.filter((path) => path === PAGES_PATH)
     expect(pages.length).toBeLessThanOrEqual(101)
   })
+
+  test.each<[string, FeedIssuer['linkOf'], number]>([
+    ['nowhere', () => '<>; rel="next"', 3],
+    ['to what is no place', () => '<?after=-1>; rel="next"', 3],
+    ['elsewhere', () => '<https://elsewhere.example/revocations/pages?after=x>; rel="next"', 3],
+    ['to the same page', (next) => `<?after=${next - 2000}>; rel="next"`, 5],
+    ['further than there is', () => '<?after=999999999999999>; rel="next"', 5],
+    ['beyond some', (next) => `<?after=${next + 1}>; rel="next"`, 5],
+  ])('that lead %s lose no entry', async (_where, linkOf, requests) => {
+    await using world = await startFeedWorld({}, (issuer) => {
+      issuer.linkOf = linkOf
+      for (let count = 1; count <= 4001; count += 1) issuer.append('session', `s${count}`)
+    })
+    expect(world.feed.state).toMatchObject({ applied: 4001, entries: 4001, isFresh: true })
+    expect(world.faults).toEqual([])
+    expect(world.issuer.asked.filter((path) => path === PAGES_PATH)).toHaveLength(requests)
+  })
+
+  test('are asked for one ahead, and that one is let go where the first is of no use', async () => {
+    const prepare = (issuer: FeedIssuer) => {
+      issuer.append('session', 's1')
+      issuer.answers.set(PAGES_PATH, (request, response) => {
+        if (request.url?.endsWith('after=0') !== true) return
+        response.setHeader('link', '<?after=2000>; rel="next"').end('no page')
+      })
+    }
+    await using world = await startFeedWorld({}, prepare, false)
+    expect(world.faults[0] ?? (await world.fails())).toMatchObject({ code: 'bad_answer' })
+    world.issuer.answers.clear()
+    await world.comesBack()
+    expect(world.feed.state).toMatchObject({ applied: 1, isFresh: true })
+  })
 })
 
 describe('a feed that is disposed of', () => {

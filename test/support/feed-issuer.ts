@@ -41,6 +41,8 @@ export interface FeedIssuer extends AsyncDisposable {
   readonly log: LogRow[]
   /** How far its clock is ahead of the API's. */
   aheadMs: number
+  /** The header of a page that is not the last, by the place after which the next one begins. */
+  linkOf: (next: number) => string
   /** Says nothing on new streams by itself. */
   isMute: boolean
   /** All that was written to streams. */
@@ -123,11 +125,14 @@ export async function startFeedIssuer(clock: TurnableClock): Promise<FeedIssuer>
   const answerPage: Handler = (request, response) => {
     const after = Number(new URL(request.url ?? '', url).searchParams.get('after'))
     const rows = issuer.log.filter(({ sequence }) => sequence > after).slice(0, MOST_ENTRIES)
+    const through = rows.at(-1)?.sequence ?? after
+    const head = issuer.log.at(-1)?.sequence ?? 0
+    if (through < head) response.setHeader('link', issuer.linkOf(through))
     const claims = {
       feed: issuer.feed,
       after,
-      through: rows.at(-1)?.sequence ?? after,
-      head: issuer.log.at(-1)?.sequence ?? 0,
+      through,
+      head,
       entries: rows.map((row) => [
         row.sequence,
         row.kind[0],
@@ -174,6 +179,7 @@ export async function startFeedIssuer(clock: TurnableClock): Promise<FeedIssuer>
     feed: randomBytes(16).toString('base64url'),
     log: [],
     aheadMs: 0,
+    linkOf: (next) => `<?after=${next}>; rel="next"`,
     isMute: false,
     said: [],
     answers: new Map(),

@@ -114,9 +114,15 @@ export async function readSigned(issuer: string, text: string, typ: string): Pro
   return payload
 }
 
-export async function getPage(issuer: string, token: string, after = 0): Promise<JWTPayload> {
+/** The claims of a page; `next` is its header `Link`. */
+export async function getPage(
+  issuer: string,
+  token: string,
+  after = 0,
+): Promise<JWTPayload & { readonly next: string | null }> {
   const answer = await fetch(`${issuer}/revocations/pages?after=${after}`, {
     headers: { authorization: `Bearer ${token}` },
   })
-  return readSigned(issuer, await answer.text(), 'revocation-page+jwt')
+  const claims = await readSigned(issuer, await answer.text(), 'revocation-page+jwt')
+  return { ...claims, next: answer.headers.get('link') }
 }
