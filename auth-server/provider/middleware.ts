@@ -1,11 +1,9 @@
-import { createHash } from 'node:crypto'
-import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
+import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import type { ClientStore } from '../clients/client.ts'
 import type { RegistrationStore } from '../clients/registration.ts'
 import type { Clock } from '../clock.ts'
 import { readForm } from '../form.ts'
 import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
-import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
 import type { Logger } from '../log.ts'
 import type { BeginIssuance } from '../revocation/issuance.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
@@ -18,27 +16,29 @@ import {
   type DeviceAnswerCollaborators,
 } from './device.ts'
 import { toEngineError } from './errors.ts'
-import { tellByFrames } from './frontchannel.ts'
 import type { Identifiers } from './identifiers.ts'
-import { readEndedSession, readFormPost, readLeftClient } from './internals.ts'
+import { readFormPost } from './internals.ts'
 import { createIntrospection } from './introspection.ts'
 import type { IssuedTokens } from './issued-token.ts'
 import type { LastUses } from './last-use.ts'
 import type { MtlsSettings } from './mtls.ts'
-import {
-  forgetInteraction,
-  forgetInteractions,
-  isOwnInteraction,
-  rememberInteraction,
-} from './own-interactions.ts'
 import { describeReturn } from './pending.ts'
+import {
+  cachePublicDocuments,
+  createKeySetAnswer,
+  createMetadataAnswer,
+  leaveEmptyListsOut,
+} from './public-documents.ts'
+import { refuse } from './refuse.ts'
 import { refuseDeepRequest } from './request-objects.ts'
+import { createInteractionMemory, createResumeEnd, createResumeGuard } from './resumption.ts'
 import { createRevocation } from './revocation.ts'
+import { createSignOut } from './sign-out.ts'
 import { createSignedIntrospection } from './signed-introspection.ts'
 import { createTokenRequests } from './token-requests.ts'
-import { collectLateWrites, collectWrites } from './unit-of-work.ts'
+import { createLastUseRecorder, createUseRecorder } from './use-recorders.ts'
 
-type Next = () => Promise<unknown>
+export type Next = () => Promise<unknown>
 export type EngineMiddleware = (ctx: KoaContextWithOIDC, next: Next) => Promise<void>
 
 /** Endpoints that programs call: they get JSON whatever they say they accept. */
@@ -79,7 +79,6 @@ const CLIENT_PATHS = new Set([
   DEVICE_AUTHORIZATION_PATH,
   BACKCHANNEL_PATH,
 ])
-const PUBLIC_DOCUMENTS = new Set(['jwks', 'discovery'])
 
 export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators {
   readonly revocations: RevocationStore
@@ -179,24 +178,6 @@ function createNotFound(collaborators: EngineMiddlewareCollaborators): EngineMid
   }
 }
 
-function refuse(
-  { pages, requestId }: EngineMiddlewareCollaborators,
-  ctx: KoaContextWithOIDC,
-  status: number,
-  error: string,
-  description: string,
-): void {
-  ctx.status = status
-  ctx.set('Cache-Control', 'no-store')
-  if (ctx.accepts('json', 'html') === 'html') {
-    ctx.type = 'html'
-    ctx.body = pages.error({ status, error, description, requestId: requestId() })
-  } else {
-    ctx.type = 'json'
-    ctx.body = { error, error_description: description }
-  }
-}
-
 /**
  * The engine's router takes any case and a slash at the end: `/TOKEN/` would pass by everything that
  * goes by the path, here (the unit of work) and in a proxy (a rate limit).
@@ -273,115 +254,12 @@ function createFormPostPage({ pages }: EngineMiddlewareCollaborators): EngineMid
   }
 }
 
-function isResumed({ path }: KoaContextWithOIDC): boolean {
-  return path.startsWith('/auth/') || path.startsWith(`${DEVICE_PATH}/`)
-}
-
-/** The interaction that the engine would go on with: it goes by this cookie, not by the path. */
-function readResumed(ctx: KoaContextWithOIDC): string | undefined {
-  if (!isResumed(ctx)) return undefined
-  const engine = ctx.app as Provider
-  return ctx.cookies.get(engine.cookieName('resume'), { signed: true })
-}
-
-/** Goes on only with what this browser has started: an answered interaction signs somebody in. */
-function createResumeGuard(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
-  return async (ctx, next) => {
-    const uid = readResumed(ctx)
-    if (uid === undefined || isOwnInteraction(ctx, uid)) {
-      await next()
-      return
-    }
-    const error = 'invalid_request'
-    const detail = 'the interaction is over, or another browser has started it'
-    collaborators.events.requestRefused({ endpoint: 'resume', error, detail })
-    refuse(collaborators, ctx, 410, error, detail)
-  }
-}
-
-/**
- * The interaction that a browser goes on with ends when the answer has gone out. If this process or a
- * connection breaks before, the browser or a proxy sends the request again, and finds it as it was.
- */
-function createResumeEnd({ models, log }: EngineMiddlewareCollaborators): EngineMiddleware {
-  return async (ctx, next) => {
-    if (!isResumed(ctx)) {
-      await next()
-      return
-    }
-    const ends = await collectLateWrites(next)
-    // A person who is told to try again has to find something to try.
-    if (ctx.status >= 500) return
-    ctx.res.once('finish', () => {
-      models.apply(ends).catch((error: unknown) => {
-        log.warn({ event: 'interaction_not_ended', err: error })
-      })
-    })
-  }
-}
-
-function createInteractionMemory({ clock }: EngineMiddlewareCollaborators): EngineMiddleware {
-  return async (ctx, next) => {
-    const ended = readResumed(ctx)
-    await next()
-    if (ctx.status !== 303) return
-    if (ended !== undefined) forgetInteraction(ctx, ended)
-    const started = ctx.oidc?.entities.Interaction
-    if (started && ctx.response.get('location') === `/interaction/${started.uid}`) {
-      rememberInteraction(ctx, started, clock)
-    }
-  }
-}
-
 async function answerMachinesInJson(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
   if (MACHINE_PATHS.has(ctx.path)) {
     ctx.state['accept'] = ctx.req.headers.accept
     ctx.req.headers.accept = 'application/json'
   }
   await next()
-}
-
-/** Keys and metadata change seldom, and a verifier that cannot reach us may go on with old ones. */
-async function cachePublicDocuments(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
-  await next()
-  if (!PUBLIC_DOCUMENTS.has(ctx.oidc?.route ?? '') || ctx.status !== 200) return
-  const digest = createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url')
-  ctx.set('Cache-Control', `public, max-age=${JWKS_LIFETIME_SECONDS}, stale-if-error=86400`)
-  ctx.set('ETag', `"${digest.slice(0, 27)}"`)
-  if (ctx.fresh) {
-    ctx.status = 304
-    ctx.body = null
-  }
-}
-
-/** RFC 8414 §3.2: members without elements are left out. The engine has those of encrypted requests. */
-async function leaveEmptyListsOut(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
-  await next()
-  if (ctx.oidc?.route !== 'discovery' || ctx.status !== 200) return
-  const members = Object.entries(ctx.body as Record<string, unknown>)
-  ctx.body = Object.fromEntries(
-    members.filter(([, value]) => !Array.isArray(value) || value.length > 0),
-  )
-}
-
-/** The engine would publish every key that it has, those too that only check an old ID token. */
-function createKeySetAnswer({ publishedKeys }: EngineMiddlewareCollaborators): EngineMiddleware {
-  return async (ctx, next) => {
-    await next()
-    if (ctx.oidc?.route === 'jwks' && ctx.status === 200) ctx.body = { keys: publishedKeys }
-  }
-}
-
-/** The engine would say that tokens are bound to certificates, whether or not any reach it. */
-function createMetadataAnswer({ mtls }: EngineMiddlewareCollaborators): EngineMiddleware {
-  return async (ctx, next) => {
-    await next()
-    if (mtls || ctx.oidc?.route !== 'discovery' || ctx.status !== 200) return
-    const { tls_client_certificate_bound_access_tokens: _on, ...metadata } = ctx.body as object & {
-      tls_client_certificate_bound_access_tokens?: boolean
-    }
-    ctx.body = metadata
-  }
 }
 
 async function takeEmptyBasicPassword(ctx: KoaContextWithOIDC, next: Next): Promise<void> {
@@ -402,79 +280,5 @@ function decodeFormComponent(text: string): string {
     return decodeURIComponent(text.replaceAll('+', ' '))
   } catch {
     return text
-  }
-}
-
-const DAY_MS = 86_400_000
-
-/** A client that has registered itself and gets a token is in use. */
-function createUseRecorder({
-  registrations,
-  clock,
-  log,
-}: EngineMiddlewareCollaborators): EngineMiddleware {
-  return async (ctx, next) => {
-    await next()
-    if (ctx.path !== '/token' || ctx.status !== 200) return
-    const client = clientOf(ctx)
-    if (client?.owner !== 'dynamic') return
-    const now = clock.now()
-    // Its tokens are issued by now: it gets them all the same.
-    await registrations.recordUse(client.id, now, now - DAY_MS).catch((error: unknown) => {
-      log.warn({ event: 'use_not_recorded', err: error })
-    })
-  }
-}
-
-/** Of a session that a browser has come with, and of a grant that an app has got a token for. */
-function createLastUseRecorder({
-  lastUses,
-  identifiers,
-}: EngineMiddlewareCollaborators): EngineMiddleware {
-  return async (ctx, next) => {
-    await next()
-    if (ctx.status >= 400) return
-    const { session, entities } = ctx.oidc ?? {}
-    if (session?.accountId !== undefined) {
-      const visitor = { address: ctx.ip, userAgent: ctx.get('user-agent') }
-      await lastUses.record({ kind: 'session', id: session.uid }, visitor)
-    }
-    if (ctx.path !== '/token' || entities?.Grant === undefined) return
-    const id = identifiers.grantId(entities.Grant.jti)
-    await lastUses.record({ kind: 'grant', id }, { address: ctx.ip, userAgent: undefined })
-  }
-}
-
-/**
- * Signing out ends every row of the session: two tabs may have made two of them. Whoever stays signed in
- * leaves in all of them the client that asked. All of it is one commit: where it is cut off, the session
- * is still there to sign out of.
- */
-function createSignOut(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
-  const { models, events } = collaborators
-  return async (ctx, next) => {
-    if (ctx.path !== '/session/end/confirm') {
-      await next()
-      return
-    }
-    const writes = await collectWrites(async () => {
-      await next()
-    })
-    if (ctx.status >= 500) return
-    const ended = readEndedSession(ctx)
-    const left = ctx.status < 400 ? readLeftClient(ctx) : undefined
-    const end = ended === undefined ? [] : [{ kind: 'end-session', ...ended } as const]
-    // Before the row that goes on is written, which is merged with those that are there.
-    const leave = left === undefined ? [] : [{ kind: 'leave-session', ...left } as const]
-    await models.apply([...leave, ...writes, ...end])
-    if (ended === undefined) return
-    const location = ctx.response.get('location')
-    await tellByFrames(collaborators, ctx, ended.clients)
-    // Who becomes somebody else signs out in between, and goes on.
-    forgetInteractions(ctx, /\/(?:auth|device)\/([\w-]+)(?:\?|$)/.exec(location)?.[1])
-    events.signedOut({
-      accountId: ctx.oidc.session?.accountId,
-      clientId: ctx.oidc.client?.clientId,
-    })
   }
 }

@@ -1,0 +1,42 @@
+import { clientOf } from './clients.ts'
+import type { EngineMiddleware, EngineMiddlewareCollaborators } from './middleware.ts'
+
+const DAY_MS = 86_400_000
+
+/** A client that has registered itself and gets a token is in use. */
+export function createUseRecorder({
+  registrations,
+  clock,
+  log,
+}: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    if (ctx.path !== '/token' || ctx.status !== 200) return
+    const client = clientOf(ctx)
+    if (client?.owner !== 'dynamic') return
+    const now = clock.now()
+    // Its tokens are issued by now: it gets them all the same.
+    await registrations.recordUse(client.id, now, now - DAY_MS).catch((error: unknown) => {
+      log.warn({ event: 'use_not_recorded', err: error })
+    })
+  }
+}
+
+/** Of a session that a browser has come with, and of a grant that an app has got a token for. */
+export function createLastUseRecorder({
+  lastUses,
+  identifiers,
+}: EngineMiddlewareCollaborators): EngineMiddleware {
+  return async (ctx, next) => {
+    await next()
+    if (ctx.status >= 400) return
+    const { session, entities } = ctx.oidc ?? {}
+    if (session?.accountId !== undefined) {
+      const visitor = { address: ctx.ip, userAgent: ctx.get('user-agent') }
+      await lastUses.record({ kind: 'session', id: session.uid }, visitor)
+    }
+    if (ctx.path !== '/token' || entities?.Grant === undefined) return
+    const id = identifiers.grantId(entities.Grant.jti)
+    await lastUses.record({ kind: 'grant', id }, { address: ctx.ip, userAgent: undefined })
+  }
+}
