@@ -1,5 +1,4 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto'
-import { setImmediate as turn } from 'node:timers/promises'
 import type { AccessTokenClaims } from './claims.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { IssuerError } from './errors.ts'
@@ -9,12 +8,12 @@ import {
   type FeedClient,
   type FeedClientOptions,
   type OpenStream,
-  type PageAnswer,
 } from './feed-client.ts'
 import { warnOfOutages } from './feed-warning.ts'
 import { createKeySet, type KeySet } from './key-set.ts'
 import { readNumber, refuseUnknownOptions } from './options.ts'
 import { createRevocationMessages, type RevocationMessages } from './revocation-messages.ts'
+import { countMostPages, readPages } from './revocation-pages.ts'
 import { createRevocationView, type RevocationView } from './revocation-view.ts'
 import {
   isStale,
@@ -80,11 +79,6 @@ const OPTIONS = [
 const NONCE_BYTES = 16
 /** What was applied is reported so often at most: the newest is enough. */
 const REPORT_EVERY_MS = 250
-/** How long a restored or foreign log may make pages start anew, within one catching up. */
-const MOST_RESTARTS = 3
-/** All pages of one catching up: these, and one for so many entries. A good issuer has half as many. */
-const LEAST_PAGES = 100
-const ENTRIES_OF_A_PAGE = 1000
 const FIRST_PAUSE_MS = 500
 /** After an answer that will be the same the next time. */
 const LONG_PAUSE_MS = 5000
@@ -131,11 +125,6 @@ interface FeedParts {
   readonly onFault: (fault: Error) => void
 }
 
-interface AskedPage {
-  readonly after: number
-  readonly answer: Promise<PageAnswer>
-}
-
 interface Waiter {
   readonly resolve: () => void
   readonly reject: (error: Error) => void
@@ -179,7 +168,7 @@ class RemoteFeed implements RevocationFeed {
     this.#onFault = onFault
     // Before the view gets stale, there is time to come back.
     this.#silentAfterMs = (staleAfterMs * 2) / 3
-    this.#mostPages = LEAST_PAGES + Math.ceil(maxEntries / ENTRIES_OF_A_PAGE)
+    this.#mostPages = countMostPages(maxEntries)
     this.#keys = createKeySet(issuer, clock)
     this.#watched.add(this.#keys)
     this.#following = this.#follow()
@@ -368,33 +357,10 @@ class RemoteFeed implements RevocationFeed {
     this.#waiters.clear()
   }
 
-  /** Reads pages from where the view stands, or from the start. */
   async #catchUp(messages: RevocationMessages): Promise<void> {
-    let restarts = 0
-    let after: number | undefined = this.#view.place?.applied ?? 0
-    let asked = this.#askPage(after)
-    for (let pages = 0; after !== undefined; pages += 1) {
-      if (pages === this.#mostPages) throw new IssuerError('bad_answer', ENDLESS)
-      if (asked.after !== after) asked = this.#askPage(after)
-      const { text, next } = await asked.answer
-      // The issuer makes the next page while this one is read.
-      if (next !== undefined) asked = this.#askPage(next)
-      await turn()
-      const page = await messages.readPage(text)
-      after = this.#view.takePage(page, after)
-      if (this.#view.place !== undefined) continue
-      restarts += 1
-      if (restarts > MOST_RESTARTS) throw new IssuerError('bad_answer', RESTLESS)
-    }
+    await readPages(this.#client, messages, this.#view, this.#mostPages)
     this.#heardAt = this.clock.monotonic()
     this.#announce()
-  }
-
-  #askPage(after: number): AskedPage {
-    const answer = this.#client.getPage(after)
-    // Of one that is not waited for, nobody has to know.
-    answer.catch(() => {})
-    return { after, answer }
   }
 
   /** Tells the issuer what was applied: now, or soon after the last time. */
@@ -455,8 +421,6 @@ const UNGREETED = 'the stream of revocations does not begin with a hello'
 const SILENT = 'no beat came on the stream of revocations'
 const LATE = 'what came on the stream of revocations is of before'
 const GAP = 'events are missing that pages do not have'
-const ENDLESS = 'the pages of revocations do not come to an end'
-const RESTLESS = 'the log of revocations became another one again and again'
 /** Else the issuer would answer the same again, and count it. */
 const MAY_PASS = ['unreachable', 'timed_out', 'bad_answer']
 
