@@ -8,6 +8,7 @@ import { createGrantPool } from './grants.ts'
 import { readAnswer, type LackingMember } from './introspection-answer.ts'
 import { createIntrospectionEndpoint, type EndpointSettings } from './introspection-endpoint.ts'
 import { createSignedAnswers, type SignedAnswers } from './introspection-signed.ts'
+import { ALGORITHMS } from './jwk.ts'
 import { isTrustworthy } from './metadata.ts'
 import { readNames, refuseUnknownOptions } from './options.ts'
 import {
@@ -18,6 +19,7 @@ import {
   requireRevocations,
   type Revocations,
 } from './revocations.ts'
+import { createTokenParser } from './signature.ts'
 import {
   decideWithoutRequest,
   NO_TEXT,
@@ -69,7 +71,8 @@ export interface IntrospectionOptions extends Omit<CommonVerifierOptions, 'cache
   readonly mayLack?: readonly LackingMember[]
   /**
    * Compared at every use, so that what has been revoked is refused although it is still kept. While a
-   * feed is stale, nothing that is kept is used.
+   * feed is stale, nothing that is kept is used; nor is, after each piece of its news, what is kept of an
+   * opaque token: nobody can tell what that hangs on.
    */
   readonly revocations?: Revocations
   /**
@@ -110,6 +113,16 @@ interface KnownToken {
   readonly size: number
   /** How far the revocations had come when it was last compared with them. */
   epoch: number
+  /** The same when the issuer was asked about it. */
+  readonly askedEpoch: number | undefined
+  /** What it is signed with, where everything is known that can end it: of a JWT that is named. */
+  readonly key?: { readonly id: string | undefined }
+}
+
+/** A question that is under way, and the one for those who have come since. */
+interface Asking {
+  readonly answer: Promise<Inquiry>
+  next: Promise<Inquiry> | undefined
 }
 
 /** What came of a question, and each check that was made. */
@@ -149,13 +162,15 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
   const audiences = readNames('audience', options.audience)
   const endpoint = createIntrospectionEndpoint({ issuer, ...settings, signed }, clock)
   const known = createKnownTokens(maxTokens)
-  const asking = new Map<string, Promise<Inquiry>>()
+  const parser = createTokenParser(ALGORITHMS)
+  const asking = new Map<string, Asking>()
   const resting = new Map<string, { readonly until: number; readonly inquiry: Inquiry }>()
   const pool = createGrantPool()
 
   async function inquire(token: string): Promise<Inquiry> {
     // Kept from before the question, because the token may be ended while the answer travels.
     const askedAt = clock.monotonic()
+    const askedEpoch = followed?.epoch
     const answer = await endpoint.ask(token)
     const checks: Check[] = []
     if (!answer.ok) {
@@ -172,24 +187,53 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
       until: Math.min(askedAt + maxKeptMs, clock.monotonic() + exp * 1000 - now),
       size: answer.value.size,
       epoch: NEVER_COMPARED,
+      askedEpoch,
+      ...(typeof claims.value.jti === 'string' && nameKey(token)),
     }
     return { result: { ok: true, value }, checks }
   }
 
-  /** One question for all who come with the same token, and none again while it could not be answered. */
+  function nameKey(token: string): Pick<KnownToken, 'key'> | undefined {
+    const parsed = parser.parse(token)
+    return parsed.ok ? { key: { id: parsed.value.header.keyId } } : undefined
+  }
+
+  /** Whether an answer is as good for who comes after the question as for who has asked it. */
+  function mayWait(token: string): boolean {
+    if (maxTokens === 0) return false
+    if (followed === undefined) return true
+    return !isStale(followed, clock.monotonic()) && nameKey(token) !== undefined
+  }
+
+  /**
+   * One question for all who come with the same token, and none again while it could not be answered.
+   * Where the answer has to be of now, who comes while one is under way shares the next.
+   */
   function inquireTogether(token: string, digest: string): MaybePromise<Inquiry> {
     const rest = resting.get(digest)
     if (rest !== undefined && clock.monotonic() < rest.until) return rest.inquiry
     const underWay = asking.get(digest)
-    if (underWay !== undefined) return underWay
-    const begun = inquire(token)
+    if (underWay !== undefined) {
+      if (mayWait(token)) return underWay.answer
+      underWay.next ??= underWay.answer.then(() => inquireTogether(token, digest))
+      return underWay.next
+    }
+    const answer = inquire(token)
       .then((inquiry) => {
         note(digest, inquiry)
         return inquiry
       })
       .finally(() => asking.delete(digest))
-    asking.set(digest, begun)
-    return begun
+    asking.set(digest, { answer, next: undefined })
+    return answer
+  }
+
+  /** While it is not known what was revoked meanwhile, or what the token hangs on, the issuer knows. */
+  function findKept(digest: string, now: number): KnownToken | undefined {
+    const kept = known.find(digest, now)
+    if (kept === undefined || followed === undefined) return kept
+    if (isStale(followed, now)) return undefined
+    return kept.key !== undefined || kept.askedEpoch === followed.epoch ? kept : undefined
   }
 
   function note(digest: string, inquiry: Inquiry): void {
@@ -232,9 +276,8 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
     if (anew) return inquire(token).then((inquiry) => useInquiry(inquiry, trace))
     const digest = hash('sha256', token, 'base64url')
     const now = clock.monotonic()
-    const kept = known.find(digest, now)
-    // While it is not known what was revoked meanwhile, the issuer knows.
-    if (kept === undefined || (followed !== undefined && isStale(followed, now))) {
+    const kept = findKept(digest, now)
+    if (kept === undefined) {
       const inquiry = inquireTogether(token, digest)
       return inquiry instanceof Promise
         ? inquiry.then((ended) => useInquiry(ended, trace))
