@@ -63,8 +63,8 @@ export interface IssuedTokenOptions {
   readonly userinfoAudience: string
 }
 
-/** In characters. No token that this server makes is longer. */
-const MAX_LENGTH = 8192
+/** In characters. A longer one could not be taken back, so no client is given one: see `token-requests.ts`. */
+export const MOST_CHARACTERS = 8192
 const TEXTS = ['sub', 'client_id', 'jti', 'scope'] as const
 const OPTIONAL_TEXTS = ['grant_id', 'sid'] as const
 
@@ -116,7 +116,9 @@ export function createIssuedTokens(
 
 /** True for what can only be a JWT: the engine's own tokens have no dots. */
 export function looksLikeJwt(token: unknown): token is string {
-  return typeof token === 'string' && token.length <= MAX_LENGTH && token.split('.').length === 3
+  return (
+    typeof token === 'string' && token.length <= MOST_CHARACTERS && token.split('.').length === 3
+  )
 }
 
 /** Whether the subject of a token is a person: ids of clients never look like it. */

@@ -4,7 +4,7 @@ import { GRANT_TYPES } from '../config/built-in.ts'
 import type { Events } from '../events.ts'
 import type { BeginIssuance, Issuance, IssuanceEnd } from '../revocation/issuance.ts'
 import { BACKCHANNEL_MODEL } from './ciba.ts'
-import { listSubjects, looksLikeJwt, type IssuedClaims } from './issued-token.ts'
+import { listSubjects, looksLikeJwt, MOST_CHARACTERS, type IssuedClaims } from './issued-token.ts'
 import type { EngineMiddleware } from './middleware.ts'
 import type { ModelStore, ModelWrite } from './model-store.ts'
 import { collectWrites } from './unit-of-work.ts'
@@ -40,6 +40,7 @@ export function createTokenRequests(collaborators: TokenRequestCollaborators): E
     const writes = await collectWrites(async () => {
       await next()
     })
+    if (ctx.status === 200 && isTooLong(ctx)) refuseTooLong(ctx, events)
     const end = ctx.status === 200 ? await findEnd(issuance, ctx) : undefined
     if (end) refuseEnded(ctx, events, end)
     const result = await models.apply(keepWrites(writes, ctx.status))
@@ -68,6 +69,21 @@ async function findEnd(
   if (!looksLikeJwt(token)) return undefined
   const claims = decodeJwt<IssuedClaims>(token)
   return issuance.findEnd(listSubjects(claims, decodeProtectedHeader(token).kid), claims.iat)
+}
+
+/** What it says is as much as was asked for. */
+function isTooLong({ body }: KoaContextWithOIDC): boolean {
+  const { access_token: token } = body as { access_token?: unknown }
+  return typeof token === 'string' && token.length > MOST_CHARACTERS
+}
+
+function refuseTooLong(ctx: KoaContextWithOIDC, events: Events): void {
+  const text = `the access token would have more than ${MOST_CHARACTERS} characters: ask for less`
+  const { error, error_description, status } = new errors.InvalidScope(text, '')
+  ctx.status = status
+  ctx.body = { error, error_description }
+  const clientId = ctx.oidc.client?.clientId
+  events.requestRefused({ endpoint: 'token', error, clientId, detail: text })
 }
 
 /** Ends of what a client can get anew by asking again, with another key or a second later. */

@@ -35,8 +35,8 @@ export interface DetailInWords {
   readonly members: readonly { readonly name: string; readonly value: string }[]
 }
 
-/** In characters of JSON: they are in every token, and tokens are in headers. */
-const MOST_CHARACTERS = 2048
+/** Of JSON: they are in every token, and tokens are in headers. */
+const MOST_BYTES = 2048
 const MOST_DETAILS = 10
 /** It stands on the consent page in the client's words. */
 const TEXT = namePattern(200)
@@ -67,8 +67,8 @@ export function resourcesOfDetails(
 
 /** What is wrong with the value of the whole parameter, whatever its types are. */
 export function judgeSize(parameter: string, count: number): string | undefined {
-  if (parameter.length > MOST_CHARACTERS) {
-    return `authorization_details: at most ${MOST_CHARACTERS} characters`
+  if (Buffer.byteLength(parameter) > MOST_BYTES) {
+    return `authorization_details: at most ${MOST_BYTES} bytes`
   }
   return count > MOST_DETAILS ? `authorization_details: at most ${MOST_DETAILS} objects` : undefined
 }

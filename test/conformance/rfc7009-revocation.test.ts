@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
-import { askUserinfo, introspect, post, revoke, type Answer } from '../support/endpoints.ts'
+import {
+  askUserinfo,
+  introspect,
+  post,
+  revoke,
+  withClients,
+  type Answer,
+} from '../support/endpoints.ts'
 import {
   authorize,
   basic,
@@ -221,4 +228,37 @@ test('what is revoked is in the audit log', async () => {
     { kind: 'RefreshToken', clientId: 'web', accountId },
   ])
   expect(server.logged()).not.toContain(refresh_token)
+})
+
+test('a token that is too long to be taken back is not given', async () => {
+  const MANY = 'https://many.example/'
+  const names = Array.from({ length: 300 }, (_, index) => `orders:read:of-branch-number-${index}`)
+  const scopes = Object.fromEntries(names.map((name) => [name, { description: name }]))
+  const bulk = {
+    id: 'service',
+    scopes: names,
+    grants: ['client_credentials' as const],
+  }
+  await using crowded = await startServer((config) =>
+    withClients(bulk)({
+      ...config,
+      resources: [...(config.resources ?? []), { identifier: MANY, name: 'Many', scopes }],
+    }),
+  )
+  const ask = async (count: number) => {
+    const form = { grant_type: 'client_credentials', scope: names.slice(0, count).join(' ') }
+    return post(crowded.issuer, '/token', form, asService)
+  }
+  const refused = await ask(300)
+  expect([refused.status, refused.body['error']]).toEqual([400, 'invalid_scope'])
+  const given = await ask(100)
+  expect(given.status).toBe(200)
+  const token = String(given.body['access_token'])
+  expect(await introspect(crowded.issuer, token, asService)).toMatchObject({
+    body: { active: true },
+  })
+  expectNothing(await revoke(crowded.issuer, token, asService))
+  expect(await introspect(crowded.issuer, token, asService)).toMatchObject({
+    body: { active: false },
+  })
 })

@@ -333,6 +333,14 @@ describe('§5 a request is refused', () => {
     ['with a text that turns around', json({ ...PAYMENT, creditor: 'A \u202E 01' })],
     ['with a text without an end', json({ ...PAYMENT, creditor: 'x'.repeat(201) })],
     ['that is too large', json(...long)],
+    [
+      'that is too large in UTF-8',
+      json(
+        { ...PAYMENT, creditor: '書'.repeat(200), note: '書'.repeat(200) },
+        { ...PAYMENT, creditor: '書'.repeat(200) },
+        { ...PAYMENT, creditor: '書'.repeat(50) },
+      ),
+    ],
     ['with too many', json(...many)],
   ])('%s', async (_what, authorization_details) => {
     const { page } = await ask({ authorization_details })
