@@ -3,6 +3,7 @@ import type { IssuerError } from './errors.ts'
 import type { JsonObject } from './json.ts'
 import { ALGORITHMS } from './jwk.ts'
 import { createKeySet } from './key-set.ts'
+import type { FollowedRevocations } from './revocations.ts'
 import { createSignedMessageReader, refuseMessage } from './signed-message.ts'
 
 const NAME = 'the signed answer'
@@ -30,17 +31,26 @@ export interface SignedAnswers extends AsyncDisposable {
 
 /**
  * Reads what an issuer has signed about tokens: by one of its published keys, for this API, just now, and
- * as nothing else than such an answer. Does not decrypt.
+ * as nothing else than such an answer. A key that is withdrawn signs nothing any more as soon as
+ * `followed` hears of other keys. Does not decrypt.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc9701.html#section-5 RFC 9701 §5}
  */
-export function createSignedAnswers(settings: SignedAnswerSettings, clock: Clock): SignedAnswers {
+export function createSignedAnswers(
+  settings: SignedAnswerSettings,
+  clock: Clock,
+  followed?: Pick<FollowedRevocations, 'watchKeys'>,
+): SignedAnswers {
   const keys = createKeySet(settings.issuer, clock)
+  const unwatch = followed?.watchKeys(keys)
   const message = { name: NAME, type: TYPE, algorithms: ALGORITHMS, maxLength: MAX_LENGTH }
   const reader = createSignedMessageReader(keys, message)
   return {
     read: async (text) => readClaims(await reader.read(text), settings, clock.now() / 1000),
-    [Symbol.asyncDispose]: () => keys[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]() {
+      unwatch?.()
+      return keys[Symbol.asyncDispose]()
+    },
   }
 }
 

@@ -17,6 +17,7 @@ import {
   isStale,
   NEVER_COMPARED,
   requireRevocations,
+  type FollowedRevocations,
   type Revocations,
 } from './revocations.ts'
 import { createTokenParser } from './signature.ts'
@@ -157,7 +158,7 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
   const { issuer, ...settings } = readEndpoint(options)
   requireRevocations(revocations, issuer, clock)
   const followed = asFollowed(revocations)
-  const signed = readSigned(options, clockToleranceSeconds, clock)
+  const signed = readSigned(options, clockToleranceSeconds, clock, followed)
   const expected = { issuer, clockToleranceSeconds, mayLack: readMayLack(options.mayLack) }
   const audiences = readNames('audience', options.audience)
   const endpoint = createIntrospectionEndpoint({ issuer, ...settings, signed }, clock)
@@ -359,6 +360,7 @@ function readSigned(
   { issuer, clientId, signedAnswers = false }: IntrospectionOptions,
   clockToleranceSeconds: number,
   clock: Clock,
+  followed: FollowedRevocations | undefined,
 ): SignedAnswers | undefined {
   if (typeof signedAnswers !== 'boolean') {
     throw new TypeError('signedAnswers: expected true or false')
@@ -367,7 +369,7 @@ function readSigned(
   if (clientId === undefined) {
     throw new TypeError('signedAnswers: expected clientId beside it, whom answers are signed for')
   }
-  return createSignedAnswers({ issuer, clientId, clockToleranceSeconds }, clock)
+  return createSignedAnswers({ issuer, clientId, clockToleranceSeconds }, clock, followed)
 }
 
 function readMayLack(members: IntrospectionOptions['mayLack'] = []): readonly LackingMember[] {

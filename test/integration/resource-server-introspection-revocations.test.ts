@@ -142,3 +142,27 @@ test.each([
     expect(it.questions).toBe(2)
   },
 )
+
+test('an answer that is signed is worth nothing once its key is withdrawn', async () => {
+  await using it = await startAsking({ cache: false, signedAnswers: true })
+  const { issuer, clock } = it.world
+  const stolen = await createKey('ES256')
+  issuer.published.keys.push(stolen.jwk)
+  issuer.answers.set('/introspect', (_request, response) => {
+    const iat = Math.floor(clock.now() / 1000)
+    const said = { active: true, token_type: 'Bearer', ...readToken(it.world, 'opaque') }
+    const answer = { iss: issuer.url, aud: CREDENTIALS.clientId, iat, token_introspection: said }
+    const type = 'token-introspection+jwt'
+    response.setHeader('content-type', `application/${type}`)
+    response.end(signToken(stolen, answer, { typ: type }))
+  })
+  expect(await judge(it.verifier, 'opaque')).toBe('allowed')
+  issuer.published.keys.pop()
+  const fetched = issuer.nextRequest('/keys')
+  await clock.advance(100)
+  issuer.beat()
+  await fetched
+  await expect
+    .poll(() => judge(it.verifier, 'opaque'), { timeout: 5000 })
+    .toBe('introspection_unavailable')
+})
