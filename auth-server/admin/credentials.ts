@@ -84,7 +84,7 @@ function refuseIdToken(sid: unknown): PortreeveError {
 const SEVERAL =
   'That is more than one: one token or API key at a time was expected, without a word or a line beside it.'
 const UNKNOWN =
-  'That has ended already, or was never ours: this server knows nothing of it. A JWT with a jti was expected, or a refresh token, opaque token, code or API key. What has ended lets nobody in.'
+  'That has ended already, or was never ours: this server knows nothing of it. A JWT with a jti was expected, or a refresh token, opaque token, code or API key. What has ended lets nobody in. A cookie, a secret of a client, an invite and a registration token are none of these: for them there are revoke --user, clients rotate-secret, clients withdraw and clients remove.'
 
 function decode(text: string) {
   try {

@@ -215,21 +215,16 @@ export async function createFeed(
         leave(clientId)
         if (clock.now() >= listener.expiresAt * 1000 || !(await isAdmitted())) return 'ended'
       }
-      const { live } = await nextLive(place, MOST_POLLED)
+      const { found: next, live } = await nextLive(place, MOST_POLLED + 1)
+      const given = live.slice(0, most)
       const sets = await Promise.all(
-        live
-          .slice(0, most)
-          .map(
-            async (entry) =>
-              [nameEvent(follower.feed, entry.sequence), await textOf(entry)] as const,
-          ),
+        given.map(
+          async (entry) => [nameEvent(follower.feed, entry.sequence), await textOf(entry)] as const,
+        ),
       )
-      const last = live.at(most - 1)?.sequence ?? follower.head
-      return {
-        sets: Object.fromEntries(sets),
-        hasMore: most === 0 ? live.length > 0 : last < follower.head,
-        unusable: refused,
-      }
+      // All that was looked at may have expired, and what is alive come after it.
+      const isAll = next.length <= MOST_POLLED && given.length === live.length
+      return { sets: Object.fromEntries(sets), hasMore: !isAll, unusable: refused }
     },
     async noteApplied({ listener: { clientId }, receiver }, of, place) {
       // Another instance may have given it what this one has not read yet. What nobody has given it would

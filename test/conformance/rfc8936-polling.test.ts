@@ -43,7 +43,7 @@ describe('polling (RFC 8936)', () => {
     for (;;) {
       const { body } = await poll(issuer, receiver, { returnImmediately: true, ack })
       ack = Object.keys(body.sets)
-      if (ack.length === 0) return
+      if (ack.length === 0 && body.moreAvailable !== true) return
     }
   }
 
@@ -75,6 +75,32 @@ describe('polling (RFC 8936)', () => {
     const ack = [first, third]
     const { body: rest } = await poll(issuer, 'holes', { returnImmediately: true, ack })
     expect(Object.keys(rest.sets)).toEqual([second, third])
+  })
+
+  test('says that there is more where it lies behind what has expired and is not removed yet', async () => {
+    const server = sharedServer()
+    const { issuer } = server
+    await drain(issuer, 'behind')
+    await using stores = await openStores(`sqlite:${server.folder}/portreeve.sqlite`, systemClock)
+    const dead = Array.from({ length: 250 }, (_, index) => `dead ${index}`)
+    const append = (subjects: readonly string[], expiresAt: number) =>
+      stores.revocations.append(
+        subjects.map((subject) => ({ kind: 'token', subject, reason: 'operator', expiresAt })),
+      )
+    const subjects: unknown[] = []
+    await append(dead, Date.now() - 1000)
+    await append(['alive'], Date.now() + 600_000)
+    let ack: string[] = []
+    for (let polls = 0, isMore = true; isMore && polls < 10; polls += 1) {
+      const { body } = await poll(issuer, 'behind', { returnImmediately: true, ack })
+      const events = await Promise.all(
+        Object.values(body.sets).map((text) => readSigned(issuer, text, 'secevent+jwt')),
+      )
+      subjects.push(...events.map((event) => (event['sub_id'] as { jti: string }).jti))
+      ack = Object.keys(body.sets)
+      isMore = body.moreAvailable === true
+    }
+    expect(subjects).toEqual(['alive'])
   })
 
   test('needs no name where a client has one receiver', async () => {
