@@ -88,8 +88,8 @@ describe('polling (RFC 8936)', () => {
         subjects.map((subject) => ({ kind: 'token', subject, reason: 'operator', expiresAt })),
       )
     const subjects: unknown[] = []
-    await append(dead, Date.now() - 1000)
-    await append(['alive'], Date.now() + 600_000)
+    await append(dead, systemClock.now() - 1000)
+    await append(['alive'], systemClock.now() + 600_000)
     let ack: string[] = []
     for (let polls = 0, isMore = true; isMore && polls < 10; polls += 1) {
       const { body } = await poll(issuer, 'behind', { returnImmediately: true, ack })

@@ -14,8 +14,6 @@ import { API, createKey, sendJson, signToken } from '../support/issuer.ts'
  * answer is a minute old at most: that is not at once.
  */
 
-const SECOND = 1000
-
 /** An issuer that is asked, and answers as `active` says; of opaque tokens it names neither grant nor id. */
 async function startAsking(options: Partial<IntrospectionOptions> = {}, isFresh = true) {
   await using cleanUp = new AsyncDisposableStack()
