@@ -21,14 +21,22 @@ export type StaleRuleName = 'young' | 'closed' | 'introspect' | 'open'
 export interface StaleView {
   /** Who asks the issuer. */
   readonly introspection: Verifier | undefined
+  /** How old its keys are; absent where they are none that it could withdraw. */
+  readonly keysAgeSeconds?: () => number | undefined
 }
 
 const NAMES: readonly unknown[] = ['closed', 'introspect', 'open']
 const MOST_SECONDS = 3600
+/**
+ * Who has a key that was withdrawn makes tokens that are young at any time. Twice as long as it takes to
+ * fetch the keys again: where that fails as well, nobody knows whether there is such a key.
+ */
+const MOST_KEYS_AGE_SECONDS = 600
 
 /**
  * For `whenStale`: takes tokens that were issued at most so many seconds ago (1 to 3600), and answers 401
- * to others, so that their clients get new ones from the issuer, which knows what it has revoked.
+ * to others, so that their clients get new ones from the issuer, which knows what it has revoked. Where
+ * the issuer's keys could not be had for ten minutes either, it is 503 for everybody.
  */
 export function young(seconds: number): Young {
   return Object.freeze({ rule: 'young', seconds: readNumber('young', seconds, [1, MOST_SECONDS]) })
@@ -91,10 +99,15 @@ export function checkFreshness(
       return note(refuseUnknown('they are stale, and the route is closed then'))
     case 'introspect':
       return introspect(token, stale, note)
-    default:
+    default: {
+      const keysAge = stale.keysAgeSeconds?.() ?? 0
+      if (keysAge > MOST_KEYS_AGE_SECONDS) return note(refuseUnknown(OLD_KEYS), { keysAge })
       return note(checkYouth(auth, rule.seconds, clock.now() / 1000), { iat: auth.claims.iat })
+    }
   }
 }
+
+const OLD_KEYS = `they are stale, and so are the keys, which are more than ${MOST_KEYS_AGE_SECONDS} seconds old`
 
 async function introspect(
   token: string,

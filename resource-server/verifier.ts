@@ -156,7 +156,7 @@ function createAuthority(
     revocations,
     followed,
     pulse: followed?.pulse,
-    staleView: { introspection },
+    staleView: { introspection, keysAgeSeconds: () => keys.state.ageSeconds },
     readClaims(payload, { type }, nowSeconds, trace) {
       const typeIsAmbiguous = readType(type) === 'jwt'
       const expected = {

@@ -10,7 +10,7 @@ import {
   type Decision,
   type RoutePolicy,
 } from '../../resource-server/index.ts'
-import { API, sendJson } from '../support/issuer.ts'
+import { API, OIDC_PATH, sendJson } from '../support/issuer.ts'
 import { CREDENTIALS } from '../support/feed-issuer.ts'
 import { startFeedWorld, type FeedWorld } from '../support/feed-world.ts'
 import { startApi } from '../support/protected-api.ts'
@@ -69,6 +69,23 @@ describe('while it is not known what is revoked', () => {
     expect(await api.status(token)).toBe(200)
     await world.clock.advance(SECOND)
     expect(await api.status(token)).toBe(401)
+  })
+
+  test('young is no bound for who has a key, so nobody is young by keys that are old', async () => {
+    await using world = await startStale()
+    await using api = await protect(world)
+    await using open = await protect(world, { whenStale: 'open' })
+    expect([await api.status(world.token()), await open.status(world.token())]).toEqual([200, 200])
+    for (let minutes = 0; minutes < 12; minutes += 1) await world.clock.advance(60 * SECOND)
+    expect(await api.status(world.token())).toBe(200)
+    // Cut off: the key may have been withdrawn, and whoever has it makes tokens of now.
+    for (const path of ['/keys', OIDC_PATH]) {
+      world.issuer.answers.set(path, (_request, response) => void response.destroy())
+    }
+    for (let minutes = 0; minutes < 11; minutes += 1) await world.clock.advance(60 * SECOND)
+    expect(await api.status(world.token())).toBe(503)
+    expect(api.refusals).toMatchObject([{ kind: 'revocations_unavailable' }])
+    expect(await open.status(world.token())).toBe(200)
   })
 
   test('closed is 503 for everybody, with a time to come back', async () => {
