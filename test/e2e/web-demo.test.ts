@@ -12,6 +12,19 @@ const PLACES: readonly (readonly [string, BrowserContextOptions])[] = [
   ['on a phone, in the dark', { viewport: { width: 360, height: 740 }, colorScheme: 'dark' }],
 ]
 
+/** Runs in the page: what is written across a life line. Those are where the arrows end. */
+const LIST_CROSSED = String.raw`(() => {
+  const lines = [...document.querySelectorAll('.line')].map((line) => line.getBoundingClientRect())
+  const places = new Set(lines.flatMap(({ left, right }) => [Math.round(left), Math.round(right)]))
+  if (places.size !== 4) return ['expected 4 life lines, found ' + places.size]
+  return [...document.querySelectorAll('.said')].flatMap((said) => {
+    const text = document.createRange()
+    text.selectNodeContents(said)
+    const { left, right } = text.getBoundingClientRect()
+    return [...places].some((place) => left < place && place < right) ? [said.textContent] : []
+  })
+})()`
+
 /** Without scripts, from the first page to the last. */
 test.each(PLACES)('the web demo in Chromium, from sign-in to sign-out, %s', async (_, place) => {
   await using chromium = await launchChromium()
@@ -66,6 +79,7 @@ test.each(PLACES)('the diagram in Chromium, live in a second window, %s', async 
   await press(page, 'Add')
   await said('201 Created').waitFor()
   expect(await inspect(second)).toEqual([])
+  expect(await second.evaluate(LIST_CROSSED)).toEqual([])
   // What came last is marked, and the page leads there.
   await second
     .getByRole('status')
