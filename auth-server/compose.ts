@@ -103,15 +103,16 @@ export async function compose(services: Services, isDraining: () => boolean) {
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
   const csrf = createCsrf(deriveKey(keys.rootKey, 'csrf'))
+  const beginIssuance = createIssuance({ revocations: stores.revocations, clock, log })
+  const readTime = async () => (await beginIssuance()).begunAt
   const signIn = createSignIn({
     accounts,
     hasher,
     throttle: createGuessThrottle(config.signIn, { what: 'password', createLimiter }),
     events,
-    clock,
+    readTime,
   })
   const parts = { catalogue, accounts, clients, apiKeys, signIn, apiKeyThrottle, signingKeys }
-  const beginIssuance = createIssuance({ revocations: stores.revocations, clock, log })
   const direct =
     config.directAccess &&
     (await createDirectAccess({ ...parts, beginIssuance, events, clock }, config.directAccess, {
@@ -163,7 +164,7 @@ export async function compose(services: Services, isDraining: () => boolean) {
     pages,
     csrf,
     events,
-    clock,
+    readTime,
     requestId,
   }
   const account = [createAccountRoutes(own, { issuer }), createApprovalRoutes(own, { issuer })]

@@ -13,14 +13,34 @@ export interface Account {
   readonly profile: Profile
   readonly disabled: boolean
   /**
-   * Milliseconds since the epoch: whoever signed in before has to do so again. `undefined` where that
-   * was never asked for.
+   * Milliseconds since the epoch, by the clock of the database: whoever signed in before has to do so
+   * again. `undefined` where that was never asked for. Of two ends the later one is in a later second.
    */
   readonly accessEndedAt: number | undefined
   readonly owner: Owner
   /** Milliseconds since the epoch. */
   readonly createdAt: number
   readonly updatedAt: number
+}
+
+type Ended = Pick<Account, 'accessEndedAt'>
+
+/** Whether whoever signed in then, in seconds since the epoch, has to do so again. */
+export function isSignInOver({ accessEndedAt }: Ended, signedInAt: number): boolean {
+  return accessEndedAt !== undefined && signedInAt <= toSecond(accessEndedAt)
+}
+
+/**
+ * When a sign-in, or a key, of an account begins that was read after `now`, both in ms by the clock of the
+ * database: in a later second than whatever had ended until it was read, because sessions know whole
+ * seconds. Whatever ends later does so in that second, or in a later one.
+ */
+export function dateAccess({ accessEndedAt }: Ended, now: number): number {
+  return accessEndedAt === undefined ? now : Math.max(now, (toSecond(accessEndedAt) + 1) * 1000)
+}
+
+function toSecond(milliseconds: number): number {
+  return Math.floor(milliseconds / 1000)
 }
 
 /** Claims of OpenID Connect Core §5.1 that an account can carry. */
@@ -56,8 +76,8 @@ export interface AccountStore {
    */
   update(changes: AccountChanges): Promise<boolean>
   /**
-   * The same, ends its sessions, grants and API keys, and sets `accessEndedAt` to now: whoever had them, or is
-   * just signing in, may know the old password.
+   * The same, ends its sessions, grants and API keys, and sets `accessEndedAt` to now, or to the next second
+   * where it says this one: whoever had them, or is just signing in, may know the old password.
    */
   updateAndEndAccess(changes: AccountChanges): Promise<boolean>
   /** Removes the account and its API keys, and ends its sessions and grants. `false` where there is none. */

@@ -24,7 +24,7 @@ async function start(options = { concurrency: 2, queue: 16 }, accessEndedAt?: nu
     accounts,
     hasher: counting,
     throttle: createGuessThrottle({ perAccount: MANY, perAddress: MANY, overall: MANY }),
-    clock: { now: () => 5000 },
+    readTime: async () => 5000,
     events: createEvents(createLog('info', { write: (line) => void lines.push(line) })),
   })
   const add = async (username: string, more: { disabled?: boolean; password?: string } = {}) =>
@@ -67,7 +67,8 @@ test('signs a person in however the name is written', async () => {
 test.each([
   ['long ago', 1000, 5000],
   ['within this second', 5000, 6000],
-  ['while the password was checked', 5001, 5000],
+  ['after it began, and before the account was read', 5001, 6000],
+  ['twice within this second', 6000, 7000],
 ])('dates a sign-in after access was ended %s', async (_case, endedAt, at) => {
   await using it = await start(undefined, endedAt)
   expect(await it.try('alice', PASSWORD)).toMatchObject({ ok: true, value: { at } })

@@ -1,9 +1,8 @@
-import type { Clock } from '../clock.ts'
 import { normalizeUsername } from '../config/username.ts'
 import { PortreeveError, type Result } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { GuessThrottle } from '../throttle.ts'
-import type { Account, AccountStore } from './account.ts'
+import { dateAccess, type Account, type AccountStore } from './account.ts'
 import type { PasswordHasher } from './password.ts'
 
 /**
@@ -26,7 +25,10 @@ export interface Credentials {
 /** A person who has proven who they are. */
 export interface SignedIn {
   readonly account: Account
-  /** Milliseconds since the epoch, from before the password was looked at. */
+  /**
+   * Milliseconds since the epoch, by the clock of the database: from before the account was looked at, and
+   * after whatever had ended then.
+   */
   readonly at: number
 }
 
@@ -35,7 +37,11 @@ export interface SignInCollaborators {
   readonly hasher: PasswordHasher
   readonly throttle: GuessThrottle
   readonly events: Events
-  readonly clock: Clock
+  /**
+   * Milliseconds since the epoch, by the clock of the database, after waiting for whoever is ending access:
+   * that is to be seen by whatever is read afterwards, and what ends later says no earlier time.
+   */
+  readonly readTime: () => Promise<number>
 }
 
 export type SignIn = (credentials: Credentials) => Promise<Result<SignedIn, SignInRefusal>>
@@ -47,16 +53,17 @@ export type SignIn = (credentials: Credentials) => Promise<Result<SignedIn, Sign
  * check that what the account may do suffices for anything.
  */
 export function createSignIn(collaborators: SignInCollaborators): SignIn {
-  const { accounts, hasher, throttle, events, clock } = collaborators
+  const { accounts, hasher, throttle, events, readTime } = collaborators
   return async ({ username, password, address }) => {
     const name = normalizeUsername(username)
+    // Should the password change while it is being checked, the sign-in is older than the change. Before it
+    // counts as a guess: a database that does not answer is nobody's.
+    const now = await readTime()
     const guess = await throttle.begin(name, address)
     if ('retryAfterSeconds' in guess) {
       events.signInRefused({ reason: 'throttled' })
       return { ok: false, reason: { kind: 'throttled', ...guess } }
     }
-    // Should the password change while it is being checked, the sign-in is older than the change.
-    const at = clock.now()
     const account = await accounts.findByUsername(name)
     const right = await orBusy(
       account?.passwordHash === undefined
@@ -70,17 +77,11 @@ export function createSignIn(collaborators: SignInCollaborators): SignIn {
     }
     if (right && account && !account.disabled) {
       await guess.forgive()
-      return { ok: true, value: { account, at: dateSignIn(at, account) } }
+      return { ok: true, value: { account, at: dateAccess(account, now) } }
     }
     events.signInRefused({ reason: nameFault(account, right), accountId: account?.id })
     return { ok: false, reason: { kind: 'credentials', isUnknownUser: account === undefined } }
   }
-}
-
-/** Sessions know whole seconds: in the one in which access was ended, one that begins later is new. */
-function dateSignIn(at: number, { accessEndedAt }: Account): number {
-  if (accessEndedAt === undefined || accessEndedAt > at) return at
-  return Math.max(at, (Math.floor(accessEndedAt / 1000) + 1) * 1000)
 }
 
 async function orBusy(work: Promise<boolean>): Promise<boolean | 'busy'> {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Account, AccountStore } from '../accounts/account.ts'
+import { dateAccess, type Account, type AccountStore } from '../accounts/account.ts'
 import {
   createApiKeyId,
   generateApiKey,
@@ -20,6 +20,7 @@ import type { Config } from '../config/schema.ts'
 import { normalizeUsername } from '../config/username.ts'
 import { PortreeveError } from '../errors.ts'
 import type { Events } from '../events.ts'
+import type { RevocationStore } from '../revocation/revocation.ts'
 import { createCatalogue, scopesOfRoles, type Catalogue } from '../scopes/catalogue.ts'
 import { chooseResource, decideScopes } from '../scopes/policy.ts'
 import { refuseInput } from './refusals.ts'
@@ -74,12 +75,13 @@ export interface ApiKeyOperations {
 export interface ApiKeyAdminCollaborators {
   readonly apiKeys: ApiKeyStore
   readonly accounts: AccountStore
+  readonly revocations: Pick<RevocationStore, 'mark'>
   readonly clock: Clock
   readonly events: Events
 }
 
 export function createApiKeyOperations(
-  { apiKeys, accounts, clock, events }: ApiKeyAdminCollaborators,
+  { apiKeys, accounts, revocations, clock, events }: ApiKeyAdminCollaborators,
   { config }: { readonly config: Config },
 ): ApiKeyOperations {
   const catalogue = createCatalogue(config)
@@ -91,8 +93,9 @@ export function createApiKeyOperations(
   }
   return {
     async add({ user, name, scopes, resource, expiresAt }) {
-      const createdAt = clock.now()
+      const { now } = await revocations.mark()
       const owner = await findOwner(user)
+      const createdAt = dateAccess(owner, now)
       refuseMistakes(listMistakes({ name, scopes, expiresAt }, createdAt))
       const bounds = boundKey(catalogue, owner, scopes, resource)
       const key = generateApiKey()

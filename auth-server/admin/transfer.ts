@@ -14,6 +14,7 @@ import {
   type ExportedClient,
   type ExportedUser,
 } from './document.ts'
+import type { RevocationStore } from '../revocation/revocation.ts'
 import { exportConfig } from './export-config.ts'
 import {
   CLIENT_MEMBERS,
@@ -66,6 +67,7 @@ export interface TransferCollaborators {
   readonly clients: Pick<ClientStore, 'list'>
   readonly apiKeys: Pick<ApiKeyStore, 'list'>
   readonly transfer: TransferStore
+  readonly revocations: Pick<RevocationStore, 'mark'>
   readonly clock: Clock
   readonly events: Events
   /** Resolves when everything that has happened is in the audit log. Default: nobody waits. */
@@ -76,9 +78,11 @@ export interface TransferCollaborators {
 const EVENTS_AT_ONCE = 1000
 
 export function createTransferOperations(
-  { accounts, clients, apiKeys, transfer, clock, events, recorded }: TransferCollaborators,
+  collaborators: TransferCollaborators,
   loaded: Pick<LoadedConfig, 'config' | 'file' | 'folder'>,
 ): TransferOperations {
+  const { accounts, clients, apiKeys, transfer, revocations, clock, events, recorded } =
+    collaborators
   const read = async (): Promise<Present> => ({
     accounts: await accounts.list(),
     clients: await clients.list(),
@@ -116,7 +120,8 @@ export function createTransferOperations(
     },
     async import(text, { isDryRun }) {
       const document = parseDocument(text, loaded.config)
-      const decide = (present: Present) => planImport(document, present, loaded, clock.now())
+      const { now } = await revocations.mark()
+      const decide = (present: Present) => planImport(document, present, loaded, now)
       const plan = isDryRun ? decide(await read()) : await transfer.change(decide)
       if (!isDryRun) await announce(plan)
       const otherSettings = listOtherSettings(document.config, loaded)

@@ -1,6 +1,5 @@
-import type { AccountStore } from '../accounts/account.ts'
+import { dateAccess, type AccountStore } from '../accounts/account.ts'
 import { hashApiKey, type StoredApiKey } from '../api-keys/api-key.ts'
-import type { Clock } from '../clock.ts'
 import type { DeclaredSecrets } from '../config/secrets.ts'
 import { normalizeUsername } from '../config/username.ts'
 import type { Resource } from '../scopes/catalogue.ts'
@@ -14,9 +13,10 @@ export async function readDemonstrationKeys(
   accounts: Pick<AccountStore, 'findByUsername'>,
   declared: DeclaredSecrets['demonstrationKeys'],
   resource: Resource,
-  clock: Clock,
+  readTime: () => Promise<number>,
 ): Promise<readonly StoredApiKey[]> {
   const keys: StoredApiKey[] = []
+  const now = await readTime()
   for (const [index, { key, user }] of declared.entries()) {
     const account = await accounts.findByUsername(normalizeUsername(user))
     if (!account) continue
@@ -27,7 +27,7 @@ export async function readDemonstrationKeys(
       resource: resource.identifier,
       scopes: [...resource.scopes.keys()],
       hash: hashApiKey(key),
-      createdAt: clock.now(),
+      createdAt: dateAccess(account, now),
       expiresAt: undefined,
       lastUsedAt: undefined,
       revokedAt: undefined,

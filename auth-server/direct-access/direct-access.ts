@@ -59,7 +59,7 @@ export async function createDirectAccess(
         accounts,
         demonstrationKeys,
         findResource(config.apiKey.resource),
-        clock,
+        async () => (await parts.beginIssuance()).begunAt,
       )
     : []
   const collaborators = {

@@ -107,7 +107,7 @@ async function takePassword(
   const { account: found, at } = outcome.value
   // Checking a password takes a while: what was ended meanwhile is ended for this sign-in, too.
   const account = await parts.accounts.findById(found.id)
-  if (!account || account.disabled || (account.accessEndedAt ?? -Infinity) > at) {
+  if (!account || account.disabled || account.accessEndedAt !== found.accessEndedAt) {
     answer(ctx, 401, 'Invalid Credentials')
     return
   }

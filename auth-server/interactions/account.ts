@@ -1,6 +1,6 @@
 import { Router, type RouterContext } from '@koa/router'
 import type { Middleware } from 'koa'
-import type { Account } from '../accounts/account.ts'
+import { dateAccess, type Account } from '../accounts/account.ts'
 import {
   createApiKeyId,
   generateApiKey,
@@ -218,7 +218,7 @@ const makeKey: Act = async (parts, ctx, visit, form) => {
     resource: resource.identifier,
     scopes,
     hash: hashApiKey(key),
-    createdAt: visit.at,
+    createdAt: dateAccess(account, visit.at),
     expiresAt: days === undefined ? undefined : visit.at + days * DAY_MS,
     lastUsedAt: undefined,
     revokedAt: undefined,

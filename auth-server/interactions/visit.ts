@@ -1,6 +1,5 @@
 import type { RouterContext } from '@koa/router'
 import type { ApiKeyStore } from '../api-keys/api-key.ts'
-import type { Clock } from '../clock.ts'
 import type { Events } from '../events.ts'
 import { readForm, type Form } from '../form.ts'
 import type { Approvals } from '../provider/approvals.ts'
@@ -28,7 +27,10 @@ export interface AccountCollaborators {
   readonly pages: Pages
   readonly csrf: Csrf
   readonly events: Events
-  readonly clock: Clock
+  /**
+   * Milliseconds since the epoch, by the clock of the database, after waiting for whoever is ending access.
+   */
+  readonly readTime: () => Promise<number>
   readonly requestId: () => string
 }
 
@@ -72,7 +74,7 @@ export function redirect(ctx: RouterContext, to: string): void {
 
 export interface Visit {
   readonly person: SignedInPerson
-  /** Milliseconds since the epoch, from before the session was looked at. */
+  /** Milliseconds since the epoch, by the clock of the database, from before the session was looked at. */
   readonly at: number
 }
 
@@ -81,7 +83,7 @@ export type Step = (parts: Parts, ctx: RouterContext, visit: Visit) => unknown
 /** Sends whoever is not signed in, or not lately enough, to sign in first. */
 export function open(parts: Parts, place: Place, step: Step) {
   return async (ctx: RouterContext): Promise<void> => {
-    const at = parts.clock.now()
+    const at = await parts.readTime()
     const person = await parts.sessions.find(ctx.req, ctx.res)
     const { signIn } = PLACES[place]
     const isFresh = person && (!('maxAgeSeconds' in signIn) || isRecent(person, at))

@@ -5,7 +5,7 @@ import {
   type Configuration,
   type KoaContextWithOIDC,
 } from 'oidc-provider'
-import type { Account } from '../accounts/account.ts'
+import { isSignInOver, type Account } from '../accounts/account.ts'
 import type { ClientStore } from '../clients/client.ts'
 import type { SubjectOf } from '../clients/subject.ts'
 import type { Clock } from '../clock.ts'
@@ -89,6 +89,8 @@ export interface EngineSettings {
   /** Where APIs learn what is revoked: see `docs/revocation.md`. */
   readonly revocationFeed: RevocationFeedPlaces
   readonly clock: Clock
+  /** Milliseconds since the epoch, by the clock of the database. */
+  readonly readTime: () => Promise<number>
 }
 
 export interface RevocationFeedPlaces {
@@ -273,12 +275,12 @@ const LOGIN_REQUIRED = 'End-User authentication is required'
  * Whether the sign-in that something hangs on was over before: what a request still writes that had begun
  * when access was taken away, such as an approval, is found by nobody who ends things.
  */
-function isOver(source: object | undefined, { accessEndedAt = -1 }: Account): boolean {
+function isOver(source: object | undefined, account: Account): boolean {
   const authTime: unknown = source && Reflect.get(source, 'authTime')
-  return typeof authTime === 'number' && authTime <= Math.floor(accessEndedAt / 1000)
+  return typeof authTime === 'number' && isSignInOver(account, authTime)
 }
 
-function createInteractionPolicy({ findAccount, subjectOf }: EngineSettings) {
+function createInteractionPolicy({ findAccount, subjectOf, readTime }: EngineSettings) {
   const { Check, Prompt, base } = interactionPolicy
   const policy = base()
   // After the sign-in, which is a choice as well.
@@ -287,12 +289,14 @@ function createInteractionPolicy({ findAccount, subjectOf }: EngineSettings) {
   // By another text a client that holds somebody's ID token would learn that somebody else is signed in.
   const hint = checks?.get('id_token_hint')
   if (hint) hint.description = LOGIN_REQUIRED
+  const maxAge = checks?.get('max_age')
+  if (maxAge) maxAge.check = (ctx) => isSignInTooOld(ctx, readTime)
   checks?.add(
     new Check('account_unavailable', LOGIN_REQUIRED, 'login_required', async (ctx) => {
       const { accountId, loginTs = 0 } = ctx.oidc.session ?? {}
       if (accountId === undefined) return false
       const account = await findAccount(ctx, accountId)
-      return account === undefined || loginTs <= Math.floor((account.accessEndedAt ?? -1) / 1000)
+      return account === undefined || isSignInOver(account, loginTs)
     }),
   )
   checks?.add(createAcrCheck())
@@ -309,6 +313,19 @@ function createInteractionPolicy({ findAccount, subjectOf }: EngineSettings) {
     ),
   )
   return policy
+}
+
+/** The engine would compare with the clock of this process: sign-ins are dated by that of the database. */
+async function isSignInTooOld(
+  ctx: KoaContextWithOIDC,
+  readTime: EngineSettings['readTime'],
+): Promise<boolean> {
+  const { params, session, result } = ctx.oidc
+  const maxAge: unknown = params?.['max_age']
+  // Whoever has just signed in for this request has done what it wants.
+  if (maxAge === undefined || result?.login) return false
+  const { accountId, loginTs = 0 } = session ?? {}
+  return accountId === undefined || (await readTime()) / 1000 - loginTs > Number(maxAge)
 }
 
 /**

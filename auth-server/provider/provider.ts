@@ -126,6 +126,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   const resources = createResourcePolicy(catalogue, findAccount)
   const findByDocument = createDocumentLookup(collaborators.documents, currentContext)
   const takeOnce = createReplayCheck({ ...collaborators, identifiers })
+  const beginIssuance = createIssuance(collaborators)
   const configuration = createEngineConfiguration({
     issuer: options.issuer,
     tokens: options.tokens,
@@ -163,6 +164,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     clients: collaborators.clients,
     revocationFeed: options.revocationFeed,
     clock,
+    readTime: async () => (await beginIssuance()).begunAt,
   })
   const issued = createIssuedTokens(collaborators, {
     issuer: options.issuer,
@@ -189,7 +191,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     ...collaborators,
     identifiers,
     issued,
-    beginIssuance: createIssuance(collaborators),
+    beginIssuance,
     publishedKeys: options.keys.published,
     signingKeys: options.keys.signing,
     mtls: options.mtls,

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Account, AccountStore } from '../accounts/account.ts'
+import { isSignInOver, type Account, type AccountStore } from '../accounts/account.ts'
 import { OWN_CALLBACK } from '../clients/own-client.ts'
 import { OWN_CLIENT_ID } from '../config/built-in.ts'
 import type { EngineHost } from './host.ts'
@@ -51,8 +51,7 @@ export function createSessions(
       const account = await accounts.findById(session.accountId)
       const { uid, loginTs = 0, acr, amr = [] } = session
       // As `configuration.ts` judges it: the page and the sign-in agree.
-      if (!account || account.disabled) return undefined
-      if (loginTs <= Math.floor((account.accessEndedAt ?? -1) / 1000)) return undefined
+      if (!account || account.disabled || isSignInOver(account, loginTs)) return undefined
       const visitor = { address: ip, userAgent: req.headers['user-agent'] ?? '' }
       await lastUses.record({ kind: 'session', id: uid }, visitor)
       return { sessionUid: uid, account, signedInAt: loginTs * 1000, acr, amr }

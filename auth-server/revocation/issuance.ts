@@ -15,6 +15,8 @@ export interface IssuanceEnd {
 
 /** One token in the making, from before anything is read that decides on it. */
 export interface Issuance {
+  /** Milliseconds since the epoch, by the clock of the database. */
+  readonly begunAt: number
   /**
    * A time of this process, in seconds since the epoch, as the clock of the database would have told it
    * when the issuance began: with that as its `iat` no token escapes an entry that is made later, whatever
@@ -53,6 +55,7 @@ export function createIssuance({ revocations, clock, log }: IssuanceCollaborator
     const { place: since, now } = await mark()
     tell(clock.now() - now)
     return {
+      begunAt: now,
       dateBack: (seconds) => seconds - (toSeconds(clock.now()) - toSeconds(now)),
       async findEnd(subjects, issuedAt) {
         const end = await revocations.findEnd(subjects, { issuedAt: issuedAt * 1000, since })

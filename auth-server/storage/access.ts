@@ -3,7 +3,7 @@ import type { Clock } from '../clock.ts'
 import type { AccessStore, EndedAccess, EndedKind, SessionPart } from '../revocation/access.ts'
 import { endApiKey, endEveryApiKey } from './api-keys.ts'
 import { refuseUnstorable, type Database } from './database.ts'
-import { endAccess, lockForEnd, type EndedThings } from './end-access.ts'
+import { dateEnds, endAccess, lockForEnd, type EndedThings } from './end-access.ts'
 import {
   buryAll,
   endGrant,
@@ -15,7 +15,7 @@ import {
 import { queueLogouts } from './logouts.ts'
 import { appendRevocations, readNewestPlace } from './revocations.ts'
 
-type Counts = Omit<EndedThings, 'at'> & Pick<EndedAccess, 'parts'>
+type Counts = Omit<EndedThings, 'accessEndedAt'> & Pick<EndedAccess, 'parts'>
 
 const NOTHING: Counts = { sessions: 0, grants: 0, apiKeys: 0 }
 /** A statement that took more at once could take longer than it may. */
@@ -72,13 +72,14 @@ async function endOne(
         sessions: sessions.length,
         parts: sessions.map(({ clientId, accountId }) => ({ clientId, accountId })),
       }
-    case 'user': {
-      const { at, ...ended } = await endAccess(unit, kind, subject, 'operator')
-      await dateEnds(unit, at).where('id', '=', subject).execute()
-      return ended
-    }
+    case 'user':
     case 'client': {
-      const { at: _at, ...ended } = await endAccess(unit, kind, subject, 'operator')
+      const { accessEndedAt: _accessEndedAt, ...ended } = await endAccess(
+        unit,
+        kind,
+        subject,
+        'operator',
+      )
       return ended
     }
     case 'all':
@@ -108,11 +109,6 @@ async function append(unit: Unit, kind: EndedKind, subject: string): Promise<voi
   const expiresAt = clock.now() + TOMBSTONE_MILLISECONDS
   const entry = { kind, subject, reason: 'operator', expiresAt } as const
   await appendRevocations(database, transaction, [entry])
-}
-
-/** Whoever has signed in until now has to do so again. */
-function dateEnds({ transaction }: Unit, at: number) {
-  return transaction.updateTable('account').set({ access_ended_at: at })
 }
 
 interface NamedSession extends SessionPart {

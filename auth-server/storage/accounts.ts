@@ -44,8 +44,8 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
     updateAndEndAccess: (changes) =>
       kysely.transaction().execute(async (transaction) => {
         const unit = { database, transaction, clock }
-        const { at } = await endAccess(unit, 'user', changes.id, 'user_changed')
-        return update(unit, { ...changes, accessEndedAt: at })
+        const { accessEndedAt } = await endAccess(unit, 'user', changes.id, 'user_changed')
+        return update(unit, { ...changes, accessEndedAt })
       }),
     async remove(id) {
       return kysely.transaction().execute(async (transaction) => {

@@ -14,9 +14,10 @@ import {
 } from './models.ts'
 import { appendRevocations, readNewestPlace } from './revocations.ts'
 
-/** When, in ms by the clock of the database, and how much of it went. */
+/** How much of it went. */
 export interface EndedThings extends Pick<EndedAccess, 'sessions' | 'grants' | 'apiKeys'> {
-  readonly at: number
+  /** What the account says from now on (ms). `undefined` where there is none. */
+  readonly accessEndedAt: number | undefined
 }
 
 /** A statement that ended more at once could take longer than it may. */
@@ -118,7 +119,24 @@ export async function endAccess(
   const expiresAt = now + TOMBSTONE_MILLISECONDS
   const entries = ended.map((one) => ({ ...one, reason, expiresAt }))
   await appendRevocations(database, transaction, entries)
-  return { at: now, sessions, grants, apiKeys: keys.length }
+  const account = kind === 'user' ? dateEnds(unit, now).where('id', '=', id) : undefined
+  const dated = await account?.returning('access_ended_at').executeTakeFirst()
+  const accessEndedAt = dated?.access_ended_at ?? undefined
+  return { accessEndedAt, sessions, grants, apiKeys: keys.length }
+}
+
+/**
+ * Whoever has signed in until now has to do so again. Sign-ins know whole seconds, and one after an end is
+ * dated in the next: the end that follows says no earlier one, or it would spare that.
+ */
+export function dateEnds({ transaction }: Pick<Unit, 'transaction'>, now: number) {
+  const second = now - (now % 1000)
+  return transaction.updateTable('account').set({
+    access_ended_at: sql<number>`case
+      when access_ended_at >= ${second} then (access_ended_at / 1000 + 1) * 1000
+      else cast(${now} as bigint)
+    end`,
+  })
 }
 
 async function endSessionsOf(

@@ -54,7 +54,7 @@ export function createTransferStore(database: Database, clock: Clock): TransferS
           const ended = endsAccess
             ? await endAccess(unit, 'user', account.id, 'user_changed')
             : undefined
-          const changed = ended ? { ...account, accessEndedAt: ended.at } : account
+          const changed = ended ? { ...account, accessEndedAt: ended.accessEndedAt } : account
           refuseLost(await updateRoles(unit, changed), `The user ${account.username}`)
         }
         await insertKeys(database, transaction, decided.newApiKeys)

@@ -1,16 +1,11 @@
-import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../auth-server/clock.ts'
-import type { Account } from '../../auth-server/accounts/account.ts'
 import { openStores } from '../../auth-server/storage/stores.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
 import { nextSecond } from '../support/clock.ts'
 import { createBrowser, readForm } from '../support/browser.ts'
-import { answerRequest, ask, pollRequest, withDesks } from '../support/ciba.ts'
-import { approve, askForCode, poll } from '../support/device.ts'
 import {
   authorizationUrl,
-  authorize,
   basic,
   decodeJwt,
   makePkce,
@@ -18,8 +13,8 @@ import {
   refresh,
   requestToken,
   signIn,
-  type TokenAnswer,
 } from '../support/flow.ts'
+import { BEGINNINGS, endBeforeWrites, withAlice, withBeginnings } from '../support/late-writes.ts'
 import {
   BILLING,
   NOTES,
@@ -29,17 +24,6 @@ import {
   startServer,
   type TestServer,
 } from '../support/server.ts'
-
-/** Works on the database of the running server, as the command line does. */
-async function withAccount(
-  { folder }: TestServer,
-  work: (account: Account, stores: Awaited<ReturnType<typeof openStores>>) => Promise<unknown>,
-): Promise<void> {
-  await using stores = await openStores(`sqlite:${folder}/portreeve.sqlite`, systemClock)
-  const account = await stores.accounts.findByUsername('alice')
-  if (!account) throw new Error('no alice')
-  await work(account, stores)
-}
 
 async function narrowClient({ folder }: TestServer, scopes: readonly string[]): Promise<void> {
   await using stores = await openStores(`sqlite:${folder}/portreeve.sqlite`, systemClock)
@@ -66,7 +50,7 @@ describe('a new password', () => {
       }),
     })
     expect(answer.status).toBe(303)
-    await withAccount(server, (account, { accounts }) => accounts.updateAndEndAccess(account))
+    await withAlice(server, (account, { accounts }) => accounts.updateAndEndAccess(account))
     const page = await browser.get(answer.headers.get('location') ?? '')
     expect(page.text).toContain('/sign-in"')
     expect(page.text).not.toContain('/consent"')
@@ -117,63 +101,18 @@ test('the time of the sign-in is not that of the consent', async () => {
 })
 
 describe('what a request writes that had begun when access was taken away', () => {
-  const withEverything = (config: ConfigInput): ConfigInput => {
-    const { clients = [], ...rest } = withDesks()(config)
-    const grants = ['authorization_code', 'refresh_token', 'device_code'] as const
-    return {
-      ...rest,
-      clients: clients.map((one) => (one.id === 'web' ? { ...one, grants: [...grants] } : one)),
-    }
-  }
-  const ways: [string, (server: TestServer) => Promise<() => Promise<TokenAnswer>>][] = [
-    [
-      'an approval for a device',
-      async (server) => {
-        const { user_code, device_code } = (await askForCode(server.issuer)).body
-        await approve(server, user_code)
-        return () => poll(server.issuer, device_code)
-      },
-    ],
-    [
-      'an answer to a request from elsewhere',
-      async (server) => {
-        const { auth_req_id } = (await ask(server.issuer)).body
-        await answerRequest(server, 'alice')
-        return () => pollRequest(server.issuer, auth_req_id)
-      },
-    ],
-    [
-      'a code',
-      async ({ issuer }) => {
-        const { code, verifier } = await authorize(issuer)
-        const request = { grant_type: 'authorization_code', code, code_verifier: verifier }
-        return () => requestToken(issuer, { ...request, redirect_uri: REDIRECT })
-      },
-    ],
-    [
-      'a refresh token',
-      async ({ issuer }) => {
-        const { refresh_token } = await obtainTokens(issuer)
-        return () => refresh(issuer, refresh_token)
-      },
-    ],
-  ]
-
-  test.each(ways)('%s gives no tokens', async (_what, begin) => {
-    await using server = await startServer(withEverything)
+  test.each(BEGINNINGS)('%s gives no tokens', async (_what, begin) => {
+    await using server = await startServer(withBeginnings)
     const redeem = await begin(server)
-    using database = new DatabaseSync(`${server.folder}/portreeve.sqlite`)
-    database.exec('create table late as select * from engine_model; delete from engine_model')
-    await withAccount(server, (account, { accounts }) => accounts.updateAndEndAccess(account))
-    database.exec('insert into engine_model select * from late')
+    await endBeforeWrites(server)
     // A token of the same second would be refused for that alone.
     await nextSecond()
     const { status, body } = await redeem()
     expect([status, body.error]).toEqual([400, 'invalid_grant'])
   })
 
-  test.each(ways)('%s gives some where nothing was', async (_what, begin) => {
-    await using server = await startServer(withEverything)
+  test.each(BEGINNINGS)('%s gives some where nothing was', async (_what, begin) => {
+    await using server = await startServer(withBeginnings)
     const redeem = await begin(server)
     expect((await redeem()).status).toBe(200)
   })

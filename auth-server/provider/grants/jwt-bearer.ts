@@ -1,5 +1,5 @@
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
-import type { Account, AccountStore } from '../../accounts/account.ts'
+import { isSignInOver, type Account, type AccountStore } from '../../accounts/account.ts'
 import { GRANT_TYPES } from '../../config/built-in.ts'
 import { normalizeUsername } from '../../config/username.ts'
 import type { TakeOnce } from '../adapter.ts'
@@ -76,8 +76,7 @@ async function findPerson(
       ? await accounts.findByUsername(normalizeUsername(name))
       : undefined
   // Whoever had it before the person was disabled, or the password changed, has to get another one.
-  const isTooOld = claims.iat * 1000 <= (account?.accessEndedAt ?? -1)
-  if (account && !account.disabled && !isTooOld) return account
+  if (account && !account.disabled && !isSignInOver(account, claims.iat)) return account
   throw refuseQuietly(`no account that has not ended is named by ${issuer.accountClaim}`)
 }
 
