@@ -31,11 +31,14 @@ const X25519 = '3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08'
 const DRY = { isDryRun: true }
 const WET = { isDryRun: false }
 
-async function start(input: ConfigInput = CONFIG) {
+/** `behind`: how far the clock of the database is behind that of the program, in ms. */
+async function start(input: ConfigInput = CONFIG, behind = 0) {
   await using cleanUp = new AsyncDisposableStack()
   let now = 1_767_225_600_000
   const clock = { now: () => now }
-  const stores = cleanUp.use(await openStores('sqlite::memory:', clock))
+  const stores = cleanUp.use(
+    await openStores('sqlite::memory:', clock, { databaseClock: { now: () => now - behind } }),
+  )
   const hasher = createPasswordHasher({ concurrency: 2, queue: 8 })
   const lines: string[] = []
   const log = createLog('info', { write: (line) => void lines.push(line) })
@@ -316,6 +319,23 @@ describe('an import', () => {
     expect(await two.stores.accounts.findById(id)).toMatchObject({
       accessEndedAt: 1_767_225_600_000,
     })
+  })
+
+  test.each([
+    ['ahead', 5000],
+    ['behind', -5000],
+  ])('goes by the clock of the database where its own is %s', async (_how, apart) => {
+    await using one = await start(CONFIG, apart)
+    await fill(one)
+    await using two = await start(CONFIG, apart)
+    await two.import(await one.export())
+    const { id } = await one.users.show('ann')
+    const accessEndedAt = 1_767_225_600_000 - apart
+    expect(await two.stores.accounts.findById(id)).toMatchObject({ accessEndedAt })
+    const scopes = ['notes:read']
+    const add = { user: 'ann', name: 'Another', scopes, expiresAt: undefined }
+    const { apiKey } = await two.apiKeys.add(add)
+    expect(Date.parse(apiKey.createdAt)).toBe(accessEndedAt + 1000)
   })
 
   test('makes an id where the document has none', async () => {

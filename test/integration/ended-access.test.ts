@@ -14,7 +14,13 @@ import {
   requestToken,
   signIn,
 } from '../support/flow.ts'
-import { BEGINNINGS, endBeforeWrites, withAlice, withBeginnings } from '../support/late-writes.ts'
+import {
+  BEGINNINGS,
+  databaseOf,
+  endAccess,
+  endBeforeWrites,
+  withBeginnings,
+} from '../support/late-writes.ts'
 import {
   BILLING,
   NOTES,
@@ -50,7 +56,7 @@ describe('a new password', () => {
       }),
     })
     expect(answer.status).toBe(303)
-    await withAlice(server, (account, { accounts }) => accounts.updateAndEndAccess(account))
+    await endAccess(databaseOf(server))
     const page = await browser.get(answer.headers.get('location') ?? '')
     expect(page.text).toContain('/sign-in"')
     expect(page.text).not.toContain('/consent"')
@@ -104,7 +110,7 @@ describe('what a request writes that had begun when access was taken away', () =
   test.each(BEGINNINGS)('%s gives no tokens', async (_what, begin) => {
     await using server = await startServer(withBeginnings)
     const redeem = await begin(server)
-    await endBeforeWrites(server)
+    await endBeforeWrites(databaseOf(server))
     // A token of the same second would be refused for that alone.
     await nextSecond()
     const { status, body } = await redeem()

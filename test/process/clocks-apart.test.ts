@@ -11,8 +11,15 @@ import {
   requestToken,
   signIn,
 } from '../support/flow.ts'
-import { BEGINNINGS, endBeforeWrites, withAlice, withBeginnings } from '../support/late-writes.ts'
-import { NOTES, PASSWORDS, REDIRECT, startServer, type TestServer } from '../support/server.ts'
+import {
+  BEGINNINGS,
+  databaseOf,
+  endAccess,
+  endBeforeWrites,
+  withAlice,
+  withBeginnings,
+} from '../support/late-writes.ts'
+import { NOTES, PASSWORDS, REDIRECT, startServer } from '../support/server.ts'
 
 const HOUR = 3_600_000
 
@@ -25,14 +32,6 @@ function createDatabaseClock(ahead: number): Clock & { turn(milliseconds: number
       turned += milliseconds
     },
   }
-}
-
-function endAccess(server: TestServer, databaseClock: Clock): Promise<void> {
-  return withAlice(
-    server,
-    (account, { accounts }) => accounts.updateAndEndAccess(account),
-    databaseClock,
-  )
 }
 
 function redeem(issuer: string, { code, verifier }: { code: string; verifier: string }) {
@@ -53,7 +52,7 @@ describe.each([
     const databaseClock = createDatabaseClock(offset)
     await using server = await startServer(withBeginnings, { databaseClock })
     const collect = await begin(server)
-    await endBeforeWrites(server, databaseClock)
+    await endBeforeWrites(databaseOf(server), databaseClock)
     await nextSecond()
     const { status, body } = await collect()
     expect([status, body.error]).toEqual([400, 'invalid_grant'])
@@ -76,7 +75,7 @@ describe.each([
     const { challenge } = makePkce()
     const consent = await signIn(waiting, await waiting.get(authorizationUrl(issuer, challenge)))
     expect(consent.text).toContain('/consent"')
-    await endBeforeWrites(server, databaseClock)
+    await endBeforeWrites(databaseOf(server), databaseClock)
     expect((await browser.get(authorizationUrl(issuer, challenge))).text).toContain('/sign-in"')
     expect((await browser.get(`${issuer}/account`)).text).toContain('/sign-in"')
     const refused = await waiting.submit(consent, '/consent')
@@ -131,12 +130,12 @@ describe.each([
     }
     const before = await ask()
     expect(before.status).toBe(200)
-    await endAccess(server, databaseClock)
+    await endAccess(databaseOf(server), databaseClock)
     await nextSecond()
     const after = await ask()
     expect(after.status).toBe(200)
     await withAlice(
-      server,
+      databaseOf(server),
       async ({ id }, { revocations }) => {
         const isRevoked = ({ token }: { token: string }) =>
           revocations.isRevoked('user', id, Number(decodeJwt(token).claims['iat']) * 1000)
@@ -161,7 +160,7 @@ test.each([
   const made = await browser.submit(chosen, '/account/api-keys', fields)
   expect(made.text).toMatch(/prk_[0-9A-Za-z]{49}/)
   await withAlice(
-    server,
+    databaseOf(server),
     async ({ id }, { apiKeys }) => {
       const [key] = await apiKeys.listByAccount(id)
       expect(Math.abs(Number(key?.createdAt) - databaseClock.now())).toBeLessThan(10_000)
@@ -174,9 +173,9 @@ test('a sign-in between two ends of one second has ended', async () => {
   let now = systemClock.now()
   const databaseClock = { now: () => now }
   await using server = await startServer(withBeginnings, { databaseClock })
-  await endAccess(server, databaseClock)
+  await endAccess(databaseOf(server), databaseClock)
   const between = await authorize(server.issuer)
-  await endBeforeWrites(server, databaseClock)
+  await endBeforeWrites(databaseOf(server), databaseClock)
   const after = await authorize(server.issuer)
   now += 1000
   const refused = await redeem(server.issuer, between)

@@ -150,6 +150,30 @@ export function testAccounts(withWorld: WithWorld): void {
       }),
     )
 
+    test('dates each end in a later second than the one before, whoever ends', () =>
+      withWorld(async ({ stores, other, clock }) => {
+        const first = clock.now() + 250
+        clock.advance(250)
+        await stores.accounts.insert(account())
+        const ends = [
+          () => stores.accounts.updateAndEndAccess({ id: 'alice' }),
+          () => other.access.end('user', 'alice'),
+          () => stores.access.end('all', ''),
+          // What somebody has read before does not undo it.
+          () => other.accounts.updateAndEndAccess(account()),
+        ]
+        const dates = []
+        for (const end of ends) {
+          await end()
+          dates.push((await stores.accounts.findById('alice'))?.accessEndedAt)
+        }
+        const second = first - 250
+        expect(dates).toEqual([first, second + 1000, second + 2000, second + 3000])
+        clock.advance(10_000)
+        await other.access.end('all', '')
+        expect((await stores.accounts.findById('alice'))?.accessEndedAt).toBe(clock.now())
+      }))
+
     test('says where there is nothing to change or remove', () =>
       withWorld(async ({ stores: { accounts } }) => {
         expect(await accounts.updateAndEndAccess(account())).toBe(false)

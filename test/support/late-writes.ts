@@ -1,8 +1,8 @@
-import { DatabaseSync } from 'node:sqlite'
+import { CompiledQuery } from 'kysely'
 import type { Account } from '../../auth-server/accounts/account.ts'
 import { systemClock, type Clock } from '../../auth-server/clock.ts'
 import type { ConfigInput } from '../../auth-server/config/schema.ts'
-import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
+import { openDatabase, openStores, type Stores } from '../../auth-server/storage/stores.ts'
 import { answerRequest, ask, pollRequest, withDesks } from './ciba.ts'
 import { approve, askForCode, poll } from './device.ts'
 import { authorize, obtainTokens, refresh, requestToken, type TokenAnswer } from './flow.ts'
@@ -18,7 +18,7 @@ export function withBeginnings(config: ConfigInput): ConfigInput {
   }
 }
 
-type Begin = (server: TestServer) => Promise<() => Promise<TokenAnswer>>
+type Begin = (server: Pick<TestServer, 'issuer'>) => Promise<() => Promise<TokenAnswer>>
 
 /** What alice begins; each answers how a client gets its tokens. */
 export const BEGINNINGS: readonly (readonly [what: string, begin: Begin])[] = [
@@ -55,24 +55,35 @@ export const BEGINNINGS: readonly (readonly [what: string, begin: Begin])[] = [
   ],
 ]
 
-/** Works on the database of the running server, as the command line does. */
+/** Where the database of a server is that runs in this process. */
+export function databaseOf({ folder }: TestServer): string {
+  return `sqlite:${folder}/portreeve.sqlite`
+}
+
+/** Works on the database of a running server, as the command line does. */
 export async function withAlice(
-  { folder }: TestServer,
+  url: string,
   work: (account: Account, stores: Stores) => Promise<unknown>,
   databaseClock?: Clock,
 ): Promise<void> {
-  const url = `sqlite:${folder}/portreeve.sqlite`
   await using stores = await openStores(url, systemClock, { databaseClock })
   const account = await stores.accounts.findByUsername('alice')
   if (!account) throw new Error('no alice')
   await work(account, stores)
 }
 
-/** Ends alice's access as if everything were written afterwards: by requests that had begun before. */
-export async function endBeforeWrites(server: TestServer, databaseClock?: Clock): Promise<void> {
-  using database = new DatabaseSync(`${server.folder}/portreeve.sqlite`)
-  database.exec('create table late as select * from engine_model; delete from engine_model')
+export function endAccess(url: string, databaseClock?: Clock): Promise<void> {
   const end = (account: Account, { accounts }: Stores) => accounts.updateAndEndAccess(account)
-  await withAlice(server, end, databaseClock)
-  database.exec('insert into engine_model select * from late; drop table late')
+  return withAlice(url, end, databaseClock)
+}
+
+/** Ends alice's access as if everything were written afterwards: by requests that had begun before. */
+export async function endBeforeWrites(url: string, databaseClock?: Clock): Promise<void> {
+  await using database = openDatabase(url)
+  const run = (statement: string) => database.kysely.executeQuery(CompiledQuery.raw(statement))
+  await run('create table late as select * from engine_model')
+  await run('delete from engine_model')
+  await endAccess(url, databaseClock)
+  await run('insert into engine_model select * from late')
+  await run('drop table late')
 }
