@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { createPasswordHasher } from '../accounts/password.ts'
 import { hashApiKey } from '../api-keys/api-key.ts'
 import { verifyClientSecret } from '../clients/secret.ts'
+import { formatTime } from '../clock.ts'
 import { prepareConfig } from '../config/load.ts'
 import type { ConfigInput } from '../config/schema.ts'
 import { createEvents } from '../events.ts'
@@ -335,7 +336,7 @@ describe('an import', () => {
     const scopes = ['notes:read']
     const add = { user: 'ann', name: 'Another', scopes, expiresAt: undefined }
     const { apiKey } = await two.apiKeys.add(add)
-    expect(Date.parse(apiKey.createdAt)).toBe(accessEndedAt + 1000)
+    expect(apiKey.createdAt).toBe(formatTime(accessEndedAt + 1000))
   })
 
   test('makes an id where the document has none', async () => {

@@ -73,8 +73,11 @@ export async function withAlice(
 }
 
 export function endAccess(url: string, databaseClock?: Clock): Promise<void> {
-  const end = (account: Account, { accounts }: Stores) => accounts.updateAndEndAccess(account)
-  return withAlice(url, end, databaseClock)
+  return withAlice(
+    url,
+    (account, { accounts }) => accounts.updateAndEndAccess(account),
+    databaseClock,
+  )
 }
 
 /** Ends alice's access as if everything were written afterwards: by requests that had begun before. */
