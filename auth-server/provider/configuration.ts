@@ -325,7 +325,8 @@ async function isSignInTooOld(
   // Whoever has just signed in for this request has done what it wants.
   if (maxAge === undefined || result?.login) return false
   const { accountId, loginTs = 0 } = session ?? {}
-  return accountId === undefined || (await readTime()) / 1000 - loginTs > Number(maxAge)
+  if (accountId === undefined) return true
+  return Math.floor((await readTime()) / 1000) - loginTs > Number(maxAge)
 }
 
 /**
