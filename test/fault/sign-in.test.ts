@@ -1,5 +1,4 @@
 import { randomInt, randomUUID } from 'node:crypto'
-import { setTimeout as wait } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { createPasswordHasher } from '../../auth-server/accounts/password.ts'
 import { createAccountId } from '../../auth-server/admin/users.ts'
@@ -22,11 +21,12 @@ const { isMissing, note } = needEngines('postgres')
 
 /** As far as clocks may be apart that nobody has looked after. */
 const APART_MS = 2500
-const ROUNDS = 60
-/** So many sign in at each end, half of them at each server. */
+const ROUNDS = 40
+/** So many sign in at each end, half of them at each server, each one after the other. */
 const SIGN_INS = 8
-/** A sign-in takes as long, mostly for its password. */
-const WITHIN_MS = 400
+const AT_ONCE = 4
+/** Each sends a password, has an answer to it, has one to their consent. */
+const STEPS = 3
 const OLD = 'the old password'
 
 /** How far somebody has come. */
@@ -70,18 +70,23 @@ describe.skipIf(isMissing)(
           await stores.accounts.insert(account(person))
           const end = (passwordHash: string) =>
             untilAnswered(() => stores.accounts.updateAndEndAccess({ id, passwordHash }))
+          const progress = createProgress()
           const ending = async () => {
-            await wait(random.below(WITHIN_MS))
+            const at = random.below(STEPS * SIGN_INS)
+            await progress.reaches(random.below(at + 1))
             // With the old one still: who has signed in since is dated in the next second.
             if (random.below(2) === 0) await end(oldHash)
-            await wait(random.below(WITHIN_MS))
+            await progress.reaches(at)
             await end(newHash)
           }
-          const signing = Array.from({ length: SIGN_INS }, async (_, index) => {
-            await wait(random.below(WITHIN_MS))
-            return signIn(index % 2 === 0 ? ahead.url : behind.url, username)
+          const attempts: Attempt[] = []
+          const signing = Array.from({ length: AT_ONCE }, async (_, index) => {
+            const { url } = index % 2 === 0 ? ahead : behind
+            for (let count = 0; count < SIGN_INS / AT_ONCE; count += 1) {
+              attempts.push(await signIn(url, username, progress))
+            }
           })
-          const [attempts] = await Promise.all([Promise.all(signing), ending()])
+          await Promise.all([...signing, ending()])
           await nextSecond()
           for (const attempt of attempts) {
             if (attempt.code !== '') begun += 1
@@ -98,12 +103,35 @@ describe.skipIf(isMissing)(
   },
 )
 
-async function signIn(url: string, username: string): Promise<Attempt> {
+interface Progress {
+  step(): void
+  /** Resolves after so many steps of everybody together. */
+  reaches(count: number): Promise<void>
+}
+
+function createProgress(): Progress {
+  let steps = 0
+  const waiting: { readonly count: number; readonly go: () => void }[] = []
+  return {
+    step() {
+      steps += 1
+      for (const { count, go } of waiting) if (count === steps) go()
+    },
+    reaches(count) {
+      return new Promise((go) => (count <= steps ? go() : void waiting.push({ count, go })))
+    },
+  }
+}
+
+async function signIn(url: string, username: string, { step }: Progress): Promise<Attempt> {
   const browser = createBrowser(url)
   const { verifier, challenge } = makePkce()
   let page = await browser.get(authorizationUrl(url, challenge))
+  step()
   page = await browser.submit(page, '/sign-in', { username, password: OLD })
+  step()
   if (page.text.includes('/consent"')) page = await browser.submit(page, '/consent')
+  step()
   const code = page.location && new URL(page.location).searchParams.get('code')
   return { browser, url, verifier, code: code ?? '' }
 }
