@@ -278,7 +278,7 @@ function reportSecret(done: string, { client, secret, warnings }: ClientWithSecr
       if (secret !== undefined) {
         parts.push(
           `  ${style.quiet('secret')}  ${style.secret(secret)}`,
-          'The secret is shown this once: only its hash is kept. Give it to the application now.',
+          'The secret is shown this once: only its hash is kept. Give it to the app now.',
         )
       }
       return parts.join('\n\n')

@@ -105,7 +105,7 @@ function listNextSteps(
 ): string[] {
   const option = namedFile === undefined ? '' : ` --config ${namedFile}`
   const client =
-    'npx portreeve clients add my-app --redirect-uri http://localhost:8080/callback --scope openid'
+    'npx portreeve clients add my-app --scope openid \\\n    --redirect-uri http://localhost:8080/callback'
   const steps = [
     ...(users.length > 0 ? [] : [`npx portreeve users add ann${option}`]),
     ...(clients.length > 0 ? [] : [`${client}${option}`]),

@@ -173,7 +173,7 @@ const removeApp: RevokeStep = {
   title: 'One click: she takes the access of the app on her phone away',
   why:
     'At the page of her account, from her laptop, while the app asks the APIs all the time. Times are ' +
-    'counted from the answer to her click; what is below nothing came between the two.',
+    'counted from the answer to her click; a time below 0 lies before that answer.',
   async run(stage, notes) {
     const { laptop } = stage.browsers
     const page = await openAccount(stage, laptop)

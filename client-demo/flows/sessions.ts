@@ -170,7 +170,7 @@ const revokeByCommand: SessionsStep = {
   title: 'Without one there is a command, and the API refuses as well',
   why:
     'The command waits for the resource servers, and says which of them know. Times are counted from ' +
-    'its end: what is below nothing came before that.',
+    'its end: a time below 0 lies before that.',
   async run({ world, tokens, stopped }, notes) {
     const { access } = tokens.get()
     const sid = String(decodeJwt(access).claims['sid'])

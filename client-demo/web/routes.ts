@@ -71,8 +71,8 @@ export function createNoteRoutes(collaborators: Collaborators): Router {
     if (signedOut)
       throw new Problem(
         401,
-        'You were signed out',
-        'At the authorization server. Sign in to go on.',
+        'Your sign-in here is over',
+        'The authorization server has ended it. Sign in to go on.',
       )
     throw new Problem(401, 'You are not signed in', 'Or no longer. Sign in to go on.')
   }

@@ -142,7 +142,7 @@ test.each(PLACES)('the diagram in Chromium stays at a sign-out elsewhere, %s', a
   expect(await second.getByText('Seen live').count()).toBe(0)
   expect(await inspect(second)).toEqual([])
   await second.goto(world.url)
-  await second.getByText('You were signed out at the authorization server').waitFor()
+  await second.getByText('The authorization server has ended your sign-in here').waitFor()
   expect(await inspect(second)).toEqual([])
   expect(complaints).toEqual([])
 })

@@ -171,7 +171,7 @@ describe('the diagram', () => {
     expect(after.text).toContain('Signed out by the server')
     expect(after.text).not.toMatch(/a secret of hers|Alice|acc_|<dt>/)
     const welcome = await alice.visit()
-    expect(welcome.text).toContain('You were signed out at the authorization server')
+    expect(welcome.text).toContain('The authorization server has ended your sign-in here')
     // Whoever signs in here next sees how, and nothing of before.
     const start = await alice.submit(welcome, '/sign-in')
     expect(start.status).toBe(303)
@@ -184,7 +184,7 @@ describe('the diagram', () => {
       'browser to server: GET /auth',
     ])
     const signedIn = await alice.signIn('bob')
-    expect(signedIn.text).not.toContain('You were signed out')
+    expect(signedIn.text).not.toContain('has ended your sign-in here')
     const ofBob = listArrows(await alice.visit('/flow'))
     expect(ofBob[0]).toBe('browser to client: GET /')
     expect(ofBob).not.toContain('server to client: POST /backchannel-logout')

@@ -220,7 +220,7 @@ describe.concurrent('portreeve clients', PATIENCE, () => {
       'clients add robot --grant client_credentials --scope notes:read',
     )
     expect(stdout).toMatch(
-      /\n {2}secret {2}[\w-]{43}\n\nThe secret is shown this once: only its hash is kept\. Give it to the application now\.\n$/,
+      /\n {2}secret {2}[\w-]{43}\n\nThe secret is shown this once: only its hash is kept\. Give it to the app now\.\n$/,
     )
   })
 

@@ -267,7 +267,9 @@ describe('portreeve serve shows a person', PATIENCE, () => {
     writeConfig(folder.path, bare)
     const first = await show(folder.path)
     expect(first).toMatch(/^ {2}npx portreeve users add ann$/m)
-    expect(first).toMatch(/^ {2}npx portreeve clients add my-app .* --scope openid$/m)
+    expect(first).toContain(
+      '\n  npx portreeve clients add my-app --scope openid \\\n    --redirect-uri http://localhost:8080/callback\n',
+    )
     const second = await show(folder.path)
     expect(second).toContain('Portreeve listens')
     expect(second).not.toContain('npx portreeve')
