@@ -125,6 +125,14 @@ async function exportNotes(world: World, token: string, to: string): Promise<Api
   return callApi(world, { method: 'POST', path: '/exports', token, body: { to } })
 }
 
+/** Alice begins with none: what other flows have left of hers would be sent as well. */
+async function removeNotes(world: World, token: string): Promise<void> {
+  const { body } = await callApi(world, { token })
+  for (const { id } of body.notes ?? []) {
+    await callApi(world, { method: 'DELETE', path: `/notes/${id}`, token })
+  }
+}
+
 async function writeNote({ check }: StepNotes, world: World, token: string, text: string) {
   const { status } = await callApi(world, { method: 'POST', token, body: { text } })
   check(`writing “${text}”: status`, 201, status)
@@ -138,6 +146,7 @@ const doIt: RarStep = {
   async run({ world, browser, client, token, writing }, notes) {
     const { tokens } = await obtainTokens(world, client.get(), browser, 'alice', { scope: WRITE })
     writing.set(tokens.access)
+    await removeNotes(world, tokens.access)
     for (const text of ['One', 'Two']) await writeNote(notes, world, tokens.access, text)
     const { status, body } = await exportNotes(world, token.get(), PLACE)
     notes.check('sending: status', 201, status)
