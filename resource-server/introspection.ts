@@ -117,7 +117,7 @@ interface KnownToken {
   /** The same when the issuer was asked about it. */
   readonly askedEpoch: number | undefined
   /** What it is signed with, where everything is known that can end it: of a JWT that is named. */
-  readonly key?: { readonly id: string | undefined }
+  readonly key?: { readonly id: string }
 }
 
 /** A question that is under way, and the one for those who have come since. */
@@ -196,7 +196,8 @@ export function createIntrospectionVerifier(options: IntrospectionOptions): Veri
 
   function nameKey(token: string): Pick<KnownToken, 'key'> | undefined {
     const parsed = parser.parse(token)
-    return parsed.ok ? { key: { id: parsed.value.header.keyId } } : undefined
+    const id = parsed.ok ? parsed.value.header.keyId : undefined
+    return id === undefined ? undefined : { key: { id } }
   }
 
   /** Whether an answer is as good for who comes after the question as for who has asked it. */

@@ -84,20 +84,26 @@ describe('a token that is asked about, at an API that follows', () => {
     expect(it.questions).toBe(1)
   })
 
-  test('is asked about again after each piece of news where nobody can tell what it hangs on', async () => {
-    await using it = await startAsking()
-    const { world, verifier } = it
-    for (let times = 0; times < 2; times += 1)
-      expect(await judge(verifier, 'opaque')).toBe('allowed')
-    expect(it.questions).toBe(1)
-    await world.learns(() => world.issuer.revoke('grant', 'another'))
-    for (let times = 0; times < 2; times += 1)
-      expect(await judge(verifier, 'opaque')).toBe('allowed')
-    expect(it.questions).toBe(2)
-    it.active = false
-    await world.learns(() => world.issuer.revoke('grant', 'its own'))
-    expect(await judge(verifier, 'opaque')).toBe('inactive')
-  })
+  test.each(['opaque', 'a JWT that names no key'])(
+    'is asked about again after each piece of news where nobody can tell what it hangs on: %s',
+    async (kind) => {
+      await using it = await startAsking()
+      const { world, verifier } = it
+      const [, payload = ''] = world.token().split('.')
+      const nameless = await createKey('ES256', { kid: undefined })
+      const jwt = signToken(nameless, Buffer.from(payload, 'base64url'))
+      const token = kind === 'opaque' ? kind : jwt
+      const askTwice = async () => [await judge(verifier, token), await judge(verifier, token)]
+      expect(await askTwice()).toEqual(['allowed', 'allowed'])
+      expect(it.questions).toBe(1)
+      await world.learns(() => world.issuer.revoke('grant', 'another'))
+      expect(await askTwice()).toEqual(['allowed', 'allowed'])
+      expect(it.questions).toBe(2)
+      it.active = false
+      await world.learns(() => world.issuer.revoke('grant', 'its own'))
+      expect(await judge(verifier, token)).toBe('inactive')
+    },
+  )
 
   test('is not kept by an answer that news have overtaken, nor is anybody let in by it', async () => {
     await using it = await startAsking()
