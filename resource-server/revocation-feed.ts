@@ -363,11 +363,14 @@ class RemoteFeed implements RevocationFeed {
     this.#announce()
   }
 
-  /** Tells the issuer what was applied: now, or soon after the last time. */
+  /**
+   * Tells the issuer what was applied: now, or soon after the last time. Of what was not understood nobody
+   * can say that it was.
+   */
   #report(): void {
-    const { place } = this.#view
+    const { place, isComplete } = this.#view
     const { feed, applied } = this.#reported
-    if (this.#reportDue || place === undefined || this.#client.waitMs() > 0) return
+    if (this.#reportDue || !isComplete || place === undefined || this.#client.waitMs() > 0) return
     if (place.feed === feed && place.applied === applied) return
     this.#reportDue = true
     this.#reporting = this.#sendReport(place)

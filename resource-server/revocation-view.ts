@@ -31,6 +31,8 @@ export interface RevocationView {
   readonly pulse: Pulse
   readonly place: LogPlace | undefined
   readonly entries: number
+  /** Whether everything up to `place` was understood, or has died since. */
+  readonly isComplete: boolean
   isRevoked(claims: AccessTokenClaims, keyId?: string): boolean
   isRevokedKey(keyId: string): boolean
   ageSeconds(now: number): number | undefined
@@ -65,6 +67,7 @@ export function createRevocationView(
   /** Milliseconds at the issuer: when what is applied last was signed. */
   let appliedSignedAt = 0
   let unknownUntil = -Infinity
+  let isComplete = true
 
   /** Seconds: what died before is not needed any more, whichever of the two clocks is wrong. */
   function readDeadline(signedAt: number): number {
@@ -76,6 +79,7 @@ export function createRevocationView(
     if (entry === undefined) {
       if (until <= deadline) return false
       unknownUntil = Math.max(unknownUntil, until)
+      isComplete = false
       freshness.end()
       return false
     }
@@ -107,6 +111,9 @@ export function createRevocationView(
     get entries() {
       return store.size
     },
+    get isComplete() {
+      return isComplete
+    },
     isRevoked(claims, keyId) {
       const { jti, grant_id: grantId, sid, sub, client_id: clientId, iat } = claims
       return (
@@ -136,7 +143,8 @@ export function createRevocationView(
       if (place?.feed !== feed || head > place.applied) return 'behind'
       if (head < place.applied && signedAt >= appliedSignedAt + SECOND_MS) return 'doubtful'
       const deadline = readDeadline(signedAt)
-      const outcome = freshness.beat(signedAt, unknownUntil <= deadline, clock.monotonic())
+      isComplete = unknownUntil <= deadline
+      const outcome = freshness.beat(signedAt, isComplete, clock.monotonic())
       if (outcome !== 'new') return outcome
       store.sweep(deadline, PARTS_AT_A_BEAT)
       return 'taken'

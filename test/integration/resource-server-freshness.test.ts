@@ -207,6 +207,36 @@ describe('the view of what is revoked', () => {
     expect(world.faults).toEqual([])
   })
 
+  test('confirms nothing from an entry on that it does not know, until that is forgotten', async () => {
+    await using world = await startFeedWorld()
+    const { issuer, clock } = world
+    const last = () => issuer.reports.at(-1)?.['applied']
+    await expect.poll(last).toBe(0)
+    await clock.advance(SECOND)
+    const row = issuer.append('session', 's1', { until: 1_750_000_060 })
+    const unknown = issuer.event(row, { events: { 'urn:example:device-lost': {} } })
+    await world.learns(() => {
+      issuer.send('set', unknown, `${issuer.feed}:1`)
+      issuer.revoke('session', 's2')
+    })
+    // Each is longer on its way than a report that was sent before it.
+    for (let count = 0; count < 30; count += 1) {
+      if (count % 10 === 0) await clock.advance(SECOND)
+      await beatAll(world)
+    }
+    expect(last()).toBe(0)
+    for (let count = 0; count < 100; count += 1) {
+      await clock.advance(4 * SECOND)
+      await beatAll(world)
+    }
+    const isReported = async () => {
+      await clock.advance(SECOND)
+      await beatAll(world)
+      return last()
+    }
+    await expect.poll(isReported, { timeout: 10_000 }).toBeGreaterThan(2)
+  })
+
   test.each<[string, unknown, unknown]>([
     ['of a kind that is not known', 'zebra', 'x'],
     ['about what is no text', 'session', 5],
