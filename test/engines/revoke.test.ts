@@ -54,10 +54,10 @@ function describeRevoke(withRedis: boolean): void {
       const page = await browser.get(authorizationUrl(issuer, makePkce().challenge))
       return page.text.includes('/sign-in"')
     }
-    const expectConfirmed = ({ revoked, confirmations }: Answer) => {
+    const expectConfirmed = ({ revoked, confirmations }: Answer, waitSeconds = 5) => {
       expect(confirmations).toMatchObject({ place: revoked.place, confirmed: 5, expected: 5 })
       expect(confirmations.receivers.map(({ receiver }) => receiver)).toEqual(NAMES)
-      expect(confirmations.lastAfterMs).toBeLessThan(5000)
+      expect(confirmations.lastAfterMs).toBeLessThan(waitSeconds * 1000)
     }
 
     const alice = await obtainTokens(issuer)
@@ -82,6 +82,7 @@ function describeRevoke(withRedis: boolean): void {
     const everything = await deployed.run('revoke --all --yes --wait 60')
     expect(await ask(after.access_token)).toEqual([401, 401, 401, 401, 401])
     expect([await isAsked(after.browser), await isAsked(bob.browser)]).toEqual([true, true])
-    expectConfirmed(everything as unknown as Answer)
+    // The APIs have lost their own tokens, too: each says so with the next one.
+    expectConfirmed(everything as unknown as Answer, 60)
   })
 }

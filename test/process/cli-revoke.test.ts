@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, test } from 'vitest'
 import { systemClock } from '../../resource-server/clock.ts'
 import { createRevocationFeed } from '../../resource-server/index.ts'
 import { post } from '../support/endpoints.ts'
@@ -85,8 +85,11 @@ async function startWorld(names: readonly string[]) {
   }
 }
 
+// Each has an `expect` of its own: the one of the module does not know whose poll it is.
 describe.concurrent('portreeve revoke', PATIENCE, () => {
-  test('says how many resource servers have confirmed, which refuse from then on', async () => {
+  test('says how many resource servers have confirmed, which refuse from then on', async ({
+    expect,
+  }) => {
     await using world = await startWorld(['one', 'two'])
     const alice = await obtainTokens(world.issuer)
     const bob = await obtainTokens(world.issuer, {}, 'bob')
@@ -117,7 +120,7 @@ api     two       0       TIME  current
     })
   })
 
-  test('ends what it is told to, and nothing else', async () => {
+  test('ends what it is told to, and nothing else', async ({ expect }) => {
     await using world = await startWorld(['one'])
     const { issuer } = world
     const [first, second, third] = [
@@ -149,7 +152,7 @@ api     two       0       TIME  current
     expect(await world.ask(after.access_token)).toEqual(['200'])
   })
 
-  test('ends everything, and says how long the last one took', async () => {
+  test('ends everything, and says how long the last one took', async ({ expect }) => {
     await using world = await startWorld(['one', 'two', 'three'])
     const tokens = [
       await world.getServiceToken(),
@@ -183,7 +186,7 @@ api     two       0       TIME  current
     ])
   })
 
-  test('stops waiting when it is told to, and says how far they are', async () => {
+  test('stops waiting when it is told to, and says how far they are', async ({ expect }) => {
     await using world = await startWorld(['one'])
     const token = await world.getServiceToken()
     const listener = await getListenerToken(world.issuer)
@@ -200,7 +203,7 @@ api     two       0       TIME  current
     ])
   })
 
-  test('counts nobody who says that it cannot use the event', async () => {
+  test('counts nobody who says that it cannot use the event', async ({ expect }) => {
     await using world = await startWorld(['one'])
     const token = await world.getServiceToken()
     const listener = await getListenerToken(world.issuer)
@@ -242,7 +245,7 @@ The log of the server says why (revocation_unusable).`)
     })
   })
 
-  test('names who has not confirmed, and has revoked all the same', async () => {
+  test('names who has not confirmed, and has revoked all the same', async ({ expect }) => {
     await using world = await startWorld(['one'])
     const token = await world.getServiceToken()
     // It has come, and never says that it has applied anything.
