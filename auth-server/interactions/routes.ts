@@ -218,8 +218,8 @@ const keep: Act = async (parts, ctx, { prompt }) => {
   }
 }
 
-const consent: Act = async (parts, ctx, { client }) => {
-  goOn(parts, ctx, await parts.interactions.finishConsent(ctx.req, ctx.res, client))
+const consent: Act = async (parts, ctx, pending) => {
+  goOn(parts, ctx, await parts.interactions.finishConsent(ctx.req, ctx.res, pending))
 }
 
 const cancel: Act = async (parts, ctx) => {

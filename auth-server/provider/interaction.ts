@@ -70,11 +70,11 @@ export interface Interactions {
   finishSignIn(req: IncomingMessage, res: ServerResponse, proof: Proof): Promise<string | undefined>
   /** The person goes on with the account that they are signed in to. */
   keepAccount(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>
-  /** The person agrees to everything in `asked` and `claims`, for the client as they were shown it. */
+  /** The person agrees to all that they were shown, and to nothing where it is not the same any more. */
   finishConsent(
     req: IncomingMessage,
     res: ServerResponse,
-    agreed: Pick<Client, 'document'>,
+    agreed: PendingInteraction,
   ): Promise<string | undefined>
   /** The person declines: ends in `access_denied` at the client. */
   cancel(req: IncomingMessage, res: ServerResponse): Promise<string | undefined>

@@ -60,8 +60,8 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
         const pending = await describe(collaborators, details, addressOf(host, req, res))
         const accountId = details.session?.accountId
         if (!pending || accountId === undefined) return undefined
-        // It may have become another while the answer was looked at.
-        if (pending.client.document?.hash !== agreed.document?.hash) return undefined
+        // The client may have become another, or ask for more, while the answer was looked at.
+        if (describeConsent(pending) !== describeConsent(agreed)) return undefined
         const isNew = await keepDocument(collaborators, pending.client)
         const grantId = await saveGrant(host.provider(), details, pending, { accountId, isNew })
         events.consentGiven({
@@ -84,6 +84,11 @@ export function createInteractions(collaborators: InteractionCollaborators): Int
           .interactionResult(req, res, result, { mergeWithLastSubmission: false })
       }),
   }
+}
+
+/** All that a person agrees to, and who it is. */
+function describeConsent({ client, account, asked, claims, details }: PendingInteraction): string {
+  return JSON.stringify([client.document?.hash, account?.id, asked, claims, details])
 }
 
 /** Answers whether people had not agreed to this document before. */
