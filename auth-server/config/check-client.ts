@@ -12,8 +12,8 @@ import { checkCertificate } from './check-mtls.ts'
 import { echo } from './echo.ts'
 import { checkEncryption } from './check-encryption.ts'
 import { checkPublicKeys } from './public-jwk.ts'
-import type { Finding, Path, RuleId } from './rules.ts'
-import type { ClientConfig, ResourceConfig } from './schema.ts'
+import type { Finding, Path, Report } from './rules.ts'
+import type { CheckedClient, ResourceConfig } from './schema.ts'
 import {
   isExactOrigin,
   isLoopback,
@@ -23,18 +23,10 @@ import {
   judgeRedirectUri,
 } from './uri-rules.ts'
 
-/** A client as the rules see it, whoever declares it. */
-export type CheckedClient = Omit<ClientConfig, 'secret'> & {
-  /** Whether a secret comes with it. */
-  readonly hasSecret: boolean
-}
-
 const OIDC: ReadonlySet<string> = new Set(OIDC_SCOPE_NAMES)
 
 /** Those whose tokens are for APIs and nothing else. */
 const MACHINE_GRANTS: ReadonlySet<string> = new Set(['client_credentials', 'api_key', 'jwt_bearer'])
-
-export type Report = (rule: RuleId, member: Path, message: string) => void
 
 /**
  * Every rule of one client, those about its fellows left out. Paths start at the client. Where

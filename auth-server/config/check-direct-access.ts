@@ -1,10 +1,8 @@
 import { echo } from './echo.ts'
-import type { Finding, Path, RuleId } from './rules.ts'
+import type { Finding, Report } from './rules.ts'
 import { isSecretAlgorithm, type Config, type DirectAccessConfig } from './schema.ts'
 import { isLoopback } from './uri-rules.ts'
 import { normalizeUsername } from './username.ts'
-
-type Report = (rule: RuleId, member: Path, message: string) => void
 
 /** The sections that the rules of direct access read beside it; `undefined` where one is not known. */
 export type DirectAccessSurroundings = {

@@ -1,7 +1,7 @@
 import { OIDC_SCOPE_NAMES } from './built-in.ts'
-import type { CheckedClient, Report } from './check-client.ts'
 import { echo } from './echo.ts'
-import type { Path } from './rules.ts'
+import type { Path, Report } from './rules.ts'
+import type { CheckedClient } from './schema.ts'
 import { findSector } from './sector.ts'
 import { judgeCallUri } from './uri-rules.ts'
 

@@ -170,6 +170,9 @@ export interface Finding {
   readonly message: string
 }
 
+/** Takes down what a check has found. */
+export type Report = (rule: RuleId, member: Path, message: string) => void
+
 export function isRefusal({ rule }: Finding): boolean {
   return RULES[rule].severity === 'refused'
 }

@@ -1033,6 +1033,12 @@ export type SecretSource = z.output<typeof secretSource>
 export type ClientConfig = Config['clients'][number]
 export type UserConfig = Config['users'][number]
 export type ResourceConfig = Config['resources'][number]
+
+/** A client as the rules see it, whoever declares it. */
+export type CheckedClient = Omit<ClientConfig, 'secret'> & {
+  /** Whether a secret comes with it. */
+  readonly hasSecret: boolean
+}
 export type DirectAccessConfig = NonNullable<Config['directAccess']>
 export type SecretAlgorithm = (typeof SECRET_ALGORITHMS)[number]
 /** What the server has a key of its own for. */

@@ -1,5 +1,5 @@
 import type { Form } from '../form.ts'
-import type { AllowedApp, OwnSession } from '../provider/own-access.ts'
+import type { OwnAccessFacts } from './pages.ts'
 import { NOT_FROM_HERE, type Problem } from './problem.ts'
 import { PAGE, type AccountCollaborators, type Visit } from './visit.ts'
 
@@ -10,19 +10,6 @@ export const END_OTHERS: string = `${PAGE}/sessions/end-others`
 export const REMOVE_APP: string = `${PAGE}/apps/remove`
 
 type FormName = 'end-session' | 'end-others' | 'remove-app'
-
-/** What somebody has open and has allowed, with what it takes to end each. */
-export interface OwnAccessFacts {
-  readonly sessions: readonly (OwnSession & {
-    /** The CSRF token of the form that ends it. */
-    readonly token: string
-  })[]
-  readonly apps: readonly (AllowedApp & { readonly token: string })[]
-  readonly hasMoreSessions: boolean
-  readonly hasMoreApps: boolean
-  /** The CSRF token of the form that ends all other sessions; `undefined` where there are none. */
-  readonly endOthersToken: string | undefined
-}
 
 export async function describeOwnAccess(
   { access, csrf }: Parts,

@@ -12,9 +12,9 @@ import type {
   PendingInteraction,
   ScopeInWords,
 } from '../provider/interaction.ts'
+import type { AllowedApp, OwnSession } from '../provider/own-access.ts'
 import type { Assets } from './assets.ts'
 import { listClientLinks } from './client-links.ts'
-import type { OwnAccessFacts } from './own-access.ts'
 import { DONE_TEXTS, type Done } from './done.ts'
 import { describeCodeFault, type Problem } from './problem.ts'
 
@@ -40,6 +40,19 @@ interface KeyBounds {
   readonly resourceName: string
   /** Its scopes, in words. */
   readonly can: readonly string[]
+}
+
+/** What somebody has open and has allowed, with what it takes to end each. */
+export interface OwnAccessFacts {
+  readonly sessions: readonly (OwnSession & {
+    /** The CSRF token of the form that ends it. */
+    readonly token: string
+  })[]
+  readonly apps: readonly (AllowedApp & { readonly token: string })[]
+  readonly hasMoreSessions: boolean
+  readonly hasMoreApps: boolean
+  /** The CSRF token of the form that ends all other sessions; `undefined` where there are none. */
+  readonly endOthersToken: string | undefined
 }
 
 interface AccountFacts extends OwnAccessFacts {

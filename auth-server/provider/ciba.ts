@@ -11,7 +11,7 @@ import { normalizeUsername } from '../config/username.ts'
 import type { Events } from '../events.ts'
 import { createPace, type CreateLimiter, type Pace } from '../throttle.ts'
 import { TooManyAttempts } from './errors.ts'
-import type { EngineMiddleware } from './middleware.ts'
+import type { EngineMiddleware } from './engine-middleware.ts'
 import { refuseUnknownAcrs } from './step-up.ts'
 
 /*

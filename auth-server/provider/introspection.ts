@@ -1,7 +1,7 @@
 import { errors, type Client as EngineClient, type KoaContextWithOIDC } from 'oidc-provider'
 import { recordOf } from './clients.ts'
 import type { IssuedToken, IssuedTokens } from './issued-token.ts'
-import type { EngineMiddleware } from './middleware.ts'
+import type { EngineMiddleware } from './engine-middleware.ts'
 
 /**
  * Answers what a JWT is worth (RFC 7662), where the engine answers for its own tokens alone.

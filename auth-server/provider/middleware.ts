@@ -1,11 +1,6 @@
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
-import type { ClientStore } from '../clients/client.ts'
-import type { RegistrationStore } from '../clients/registration.ts'
-import type { Clock } from '../clock.ts'
 import { readForm } from '../form.ts'
-import type { PrivateJwk, PublicJwk } from '../keys/keyset.ts'
-import type { Logger } from '../log.ts'
-import type { BeginIssuance } from '../revocation/issuance.ts'
+import type { PrivateJwk } from '../keys/keyset.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import { BACKCHANNEL_PATH, denyUserCodes } from './ciba.ts'
 import { clientOf } from './clients.ts'
@@ -15,31 +10,32 @@ import {
   DEVICE_PATH,
   type DeviceAnswerCollaborators,
 } from './device.ts'
+import type { EngineMiddleware, Next } from './engine-middleware.ts'
 import { toEngineError } from './errors.ts'
-import type { Identifiers } from './identifiers.ts'
 import { readFormPost } from './internals.ts'
 import { createIntrospection } from './introspection.ts'
 import type { IssuedTokens } from './issued-token.ts'
-import type { LastUses } from './last-use.ts'
-import type { MtlsSettings } from './mtls.ts'
 import { describeReturn } from './pending.ts'
 import {
   cachePublicDocuments,
   createKeySetAnswer,
   createMetadataAnswer,
   leaveEmptyListsOut,
+  type DocumentCollaborators,
 } from './public-documents.ts'
 import { refuse } from './refuse.ts'
 import { refuseDeepRequest } from './request-objects.ts'
-import { createInteractionMemory, createResumeEnd, createResumeGuard } from './resumption.ts'
+import {
+  createInteractionMemory,
+  createResumeEnd,
+  createResumeGuard,
+  type ResumptionCollaborators,
+} from './resumption.ts'
 import { createRevocation } from './revocation.ts'
-import { createSignOut } from './sign-out.ts'
+import { createSignOut, type SignOutCollaborators } from './sign-out.ts'
 import { createSignedIntrospection } from './signed-introspection.ts'
-import { createTokenRequests } from './token-requests.ts'
-import { createLastUseRecorder, createUseRecorder } from './use-recorders.ts'
-
-export type Next = () => Promise<unknown>
-export type EngineMiddleware = (ctx: KoaContextWithOIDC, next: Next) => Promise<void>
+import { createTokenRequests, type TokenRequestCollaborators } from './token-requests.ts'
+import { createLastUseRecorder, createUseRecorder, type UseCollaborators } from './use-recorders.ts'
 
 /** Endpoints that programs call: they get JSON whatever they say they accept. */
 const MACHINE_PATHS = new Set([
@@ -80,20 +76,17 @@ const CLIENT_PATHS = new Set([
   BACKCHANNEL_PATH,
 ])
 
-export interface EngineMiddlewareCollaborators extends DeviceAnswerCollaborators {
+export interface EngineMiddlewareCollaborators
+  extends
+    DeviceAnswerCollaborators,
+    DocumentCollaborators,
+    ResumptionCollaborators,
+    SignOutCollaborators,
+    TokenRequestCollaborators,
+    UseCollaborators {
   readonly revocations: RevocationStore
   readonly issued: IssuedTokens
-  readonly beginIssuance: BeginIssuance
-  readonly requestId: () => string
-  readonly log: Logger
-  readonly clock: Clock
-  readonly publishedKeys: readonly PublicJwk[]
   readonly signingKeys: readonly PrivateJwk[]
-  readonly mtls: MtlsSettings | undefined
-  readonly clients: Pick<ClientStore, 'findById'>
-  readonly registrations: Pick<RegistrationStore, 'recordUse'>
-  readonly lastUses: LastUses
-  readonly identifiers: Pick<Identifiers, 'grantId'>
 }
 
 /** What runs around the engine's own routes, outermost first. */

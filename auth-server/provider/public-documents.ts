@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto'
 import type { KoaContextWithOIDC } from 'oidc-provider'
 import { JWKS_LIFETIME_SECONDS } from '../keys/rotate.ts'
-import type { EngineMiddleware, EngineMiddlewareCollaborators, Next } from './middleware.ts'
+import type { PublicJwk } from '../keys/keyset.ts'
+import type { EngineMiddleware, Next } from './engine-middleware.ts'
+import type { MtlsSettings } from './mtls.ts'
+
+export interface DocumentCollaborators {
+  readonly publishedKeys: readonly PublicJwk[]
+  readonly mtls: MtlsSettings | undefined
+}
 
 const PUBLIC_DOCUMENTS = new Set(['jwks', 'discovery'])
 
@@ -29,9 +36,7 @@ export async function leaveEmptyListsOut(ctx: KoaContextWithOIDC, next: Next): P
 }
 
 /** The engine would publish every key that it has, those too that only check an old ID token. */
-export function createKeySetAnswer({
-  publishedKeys,
-}: EngineMiddlewareCollaborators): EngineMiddleware {
+export function createKeySetAnswer({ publishedKeys }: DocumentCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     await next()
     if (ctx.oidc?.route === 'jwks' && ctx.status === 200) ctx.body = { keys: publishedKeys }
@@ -39,7 +44,7 @@ export function createKeySetAnswer({
 }
 
 /** The engine would say that tokens are bound to certificates, whether or not any reach it. */
-export function createMetadataAnswer({ mtls }: EngineMiddlewareCollaborators): EngineMiddleware {
+export function createMetadataAnswer({ mtls }: DocumentCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     await next()
     if (mtls || ctx.oidc?.route !== 'discovery' || ctx.status !== 200) return

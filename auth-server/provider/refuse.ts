@@ -1,9 +1,14 @@
 import type { KoaContextWithOIDC } from 'oidc-provider'
-import type { EngineMiddlewareCollaborators } from './middleware.ts'
+import type { EnginePages } from './interaction.ts'
+
+export interface RefusalCollaborators {
+  readonly pages: EnginePages
+  readonly requestId: () => string
+}
 
 /** In the form that is asked for: a page for a browser, JSON for everybody else. */
 export function refuse(
-  { pages, requestId }: Pick<EngineMiddlewareCollaborators, 'pages' | 'requestId'>,
+  { pages, requestId }: RefusalCollaborators,
   ctx: KoaContextWithOIDC,
   status: number,
   error: string,

@@ -4,7 +4,7 @@ import { FAPI2_ALGORITHMS } from '../config/built-in.ts'
 import type { TakeOnce } from './adapter.ts'
 import { LONGEST_JTI, MOST_SECONDS_AHEAD } from './client-keys.ts'
 import { recordOf } from './clients.ts'
-import type { EngineMiddleware } from './middleware.ts'
+import type { EngineMiddleware } from './engine-middleware.ts'
 
 const LONGEST_SECONDS = 3600
 /** `JWT` is what libraries write that know no better name. */

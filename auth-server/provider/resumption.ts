@@ -1,9 +1,20 @@
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider'
 import { DEVICE_PATH } from './device.ts'
-import type { EngineMiddleware, EngineMiddlewareCollaborators } from './middleware.ts'
+import type { Clock } from '../clock.ts'
+import type { Events } from '../events.ts'
+import type { Logger } from '../log.ts'
+import type { EngineMiddleware } from './engine-middleware.ts'
+import type { ModelStore } from './model-store.ts'
 import { forgetInteraction, isOwnInteraction, rememberInteraction } from './own-interactions.ts'
-import { refuse } from './refuse.ts'
+import { refuse, type RefusalCollaborators } from './refuse.ts'
 import { collectLateWrites } from './unit-of-work.ts'
+
+export interface ResumptionCollaborators extends RefusalCollaborators {
+  readonly models: ModelStore
+  readonly events: Events
+  readonly clock: Clock
+  readonly log: Logger
+}
 
 function isResumed({ path }: KoaContextWithOIDC): boolean {
   return path.startsWith('/auth/') || path.startsWith(`${DEVICE_PATH}/`)
@@ -17,7 +28,7 @@ function readResumed(ctx: KoaContextWithOIDC): string | undefined {
 }
 
 /** Goes on only with what this browser has started: an answered interaction signs somebody in. */
-export function createResumeGuard(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
+export function createResumeGuard(collaborators: ResumptionCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     const uid = readResumed(ctx)
     if (uid === undefined || isOwnInteraction(ctx, uid)) {
@@ -35,7 +46,7 @@ export function createResumeGuard(collaborators: EngineMiddlewareCollaborators):
  * The interaction that a browser goes on with ends when the answer has gone out. If this process or a
  * connection breaks before, the browser or a proxy sends the request again, and finds it as it was.
  */
-export function createResumeEnd({ models, log }: EngineMiddlewareCollaborators): EngineMiddleware {
+export function createResumeEnd({ models, log }: ResumptionCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     if (!isResumed(ctx)) {
       await next()
@@ -53,9 +64,7 @@ export function createResumeEnd({ models, log }: EngineMiddlewareCollaborators):
 }
 
 /** Keeps in a cookie which interactions this browser has started. */
-export function createInteractionMemory({
-  clock,
-}: EngineMiddlewareCollaborators): EngineMiddleware {
+export function createInteractionMemory({ clock }: ResumptionCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     const ended = readResumed(ctx)
     await next()

@@ -9,7 +9,7 @@ import type { Events } from '../events.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import { isAboutJwt } from './introspection.ts'
 import { isAccountId, type IssuedTokens } from './issued-token.ts'
-import type { EngineMiddleware } from './middleware.ts'
+import type { EngineMiddleware } from './engine-middleware.ts'
 import type { ModelStore } from './model-store.ts'
 import { collectWrites } from './unit-of-work.ts'
 

@@ -1,15 +1,22 @@
-import { tellByFrames } from './frontchannel.ts'
+import { tellByFrames, type FrontchannelCollaborators } from './frontchannel.ts'
 import { readEndedSession, readLeftClient } from './internals.ts'
-import type { EngineMiddleware, EngineMiddlewareCollaborators } from './middleware.ts'
+import type { Events } from '../events.ts'
+import type { EngineMiddleware } from './engine-middleware.ts'
+import type { ModelStore } from './model-store.ts'
 import { forgetInteractions } from './own-interactions.ts'
 import { collectWrites } from './unit-of-work.ts'
+
+export interface SignOutCollaborators extends FrontchannelCollaborators {
+  readonly models: ModelStore
+  readonly events: Events
+}
 
 /**
  * Signing out ends every row of the session: two tabs may have made two of them. Whoever stays signed in
  * leaves in all of them the client that asked. All of it is one commit: where it is cut off, the session
  * is still there to sign out of.
  */
-export function createSignOut(collaborators: EngineMiddlewareCollaborators): EngineMiddleware {
+export function createSignOut(collaborators: SignOutCollaborators): EngineMiddleware {
   const { models, events } = collaborators
   return async (ctx, next) => {
     if (ctx.path !== '/session/end/confirm') {

@@ -7,7 +7,7 @@ import { signToken } from '../keys/sign.ts'
 import { recordOf } from './clients.ts'
 import { requireEncryptionKey } from './encryption.ts'
 import { readClientKeys } from './internals.ts'
-import type { EngineMiddleware } from './middleware.ts'
+import type { EngineMiddleware } from './engine-middleware.ts'
 
 const TYPE = 'token-introspection+jwt'
 const ACCEPTED = /(?:^|,)\s*application\/token-introspection\+jwt\s*(?:[;,]|$)/i

@@ -5,7 +5,7 @@ import type { Events } from '../events.ts'
 import type { BeginIssuance, Issuance, IssuanceEnd } from '../revocation/issuance.ts'
 import { BACKCHANNEL_MODEL } from './ciba.ts'
 import { listSubjects, looksLikeJwt, MOST_CHARACTERS, type IssuedClaims } from './issued-token.ts'
-import type { EngineMiddleware } from './middleware.ts'
+import type { EngineMiddleware } from './engine-middleware.ts'
 import type { ModelStore, ModelWrite } from './model-store.ts'
 import { collectWrites } from './unit-of-work.ts'
 

@@ -1,5 +1,18 @@
 import { clientOf } from './clients.ts'
-import type { EngineMiddleware, EngineMiddlewareCollaborators } from './middleware.ts'
+import type { RegistrationStore } from '../clients/registration.ts'
+import type { Clock } from '../clock.ts'
+import type { Logger } from '../log.ts'
+import type { EngineMiddleware } from './engine-middleware.ts'
+import type { Identifiers } from './identifiers.ts'
+import type { LastUses } from './last-use.ts'
+
+export interface UseCollaborators {
+  readonly registrations: Pick<RegistrationStore, 'recordUse'>
+  readonly lastUses: LastUses
+  readonly identifiers: Pick<Identifiers, 'grantId'>
+  readonly clock: Clock
+  readonly log: Logger
+}
 
 const DAY_MS = 86_400_000
 
@@ -8,7 +21,7 @@ export function createUseRecorder({
   registrations,
   clock,
   log,
-}: EngineMiddlewareCollaborators): EngineMiddleware {
+}: UseCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     await next()
     if (ctx.path !== '/token' || ctx.status !== 200) return
@@ -26,7 +39,7 @@ export function createUseRecorder({
 export function createLastUseRecorder({
   lastUses,
   identifiers,
-}: EngineMiddlewareCollaborators): EngineMiddleware {
+}: UseCollaborators): EngineMiddleware {
   return async (ctx, next) => {
     await next()
     if (ctx.status >= 400) return
