@@ -105,7 +105,10 @@ export type Show = (
   problem: Problem,
 ) => Promise<void>
 
-/** Does `act` with a form that was sent from our own page. Each has a binding of its own to check. */
+/**
+ * Does `act` with a form that was sent from our own page. Each has a binding of its own to check. Who is
+ * signed in is asked again once it is here: a session that is ended must not have a form on its way.
+ */
 export function takeForm(issuer: string, act: Act, show: Show): Step {
   return async (parts, ctx, visit) => {
     const sender = { origin: ctx.get('Origin'), secFetchSite: ctx.get('Sec-Fetch-Site') }
@@ -114,7 +117,13 @@ export function takeForm(issuer: string, act: Act, show: Show): Step {
       return
     }
     const form = await readForm(ctx)
-    if (form.ok) await act(parts, ctx, visit, form.value)
-    else await show(parts, ctx, visit, { ...form.reason, fields: [] })
+    const person = await parts.sessions.find(ctx.req, ctx.res)
+    if (person?.sessionUid !== visit.person.sessionUid) {
+      redirect(ctx, parts.sessions.signInUrl('account'))
+      return
+    }
+    const now = { ...visit, person }
+    if (form.ok) await act(parts, ctx, now, form.value)
+    else await show(parts, ctx, now, { ...form.reason, fields: [] })
   }
 }
