@@ -67,10 +67,16 @@ export function createIssuer(clock: Clock, send: Send, options: IssuerOptions): 
     })
     return discovered
   }
-  const ask = async <T>(question: (config: oauth.Configuration) => Promise<T> | T): Promise<T> => {
+  const ask = async <T>(
+    question: (config: oauth.Configuration) => Promise<T> | T,
+    isRepeatable = false,
+  ): Promise<T> => {
     try {
       return await question(await discover())
     } catch (error) {
+      // The library fetches keys once a minute at most: they go with all that was discovered.
+      if (isOtherKey(error)) discovered = undefined
+      if (isOtherKey(error) && isRepeatable) return ask(question)
       throw explainFailure(error, options.issuer)
     }
   }
@@ -109,8 +115,8 @@ export function createIssuer(clock: Clock, send: Send, options: IssuerOptions): 
           tokens: keep(answer),
         }
       }),
-    refresh: (tokens, subject) =>
-      ask(async (config) => {
+    refresh(tokens, subject) {
+      const exchange = async (config: oauth.Configuration) => {
         if (tokens.refreshToken === undefined) throw over('There is no refresh token.')
         const answer = await oauth
           .refreshTokenGrant(config, tokens.refreshToken)
@@ -118,7 +124,10 @@ export function createIssuer(clock: Clock, send: Send, options: IssuerOptions): 
         const claims = answer.claims()
         if (claims && claims.sub !== subject) throw over('Its answer was about somebody else.')
         return keep(answer, tokens.refreshToken)
-      }),
+      }
+      // Who comes again at once gets the same successor: an answer that was thrown away is no loss.
+      return ask(exchange, true)
+    },
     // By `client_id` rather than `id_token_hint`, which would put a token into the address bar.
     startSignOut: (state) =>
       ask((config) => {
@@ -179,8 +188,19 @@ function explainFailure(error: unknown, issuer: string): Problem {
     return new Problem(503, 'The authorization server is not there', text, undefined, error)
   }
   const code = error instanceof oauth.ClientError ? error.code : undefined
+  if (isOtherKey(error)) {
+    const text =
+      'Its answer was signed with a key that was not known here, and has been thrown away. Sign in ' +
+      'again: its keys are fetched anew.'
+    return new Problem(503, 'The authorization server has other keys', text, code, error)
+  }
   const text = 'Its answer was not what it should be, and has been thrown away.'
   return new Problem(502, 'The authorization server is not understood', text, code, error)
+}
+
+/** Keys were changed at once, which `portreeve keys rotate --now` does. */
+function isOtherKey(error: unknown): boolean {
+  return error instanceof oauth.ClientError && error.code === 'OAUTH_KEY_SELECTION_FAILED'
 }
 
 /** `fetch` rejects with a `TypeError` when there is no connection, whatever the reason. */

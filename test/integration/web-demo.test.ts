@@ -1,4 +1,9 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
+import { createKeyOperations } from '../../auth-server/admin/keys.ts'
+import { prepareConfig } from '../../auth-server/config/load.ts'
+import { createEvents } from '../../auth-server/events.ts'
+import { createLog } from '../../auth-server/log.ts'
+import { openStores } from '../../auth-server/storage/stores.ts'
 import {
   close,
   createVisitor,
@@ -10,7 +15,9 @@ import {
 import { createWebDemo } from '../../client-demo/web/app.ts'
 import { systemClock } from '../../client-demo/web/clock.ts'
 import { createBrowser } from '../support/browser.ts'
+import { fetchKeyIds } from '../support/keys.ts'
 import { recordTokens } from '../support/recorded-tokens.ts'
+import { BASE_CONFIG, ENVIRONMENT, type TestServer } from '../support/server.ts'
 
 const MINUTE = 60_000
 
@@ -155,6 +162,21 @@ describe('the web demo', () => {
     expect((await alice.submit(page, '/sign-out')).status).toBe(303)
   })
 
+  test('goes on where the authorization server has other keys from one moment to the next', async () => {
+    await using world = await startWebWorld()
+    const [alice, bob] = [createVisitor(world), createVisitor(world)]
+    const home = await alice.signIn('alice')
+    await withdrawKeys(world.server)
+    const page = await alice.submit(home, '/refresh')
+    expect(page.status).toBe(200)
+    expect(page.text).toContain('<bdi>Alice Adams</bdi>')
+    await withdrawKeys(world.server)
+    const refused = await bob.signIn('bob')
+    expect(refused.status).toBe(503)
+    expect(refused.text).toContain('The authorization server has other keys')
+    expect((await bob.signIn('bob')).text).toContain('<bdi>bob</bdi>')
+  })
+
   test('starts without its authorization server, says so, and finds it once it is there', async () => {
     let isUp = false
     const issuerServer = await listen((request, response) => {
@@ -184,3 +206,17 @@ describe('the web demo', () => {
     expect(up.location).toContain(`${issuer}/auth?`)
   })
 })
+
+/** As an operator does whose keys were stolen; answers when the server has the new ones. */
+async function withdrawKeys({ issuer, folder }: TestServer): Promise<void> {
+  const loaded = prepareConfig(BASE_CONFIG, { folder, environment: ENVIRONMENT })
+  await using stores = await openStores(`sqlite:${folder}/portreeve.sqlite`, systemClock)
+  const events = createEvents(createLog('info', { write: () => {} }))
+  const operations = createKeyOperations({ keys: stores.keys, clock: systemClock, events }, loaded)
+  const rotations = await operations.rotate({ algorithm: undefined, withdraws: true })
+  const expected = rotations.map(({ next }) => next.kid).toSorted()
+  await vi.waitFor(
+    async () => expect((await fetchKeyIds({ issuer })).toSorted()).toEqual(expected),
+    { timeout: 5000, interval: 20 },
+  )
+}
