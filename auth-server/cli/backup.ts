@@ -12,7 +12,7 @@ import type { SecretSource } from '../config/schema.ts'
 import { PortreeveError } from '../errors.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import { printReport, type Report } from './report.ts'
-import { formatFields, harmless, type Style } from './style.ts'
+import { formatFields, harmless, wrapMessage, type Style } from './style.ts'
 import type { World } from './world.ts'
 
 interface CopyOptions extends CommonOptions {
@@ -106,7 +106,10 @@ function reportBackup({ keySources, ...backup }: Backup): Report {
           ],
           style,
         ),
-        `The root key is not in it, and the backup is of no use without it. Keep ${nameKeys(keySources)} as well, in another place.`,
+        wrapMessage(
+          `The root key is not in it, and the backup is of no use without it. Keep ${nameKeys(keySources)} as well, in another place.`,
+          style.width,
+        ),
       ].join('\n\n'),
   }
 }
@@ -151,9 +154,8 @@ function describeKeyFit(
     keyFit === 'missing'
       ? `There is no usable key in ${name}.`
       : `The key in ${name} does not open the signing keys of this backup.`
-  return [
-    `${style.alert(what)} The server does not start before it has the key that they were sealed with.`,
-  ]
+  const next = 'The server does not start before it has the key that they were sealed with.'
+  return [`${style.alert(wrapMessage(what, style.width))}\n${next}`]
 }
 
 function nameKeys({ rootKey, encryptionKey }: KeySources): string {

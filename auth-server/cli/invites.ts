@@ -6,7 +6,7 @@ import {
   type CommonOptions,
   type Work,
 } from './command.ts'
-import { formatFields, harmless } from './style.ts'
+import { formatFields, harmless, wrapMessage } from './style.ts'
 import { formatTable } from './table.ts'
 
 interface InviteOptions extends CommonOptions {
@@ -57,7 +57,10 @@ function addInvite(clients: Command, cli: Cli): void {
               'The token is shown this once: only its hash is kept.',
               ...(config.registration
                 ? [
-                    `Give it to whoever registers: they send it as Authorization: Bearer to ${config.issuer}/register.`,
+                    wrapMessage(
+                      `Give it to whoever registers: they send it as Authorization: Bearer to ${config.issuer}/register.`,
+                      style.width,
+                    ),
                   ]
                 : ['Clients cannot register here yet: add registration to the configuration.']),
             ].join('\n\n'),

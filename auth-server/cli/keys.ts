@@ -5,7 +5,7 @@ import type { SecretSource, SigningAlgorithm } from '../config/schema.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import { refuseUsage } from './input.ts'
 import type { Report } from './report.ts'
-import { harmless, shortenTime, type Style } from './style.ts'
+import { harmless, shortenTime, wrapMessage, type Style } from './style.ts'
 import { formatTable } from './table.ts'
 
 const ALGORITHMS: readonly SigningAlgorithm[] = ['ES256', 'RS256', 'PS256', 'EdDSA']
@@ -98,31 +98,33 @@ function addRotate(keys: Command, cli: Cli): void {
 function reportRotations(rotations: readonly RotationView[], withdraws: boolean): Report {
   const describe = withdraws ? describeWithdrawal : describeAnnouncement
   const hint =
-    'APIs that keep the key set refuse the old keys when they next fetch it: within five minutes, or with the first token of a new key.'
+    'APIs that keep the key set refuse the old keys when they next fetch it: within five minutes, or with the first token of a new key. Those that follow what is revoked fetch it at once.'
   return {
     json: { rotations },
     text: (style) =>
       [
         ...rotations.map((rotation) => describe(rotation, style)),
-        ...(withdraws ? ['', style.quiet(hint)] : []),
+        ...(withdraws ? ['', style.quiet(wrapMessage(hint, style.width))] : []),
       ].join('\n'),
   }
 }
 
 function describeAnnouncement({ algorithm, next, isNew }: RotationView, style: Style): string {
   const when = shortenTime(next.activeAt ?? next.announcedAt)
-  return isNew
-    ? `${style.good('Announced')} a new ${algorithm} key, ${next.kid}. It signs from ${when}.`
+  const said = isNew
+    ? `Announced a new ${algorithm} key, ${next.kid}. It signs from ${when}.`
     : `A new ${algorithm} key, ${next.kid}, is announced already. It signs from ${when}.`
+  return wrapMessage(said, style.width).replace(/^Announced/, style.good)
 }
 
 function describeWithdrawal(rotation: RotationView, style: Style): string {
   const { algorithm, next, isNew, withdrawn } = rotation
-  if (!isNew) {
-    return `Somebody else has just withdrawn the ${algorithm} keys. ${next.kid} signs from now on.`
-  }
   const what = `${withdrawn.join(', ')} (${algorithm})`
-  return `${style.good('Withdrew')} ${what}, and revoked what was signed with it. ${next.kid} signs from now on.`
+  const done = isNew
+    ? `Withdrew ${what}, and revoked what was signed with it.`
+    : `Somebody else has just withdrawn the ${algorithm} keys.`
+  const said = `${done} ${next.kid} signs from now on.`
+  return wrapMessage(said, style.width).replace(/^Withdrew/, style.good)
 }
 
 function addReseal(keys: Command, cli: Cli): void {

@@ -103,6 +103,25 @@ describe('on a terminal of 80 columns', () => {
     expect(lines.filter((line) => /^ {4}\S/.test(line)).length).toBeGreaterThan(0)
   })
 
+  test('what a command says beside its facts is broken between words', async () => {
+    using cli = makeCli({ columns: 80, config: { ...CONFIG, registration: {} } })
+    await cli.run('serve')
+    const { stdout: withdrawn } = await cli.run('keys', 'rotate', '--now')
+    expect(listLines(withdrawn, 80).join(' ')).toContain('Those that follow what is revoked')
+    const { stdout: invited } = await cli.run(
+      'clients',
+      'invite',
+      '--for',
+      'an app',
+      '--expires',
+      '1h',
+    )
+    expect(listLines(invited, 80).join(' ')).toContain('they send it as Authorization: Bearer to')
+    const service = ['--grant', 'client_credentials', '--scope', 'notes:read']
+    const { stdout: added } = await cli.run('clients', 'add', 'robot', ...service)
+    expect(listLines(added, 80).at(-1)).toContain('Give it to the app now.')
+  })
+
   test('a path in an error stays whole: it can be copied', async () => {
     using cli = makeCli({ columns: 80 })
     const missing = await cli.run('users', 'list')

@@ -10,7 +10,7 @@ import { PortreeveError } from '../errors.ts'
 import { withCommonOptions, type Cli, type CommonOptions } from './command.ts'
 import { requirePipe } from './input.ts'
 import type { Report } from './report.ts'
-import { formatFields, harmless, toJson, type Style } from './style.ts'
+import { formatFields, harmless, toJson, wrapMessage, type Style } from './style.ts'
 import { formatTable, type Column } from './table.ts'
 import type { World } from './world.ts'
 
@@ -182,7 +182,7 @@ function reportImport(view: ImportView, warnings: readonly Finding[]): Report {
           style,
         ),
         ...listChanges({ user: users, client: clients, 'API key': apiKeys }, style),
-        ...describeSettings(otherSettings),
+        ...describeSettings(otherSettings, style),
       ].join('\n\n'),
   }
 }
@@ -208,9 +208,8 @@ function listChanges(views: Readonly<Record<string, ChangesView>>, style: Style)
   return left > 0 ? [`${table}\n… and ${left} more: --json lists them`] : [table]
 }
 
-function describeSettings(settings: readonly string[]): string[] {
+function describeSettings(settings: readonly string[], style: Style): string[] {
   if (settings.length === 0) return []
-  return [
-    `The configuration here differs from that of the document, and was left as it is: ${settings.map(harmless).join(', ')}.`,
-  ]
+  const said = `The configuration here differs from that of the document, and was left as it is: ${settings.map(harmless).join(', ')}.`
+  return [wrapMessage(said, style.width)]
 }
