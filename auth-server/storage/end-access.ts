@@ -179,13 +179,12 @@ async function revokeGrantsOf(
         grant_id,
         cast(${reason} as text),
         cast(${now} as bigint),
-        case when last > ${now} then last else ${now} end + ${TOMBSTONE_MILLISECONDS}
+        cast(${now + TOMBSTONE_MILLISECONDS} as bigint)
       from (
-        select grant_id, max(expires_at) as last
+        select distinct grant_id
         from engine_model
         where grant_id in (select grant_id from engine_model where ${isMeant})
           and not exists (select 1 from revocation where kind = 'grant' and subject = grant_id)
-        group by grant_id
         order by grant_id
         limit ${GRANTS_AT_ONCE}
       ) as granted`.execute(transaction)

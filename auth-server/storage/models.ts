@@ -32,8 +32,9 @@ import type { EngineModelTable, Schema } from './schema.ts'
 import { createTurns } from './turns.ts'
 
 /**
- * A revoked grant is remembered at least this long after the last of its rows would have expired: no
- * access token lives longer (the bound of `accessTokenTtlSeconds`).
+ * What has ended is remembered for so long. No access token lives longer than half of it
+ * (`LONGEST_TOKEN_SECONDS`), nor does any request that might still write something for it. Beyond that
+ * every API that follows the log would keep what concerns nothing any more.
  */
 export const TOMBSTONE_MILLISECONDS = 2 * 86_400_000
 
@@ -217,7 +218,7 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
   if (row.uid !== undefined && (await isBuried(unit, 'Session uid', row.uid))) {
     // What this request has just given a client ends with the session, which did not know of it.
     const late = readClients(JSON.stringify(row.payload))
-    await endForClients(unit, late, 'signed_out', row.expiresAt ?? 0)
+    await endForClients(unit, late, 'signed_out')
     return true
   }
   if (await isBuried(unit, 'Session', row.key)) return true
@@ -240,7 +241,7 @@ async function putSession(unit: Unit, row: Put): Promise<boolean> {
     await destroy(unit, 'Session', sibling.key)
     // What nobody would know of when the person signs out is signed out of now.
     const forgotten = readClients(sibling.payload).filter(({ sid }) => !known.has(sid))
-    await endForClients(unit, forgotten, 'signed_out', row.expiresAt ?? 0)
+    await endForClients(unit, forgotten, 'signed_out')
   }
   if (row.replaces !== undefined) await replaceSession(unit, row, row.replaces)
   return true
@@ -317,7 +318,7 @@ async function endSession(
   await bury(unit, 'Session uid', uid, last)
   // Two tabs may have given one client two of them, each in the row of its tab.
   const ended = [...known, ...rows.flatMap(({ payload }) => readClients(payload))]
-  await endForClients(unit, ended, reason, last)
+  await endForClients(unit, ended, reason)
 }
 
 /** The same with very many, without a statement for each. */
@@ -339,7 +340,7 @@ export async function endSessions(
     const tombstones = some.map((key) => ({ kind: 'Session uid', key, expires_at: until }))
     await buryAll(unit, tombstones)
     const ended = rows.flatMap(({ payload }) => readClients(payload))
-    await endForClients(unit, ended, reason, last)
+    await endForClients(unit, ended, reason)
   }
 }
 
@@ -382,7 +383,7 @@ export async function leaveRows(
     const kept = { ...rest, authorizations: Object.fromEntries(others) }
     await rewriteRow(unit, { model: 'Session', key, payload: JSON.stringify(kept) })
   }
-  await endForClients(unit, left, reason, 0)
+  await endForClients(unit, left, reason)
 }
 
 /** Each client is told once, however many requests end the session. */
@@ -390,13 +391,12 @@ async function endForClients(
   unit: Unit,
   ended: readonly ClientSession[],
   reason: RevocationReason,
-  lastExpiry: number,
 ): Promise<void> {
   const sessions = new Map(ended.map((session) => [session.sid, session]))
   const over = await listRevoked(unit, 'session', [...sessions.keys()])
   const told = [...sessions.values()].filter(({ sid }) => !over.has(sid))
   await queueLogouts(unit, told, unit.clock.now())
-  await revoke(unit, 'session', [...sessions.keys()], reason, lastExpiry)
+  await revoke(unit, 'session', [...sessions.keys()], reason)
 }
 
 /** The clients that the payload of a session says were authorised in it. */
@@ -417,8 +417,7 @@ export async function endGrant(
   reason: RevocationReason,
 ): Promise<number> {
   const { rows } = await deleteGrant(unit, { grantId })
-  const last = Math.max(0, ...rows.map(({ expires_at }) => expires_at ?? 0))
-  await revoke(unit, 'grant', [grantId], reason, last)
+  await revoke(unit, 'grant', [grantId], reason)
   return rows.length
 }
 
@@ -427,9 +426,8 @@ async function revoke(
   kind: 'grant' | 'session',
   subjects: readonly string[],
   reason: RevocationReason,
-  lastExpiry: number,
 ): Promise<void> {
-  const expiresAt = Math.max(lastExpiry, clock.now()) + TOMBSTONE_MILLISECONDS
+  const expiresAt = clock.now() + TOMBSTONE_MILLISECONDS
   const entries = subjects.map((subject) => ({ kind, subject, reason, expiresAt }))
   await appendRevocations(database, transaction, entries)
 }

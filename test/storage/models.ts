@@ -247,16 +247,19 @@ export function testModels(withWorld: WithWorld): void {
         expect(await expiryOf()).toBe(later)
       }))
 
-    test('is remembered as revoked for as long as a token of it may live', () =>
+    test('is remembered as revoked for as long as an access token of it may live, and no longer', () =>
       withWorld(async ({ stores: { models, revocations }, clock }) => {
         const { put, grant } = createRows(clock)
         const expiresAt = clock.now() + 30 * 24 * HOUR
         await models.apply([grant('g'), put('RefreshToken', 'r', { grantId: 'g', expiresAt })])
         await models.apply([revoke('g')])
         await models.apply([revoke('newer')])
-        clock.advance(31 * 24 * HOUR)
+        clock.advance(2 * 24 * HOUR)
         expect(await revocations.purge(clock.now(), 10)).toBe(0)
         expect(await models.apply([grant('g')])).toMatchObject({ outcome: 'lost' })
+        expect(await models.find('RefreshToken', 'r')).toBeUndefined()
+        clock.advance(1)
+        expect(await revocations.purge(clock.now(), 10)).toBe(1)
       }))
   })
 

@@ -131,6 +131,20 @@ export function testSessions(withWorld: WithWorld): void {
         expect(await endedOf(other, sids)).toEqual(['sid of a', 'sid of b', 'told'])
       }))
 
+    test('are in the log for as long as a token may live, however long they would have lived', () =>
+      withWorld(async ({ stores, clock }) => {
+        const { session, grant } = createRows(clock)
+        const long = { expiresAt: clock.now() + 1000 * HOUR }
+        await stores.models.apply([session('s', 'a', long), grant('g', long), grant('h', long)])
+        await stores.models.apply([session('o', 'a', { ...long, uid: 'another' })])
+        await stores.models.apply([{ kind: 'end-session', uid: 'u' }, revoke('g')])
+        await stores.access.end('user', 'alice')
+        const log = await stores.revocations.list(0, 10)
+        expect(log.map(({ kind }) => kind)).toEqual(['session', 'grant', 'user'])
+        const latest = clock.now() + 48 * HOUR
+        for (const { kind, expiresAt } of log) expect([kind, expiresAt]).toEqual([kind, latest])
+      }))
+
     test('say in the log why they ended', () =>
       withWorld(async ({ stores, clock }) => {
         const { session } = createRows(clock)
