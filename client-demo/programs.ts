@@ -120,6 +120,7 @@ export async function startApi(
       ['--issuer', issuer],
       ['--audience', audience],
       ['--feed-client', FEED_CLIENT],
+      ['--feed-receiver', api],
     ] as const
   const exact = { issuer, feedSecret: FEED_SECRET, port: 0, clockToleranceSeconds: 0 }
   switch (api) {
@@ -179,14 +180,16 @@ export interface NotesApiOptions {
 export function startNotesApi(options: NotesApiOptions, stopped: AbortSignal): Promise<Child> {
   const { issuer, feedSecret, port, clockToleranceSeconds, signInMaxAgeSeconds } = options
   const { database, tls, logFile } = options
+  const api = tls ? 'notesOverTls' : 'notes'
   const program = {
-    name: nameApi(tls ? 'notesOverTls' : 'notes'),
+    name: nameApi(api),
     file: 'resource-server/demo/notes.ts',
     args: [
       ['--issuer', issuer],
       ['--audience', NOTES],
       ['--audience', BRIEF],
       ['--feed-client', FEED_CLIENT],
+      ['--feed-receiver', api],
       ['--port', String(port)],
       ['--clock-tolerance', String(clockToleranceSeconds)],
       signInMaxAgeSeconds === undefined ? [] : ['--sign-in-max-age', String(signInMaxAgeSeconds)],

@@ -104,8 +104,8 @@ const publish: CimdStep = {
 const pretend: CimdStep = {
   title: 'Documents that say too much, or are those of somebody else, are refused',
   why:
-    'There is nobody to share a secret with; a document that was copied elsewhere is not that app; ' +
-    'and no app has the name of one that the operator knows.',
+    'There is nobody to share a secret with; a document that was copied elsewhere is not that app, ' +
+    'and nobody is told what was found there; no app has the name of one that the operator knows.',
   async run({ world, browser, client }, notes) {
     const bad = [
       ['copied from elsewhere', '/copied.json', { client_id: idOf(world) }],

@@ -48,6 +48,7 @@ describe('the settings of the notes API', () => {
     ['no issuer', ['--audience', API], /^--issuer is missing/],
     ['no audience', ['--issuer', 'http://127.0.0.1:9'], /^--audience is missing/],
     ['an issuer over plain http', [...GOOD, '--issuer', 'http://as.example'], /^issuer: .*https/],
+    ['a receiver of no feed', [...GOOD, '--feed-receiver', 'a'], /^--feed-receiver needs --feed/],
     ['an empty audience', [...GOOD, '--audience', ''], /^audience: /],
     ['a port that is no number', [...GOOD, '--port', 'x'], /^--port: expected 0 to 65535/],
     ['a port beyond 65535', [...GOOD, '--port', '65536'], /^--port: expected 0 to 65535/],

@@ -42,7 +42,9 @@ export function readTokenSettings(values: TokenValues, environment: Environment)
   const { issuer, audience, 'issuer-name': name, algorithm } = values
   if (issuer === undefined) {
     // What is signed with a secret is nowhere revoked: it has no `jti` and hangs on nothing.
-    if (values['feed-client'] !== undefined) throw new TypeError('--feed-client needs --issuer')
+    for (const option of ['feed-client', 'feed-receiver'] as const) {
+      if (values[option] !== undefined) throw new TypeError(`--${option} needs --issuer`)
+    }
     const verifier = createSecretVerifier(values, environment)
     return { verifier, feed: undefined, isShared: true }
   }

@@ -270,6 +270,7 @@ describe('the programs', () => {
         [['--issuer', 'http://127.0.0.1:9'], { SECRET_KEY }, /^--audience is missing/],
         [['--issuer', 'http://as.example', '--audience', API], {}, /^issuer: .*https/],
         [['--feed-client', 'apis'], { SECRET_KEY }, /^--feed-client needs --issuer/],
+        [['--feed-receiver', 'a'], { SECRET_KEY }, /^--feed-receiver needs --issuer/],
         [['--issuer', ISSUER, '--audience', API, '--feed-client', 'apis'], {}, /^FEED_SECRET: /],
         [
           ['--issuer', ISSUER, '--audience', '', '--feed-client', 'x'],
