@@ -213,8 +213,9 @@ export async function createFeed(
         if (!enter(clientId)) return 'too_many'
         await waitForMore(follower, LONGEST_POLL_MS)
         leave(clientId)
-        if (clock.now() >= listener.expiresAt * 1000 || !(await isAdmitted())) return 'ended'
       }
+      // Meanwhile: it may have waited, or been slow with what it asks.
+      if (clock.now() >= listener.expiresAt * 1000 || !(await isAdmitted())) return 'ended'
       const { found: next, live } = await nextLive(place, MOST_POLLED + 1)
       const given = live.slice(0, most)
       const sets = await Promise.all(

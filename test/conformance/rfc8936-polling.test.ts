@@ -11,6 +11,7 @@ import {
   withListener,
 } from '../support/feed.ts'
 import { shareServer, startServer } from '../support/server.ts'
+import { sendSlowly } from '../support/slow-post.ts'
 
 const sharedServer = shareServer(withListener, {}, { LISTENER_SECRET })
 
@@ -101,6 +102,20 @@ describe('polling (RFC 8936)', () => {
       isMore = body.moreAvailable === true
     }
     expect(subjects).toEqual(['alive'])
+  })
+
+  test('gives nothing where its token is revoked before it has asked to the end', async () => {
+    await using server = await startServer(withListener, {}, { LISTENER_SECRET })
+    const { issuer } = server
+    const token = await getListenerToken(issuer)
+    await endToken(issuer)
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+    const body = JSON.stringify({ returnImmediately: true })
+    const ask = (meanwhile: () => Promise<unknown>) =>
+      sendSlowly(`${issuer}/revocations/poll`, headers, body, meanwhile)
+    expect((await ask(async () => {})).status).toBe(200)
+    const answer = await ask(() => revoke(issuer, token, LISTENER_AUTHORIZATION))
+    expect(answer.status).toBe(401)
   })
 
   test('needs no name where a client has one receiver', async () => {

@@ -1,4 +1,4 @@
-import { request } from 'node:http'
+import { request, type OutgoingHttpHeaders } from 'node:http'
 import { text } from 'node:stream/consumers'
 import type { Browser } from './browser.ts'
 
@@ -9,30 +9,34 @@ export interface SlowAnswer {
   readonly page: string
 }
 
-/**
- * Sends a form of a browser whose body comes only when `meanwhile` is over: the server has begun with the
- * request by then. Follows no redirect.
- */
+/** Sends a form of a browser slowly. Follows no redirect. */
 export async function postSlowly(
   browser: Browser,
   url: string,
   fields: Readonly<Record<string, string>>,
   meanwhile: () => Promise<unknown>,
 ): Promise<SlowAnswer> {
-  const body = new URLSearchParams(fields).toString()
   const { pathname } = new URL(url)
   const cookie = browser
     .cookies()
     .filter(({ path }) => pathname.startsWith(path))
     .map(({ name, value }) => `${name}=${value}`)
     .join('; ')
-  const headers = {
-    cookie,
-    'content-type': 'application/x-www-form-urlencoded',
-    'content-length': Buffer.byteLength(body),
-    expect: '100-continue',
-  }
-  const sent = request(url, { method: 'POST', headers })
+  const headers = { cookie, 'content-type': 'application/x-www-form-urlencoded' }
+  return sendSlowly(url, headers, new URLSearchParams(fields).toString(), meanwhile)
+}
+
+/** Posts a body that comes only when `meanwhile` is over: the server has begun with the request by then. */
+export async function sendSlowly(
+  url: string,
+  headers: OutgoingHttpHeaders,
+  body: string,
+  meanwhile: () => Promise<unknown>,
+): Promise<SlowAnswer> {
+  const sent = request(url, {
+    method: 'POST',
+    headers: { ...headers, 'content-length': Buffer.byteLength(body), expect: '100-continue' },
+  })
   const answered = new Promise<SlowAnswer>((resolve, reject) => {
     sent.once('error', reject)
     sent.once('response', (response) => {
