@@ -210,11 +210,11 @@ function refuse(ctx: KoaContextWithOIDC, resource: Resource, decision: ScopeDeci
     }
     throw new errors.InvalidScope(NOTHING_FOR_CLIENT, refusedScopes)
   }
-  if (isServiceRequest(ctx)) {
-    throw new errors.InvalidScope(NOTHING_FOR_CLIENT, refusedScopes)
-  }
   if (decision.refused.length === 0) {
     throw new errors.InvalidScope(`name at least one scope of ${resource.identifier}`, '')
+  }
+  if (isServiceRequest(ctx)) {
+    throw new errors.InvalidScope(NOTHING_FOR_CLIENT, refusedScopes)
   }
   throw new errors.InvalidGrant('nothing that was granted is allowed any longer')
 }

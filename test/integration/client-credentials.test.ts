@@ -78,6 +78,18 @@ describe('client credentials', () => {
     expect(answer.headers.get('cache-control')).toContain('no-store')
   })
 
+  test('say what is missing where a resource is named and none of its scopes', async () => {
+    const { body } = await requestToken(
+      sharedServer().issuer,
+      { ...grant, resource: NOTES },
+      asService,
+    )
+    expect([body.error, body['error_description']]).toEqual([
+      'invalid_scope',
+      `name at least one scope of ${NOTES}`,
+    ])
+  })
+
   test('assume the default scopes of a client that names none', async () => {
     await using server = await startServer((config) => ({
       ...config,
