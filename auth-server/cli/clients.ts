@@ -373,7 +373,10 @@ function listCiba({ ciba }: ClientView): string[] {
  * that sends nobody anywhere it says nothing.
  */
 function describeType({ applicationType, grants }: ClientView): string {
-  return grants.includes('authorization_code') ? applicationType : 'service'
+  if (grants.includes('authorization_code')) return applicationType
+  // These have people sign in, elsewhere.
+  if (grants.includes('device_code')) return 'device'
+  return grants.includes('ciba') ? 'ciba' : 'service'
 }
 
 function describeState({ disabled }: ClientView): string {

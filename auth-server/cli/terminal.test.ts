@@ -201,6 +201,8 @@ describe('the type of a client', () => {
       'native',
     ],
     [['--grant', 'client_credentials', '--scope', 'notes:read'], 'service'],
+    [['--grant', 'device_code', '--grant', 'refresh_token', '--scope', 'openid'], 'device'],
+    [['--grant', 'ciba', '--scope', 'openid'], 'ciba'],
   ])('of %j is %s', async (args, type) => {
     using cli = makeCli({ config: CONFIG })
     const added = await cli.run('clients', 'add', 'app', ...args)
