@@ -177,7 +177,7 @@ function describeResources(): unknown[] {
     },
     {
       identifier: BRIEF,
-      name: 'Notes, briefly',
+      name: `Notes, ${BRIEF_SECONDS} seconds at a time`,
       accessTokenTtlSeconds: BRIEF_SECONDS,
       scopes: { 'notes:read': read },
     },

@@ -43,7 +43,7 @@ export function locateConfig(folder: string): string {
 export const AUTH_SERVER = 'authorization server'
 /** Its listeners for clients that know no OAuth: see docs/direct-access.md. */
 export const DIRECT_ACCESS = 'direct access'
-export const UNAUTHENTICATED_ACCESS = 'issuer of old'
+export const UNAUTHENTICATED_ACCESS = 'old issuer'
 
 export async function startAuthServer(
   { folder, place, secrets, redisUrl, logFile }: AuthServerOptions,
@@ -79,8 +79,8 @@ const API_NAMES: Readonly<Record<ApiName, string>> = {
   orders: 'orders service',
   billing: 'billing service',
   gateway: 'gateway',
-  oldBilling: 'billing service of old',
-  oldGateway: 'gateway of old',
+  oldBilling: 'old billing service',
+  oldGateway: 'old gateway',
 }
 
 /** What people call it. */

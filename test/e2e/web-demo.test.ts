@@ -136,6 +136,8 @@ test.each(PLACES)('the diagram in Chromium stays at a sign-out elsewhere, %s', a
     .waitFor()
   const fresh = second.locator('li.fresh .said')
   expect(await fresh.allInnerTexts()).toEqual(['POST /backchannel-logout', '200 OK'])
+  expect(await second.getByRole('button', { name: 'Sign out' }).count()).toBe(0)
+  expect(await second.getByRole('banner').innerText()).not.toContain('Alice')
   await fresh.first().click()
   await second.getByText('Signed out by the server').waitFor()
   expect(await note.count()).toBe(1)

@@ -8,12 +8,7 @@ import { startProgram } from '../support/program.ts'
 const SCHEMA = path.resolve(import.meta.dirname, '../../docs/transcript.schema.json')
 
 /** Who answers in flows beside the APIs: the client, and the authorization server at all its ports. */
-const NO_API: readonly string[] = [
-  'client',
-  'authorization server',
-  'direct access',
-  'issuer of old',
-]
+const NO_API: readonly string[] = ['client', 'authorization server', 'direct access', 'old issuer']
 
 let validate: ValidateFunction
 let lines: readonly string[]

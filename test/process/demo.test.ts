@@ -226,7 +226,7 @@ test('is as wide as COLUMNS says, where the output is no terminal', async () => 
 test.each([
   ['password', ['direct access']],
   ['api-key', ['direct access']],
-  ['microservices', ['issuer of old']],
+  ['microservices', ['old issuer']],
   ['service', []],
 ])('lists at the head of %s every place that it calls', async (flow, listeners) => {
   const { code, stdout } = await runDemo(['run', flow, '--json'])

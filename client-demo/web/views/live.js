@@ -10,11 +10,26 @@ async function look() {
   const { trace, last } = list.dataset
   const response = await fetch(`/flow/arrows?${new URLSearchParams({ trace, after: last })}`)
   if (!response.ok) throw new Error(`answered ${response.status}`)
-  if (response.status !== 204) draw(list, await response.text())
+  if (response.status === 204) return
+  const diagram = read(await response.text()).querySelector('.diagram')
+  // Before it is drawn: where this fails, the next look finds the same.
+  if (diagram.querySelector('.arrows').dataset.trace !== trace) await sayWhoIsHere()
+  draw(list, diagram)
 }
 
-function draw(list, html) {
-  const diagram = new DOMParser().parseFromString(html, 'text/html').querySelector('.diagram')
+function read(html) {
+  return new DOMParser().parseFromString(html, 'text/html')
+}
+
+/** Whoever has signed in or out elsewhere has done so in this window as well. */
+async function sayWhoIsHere() {
+  const response = await fetch('/flow')
+  if (!response.ok) throw new Error(`answered ${response.status}`)
+  const page = read(await response.text())
+  document.querySelector('header').replaceWith(page.querySelector('header'))
+}
+
+function draw(list, diagram) {
   const fresh = diagram.querySelector('.arrows')
   let arrows = [...fresh.children]
   // Somebody has signed in or out: what was said before belongs to another trace, which may begin with it.
