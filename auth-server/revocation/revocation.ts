@@ -89,6 +89,9 @@ export interface RevocationStore {
   renameFeed(known: string): Promise<void>
   /** Calls `wake` when something may have been appended: soon, but a call may be lost. */
   listen(wake: () => void): AsyncDisposable
-  /** Removes at most `limit` entries that expired before `before` (ms); answers how many. */
+  /**
+   * Removes at most `limit` entries that expired before `before` (ms), and by the clock of the database;
+   * answers how many.
+   */
   purge(before: number, limit: number): Promise<number>
 }

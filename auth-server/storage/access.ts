@@ -4,16 +4,9 @@ import type { AccessStore, EndedAccess, EndedKind, SessionPart } from '../revoca
 import { endApiKey, endEveryApiKey } from './api-keys.ts'
 import { refuseUnstorable, type Database } from './database.ts'
 import { dateEnds, endAccess, lockForEnd, type EndedThings } from './end-access.ts'
-import {
-  buryAll,
-  endGrant,
-  leaveSession,
-  readClients,
-  TOMBSTONE_MILLISECONDS,
-  type Unit,
-} from './models.ts'
+import { buryAll, endGrant, leaveSession, readClients, type Unit } from './models.ts'
 import { queueLogouts } from './logouts.ts'
-import { appendRevocations, readNewestPlace } from './revocations.ts'
+import { appendRevocations, readNewestPlace, TOMBSTONE_MILLISECONDS } from './revocations.ts'
 
 type Counts = Omit<EndedThings, 'accessEndedAt'> & Pick<EndedAccess, 'parts'>
 
@@ -105,9 +98,8 @@ async function readEntry(
 }
 
 async function append(unit: Unit, kind: EndedKind, subject: string): Promise<void> {
-  const { database, transaction, clock } = unit
-  const expiresAt = clock.now() + TOMBSTONE_MILLISECONDS
-  const entry = { kind, subject, reason: 'operator', expiresAt } as const
+  const { database, transaction } = unit
+  const entry = { kind, subject, reason: 'operator' } as const
   await appendRevocations(database, transaction, [entry])
 }
 

@@ -12,7 +12,7 @@ import {
   type Scope,
 } from './database.ts'
 import { endAccess } from './end-access.ts'
-import { TOMBSTONE_MILLISECONDS, type Unit } from './models.ts'
+import type { Unit } from './models.ts'
 import { appendRevocations } from './revocations.ts'
 import type { Schema } from './schema.ts'
 
@@ -103,7 +103,7 @@ async function update({ transaction }: Scope, changes: AccountChanges): Promise<
  * on. Whoever only gets one loses nothing.
  */
 export async function updateRoles(unit: Unit, changes: AccountChanges): Promise<boolean> {
-  const { database, transaction, clock } = unit
+  const { database, transaction } = unit
   // As whoever ends access does it: first the log, then the rows.
   await lockRevocations(database, transaction)
   const { id, roles = [] } = changes
@@ -115,8 +115,7 @@ export async function updateRoles(unit: Unit, changes: AccountChanges): Promise<
   if (!(await update(unit, changes))) return false
   const had = JSON.parse(before?.roles ?? '[]') as string[]
   if (had.every((role) => roles.includes(role))) return true
-  const expiresAt = clock.now() + TOMBSTONE_MILLISECONDS
-  const entry = { kind: 'user', subject: id, reason: 'user_changed', expiresAt } as const
+  const entry = { kind: 'user', subject: id, reason: 'user_changed' } as const
   await appendRevocations(database, transaction, [entry])
   return true
 }

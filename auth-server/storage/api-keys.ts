@@ -10,7 +10,6 @@ import {
   type Scope,
 } from './database.ts'
 import { shareModels } from './locks.ts'
-import { TOMBSTONE_MILLISECONDS } from './models.ts'
 import { appendRevocations } from './revocations.ts'
 import type { Schema } from './schema.ts'
 
@@ -51,8 +50,7 @@ export function createApiKeyStore(database: Database): ApiKeyStore {
         const now = await lockRevocations(database, transaction)
         if (!(await endApiKey(transaction, id, now))) return false
         const entry = { kind: 'grant', subject: id, reason: 'api_key_revoked' } as const
-        const expiresAt = now + TOMBSTONE_MILLISECONDS
-        await appendRevocations(database, transaction, [{ ...entry, expiresAt }])
+        await appendRevocations(database, transaction, [entry])
         return true
       }),
     async recordUse(id, { at, from }, notSince) {

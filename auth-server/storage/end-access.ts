@@ -4,15 +4,8 @@ import type { RevocationReason } from '../revocation/revocation.ts'
 import { endApiKeys } from './api-keys.ts'
 import { lockRevocations, refuseUnstorable } from './database.ts'
 import { lockModels } from './locks.ts'
-import {
-  destroy,
-  endSessions,
-  leaveRows,
-  readClients,
-  TOMBSTONE_MILLISECONDS,
-  type Unit,
-} from './models.ts'
-import { appendRevocations, readNewestPlace } from './revocations.ts'
+import { destroy, endSessions, leaveRows, readClients, type Unit } from './models.ts'
+import { appendRevocations, readNewestPlace, TOMBSTONE_MILLISECONDS } from './revocations.ts'
 
 /** How much of it went. */
 export interface EndedThings extends Pick<EndedAccess, 'sessions' | 'grants' | 'apiKeys'> {
@@ -116,8 +109,7 @@ export async function endAccess(
     ...keys.map((key) => ({ kind: 'grant', subject: key }) as const),
     { kind, subject: id },
   ]
-  const expiresAt = now + TOMBSTONE_MILLISECONDS
-  const entries = ended.map((one) => ({ ...one, reason, expiresAt }))
+  const entries = ended.map((one) => ({ ...one, reason }))
   await appendRevocations(database, transaction, entries)
   const account = kind === 'user' ? dateEnds(unit, now).where('id', '=', id) : undefined
   const dated = await account?.returning('access_ended_at').executeTakeFirst()

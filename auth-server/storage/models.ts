@@ -27,16 +27,9 @@ import {
   selectTombstone,
   useRow,
 } from './model-statements.ts'
-import { appendRevocations, isRevoked, listRevoked } from './revocations.ts'
+import { appendRevocations, isRevoked, listRevoked, TOMBSTONE_MILLISECONDS } from './revocations.ts'
 import type { EngineModelTable, Schema } from './schema.ts'
 import { createTurns } from './turns.ts'
-
-/**
- * What has ended is remembered for so long. No access token lives longer than half of it
- * (`LONGEST_TOKEN_SECONDS`), nor does any request that might still write something for it. Beyond that
- * every API that follows the log would keep what concerns nothing any more.
- */
-export const TOMBSTONE_MILLISECONDS = 2 * 86_400_000
 
 /**
  * A browser has one key of its session, and tabs that resume at once a few more. Whenever one row is
@@ -422,13 +415,12 @@ export async function endGrant(
 }
 
 async function revoke(
-  { database, transaction, clock }: Unit,
+  { database, transaction }: Unit,
   kind: 'grant' | 'session',
   subjects: readonly string[],
   reason: RevocationReason,
 ): Promise<void> {
-  const expiresAt = clock.now() + TOMBSTONE_MILLISECONDS
-  const entries = subjects.map((subject) => ({ kind, subject, reason, expiresAt }))
+  const entries = subjects.map((subject) => ({ kind, subject, reason }))
   await appendRevocations(database, transaction, entries)
 }
 

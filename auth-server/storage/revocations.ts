@@ -18,6 +18,16 @@ import {
 } from './database.ts'
 import type { Schema } from './schema.ts'
 
+/**
+ * What has ended is remembered for so long. No access token lives longer than half of it
+ * (`LONGEST_TOKEN_SECONDS`), nor does any request that might still write something for it. Beyond that
+ * every API that follows the log would keep what concerns nothing any more.
+ */
+export const TOMBSTONE_MILLISECONDS = 2 * 86_400_000
+
+/** Where it does not say when it concerns nothing any more, it is kept for as long as tombstones are. */
+export type Entry = Omit<NewRevocation, 'expiresAt'> & Partial<Pick<NewRevocation, 'expiresAt'>>
+
 export function createRevocationStore(database: Database): RevocationStore {
   const { kysely } = database
   const bySubject = prepareRead(database, (db) =>
@@ -76,7 +86,10 @@ export function createRevocationStore(database: Database): RevocationStore {
         }
       }),
     listen: (wake) => database.listen(wake),
-    purge(before, limit) {
+    async purge(until, limit) {
+      // What an instance takes for long ago may be to come: its clock may be days ahead.
+      const { now } = await database.markRevocations()
+      const before = Math.min(until, now)
       const query = kysely.deleteFrom('revocation').where('sequence', 'in', (where) => {
         const expired = where
           .selectFrom('revocation')
@@ -104,7 +117,7 @@ export function createRevocationStore(database: Database): RevocationStore {
 export async function appendRevocations(
   database: Database,
   transaction: Transaction<Schema>,
-  entries: readonly NewRevocation[],
+  entries: readonly Entry[],
 ): Promise<void> {
   if (entries.length === 0) return
   refuseUnstorable(entries)
@@ -117,7 +130,8 @@ export async function appendRevocations(
     subject: entry.subject,
     reason: entry.reason,
     revoked_at: revokedAt,
-    expires_at: entry.expiresAt,
+    // By the clock of the database: that of an instance may be days behind.
+    expires_at: entry.expiresAt ?? revokedAt + TOMBSTONE_MILLISECONDS,
   }))
   const [only, ...others] = rows
   if (only && others.length === 0) await insertEntry(scope, only)
@@ -129,10 +143,7 @@ export async function appendRevocations(
 }
 
 /** Without what ends once and has ended, or is in it a second time. */
-async function omitKnown(
-  scope: Scope,
-  entries: readonly NewRevocation[],
-): Promise<readonly NewRevocation[]> {
+async function omitKnown(scope: Scope, entries: readonly Entry[]): Promise<readonly Entry[]> {
   const once = entries.filter(({ kind }) => !REPEATABLE.includes(kind))
   const byKind = Map.groupBy(once, ({ kind }) => kind)
   const known = new Set<string>()

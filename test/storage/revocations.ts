@@ -5,7 +5,7 @@ import type {
   RevokedKind,
 } from '../../auth-server/revocation/revocation.ts'
 import { openStores, type Stores } from '../../auth-server/storage/stores.ts'
-import { atOnce, consume, createRows, readLog, revoke, type WithWorld } from './world.ts'
+import { atOnce, consume, createRows, HOUR, readLog, revoke, type WithWorld } from './world.ts'
 
 function entry(subject: string, more: Partial<NewRevocation> = {}): NewRevocation {
   return {
@@ -219,6 +219,31 @@ export function testRevocations(withWorld: WithWorld): void {
           { sequence: 28, subject: 'next' },
         ])
       }))
+
+    test.each([
+      ['behind', -72 * HOUR],
+      ['ahead', 72 * HOUR],
+    ])(
+      'keeps what ends for two days, and all of them, where an instance is three days %s',
+      (_, off) =>
+        withWorld(async ({ url, stores, clock }) => {
+          const { session, grant } = createRows(clock)
+          const { models, revocations } = stores
+          await models.apply([session('s', 'a'), grant('g')])
+          const apart = { now: () => clock.now() + off }
+          await using instance = await openStores(url, apart, { databaseClock: clock })
+          await instance.models.apply([{ kind: 'end-session', uid: 'u' }, revoke('g')])
+          await instance.access.end('token', 'a token')
+          await instance.access.end('user', 'alice')
+          await instance.access.end('all', '')
+          const log = await revocations.list(0, 10)
+          expect(log.map(({ kind }) => kind)).toEqual(['session', 'grant', 'token', 'user', 'all'])
+          const latest = clock.now() + 48 * HOUR
+          for (const { kind, expiresAt } of log) expect([kind, expiresAt]).toEqual([kind, latest])
+          expect(await instance.revocations.purge(apart.now(), 10)).toBe(0)
+          expect(await revocations.list(0, 10)).toEqual(log)
+        }),
+    )
 
     test('keeps its places while it is purged and written at once', () =>
       withWorld(async (world) => {
