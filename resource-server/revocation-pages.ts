@@ -9,6 +9,8 @@ const MOST_RESTARTS = 3
 /** All pages of one catching up: these, and one for so many entries. A good issuer has half as many. */
 const LEAST_PAGES = 100
 const ENTRIES_OF_A_PAGE = 1000
+/** A request that is made now has left by then; else it would wait until the page before it is read. */
+const TURNS_TO_SEND = 2
 
 export function countMostPages(maxEntries: number): number {
   return LEAST_PAGES + Math.ceil(maxEntries / ENTRIES_OF_A_PAGE)
@@ -40,9 +42,10 @@ export async function readPages(
     if (asked.after !== after) asked = ask(after)
     const { text, next } = await asked.answer
     if (next !== undefined) asked = ask(next)
-    // Lets the request go out, and whoever else is waiting have a turn: a page takes milliseconds.
-    await turn()
+    for (let count = 0; count < TURNS_TO_SEND; count += 1) await turn()
     const page = await messages.readPage(text)
+    // Whoever else is waiting comes in between: each takes milliseconds.
+    await turn()
     after = view.takePage(page, after)
     if (view.place !== undefined) continue
     restarts += 1
