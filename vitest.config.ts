@@ -3,7 +3,13 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config'
 /** What waits for much, or starts many servers: `npm test` is to be over soon. */
 const SLOW = [
   'test/conformance/ciba.test.ts',
+  'test/conformance/cimd-life.test.ts',
+  'test/conformance/cimd.test.ts',
   'test/conformance/oidc-backchannel-logout.test.ts',
+  'test/conformance/revocation-feed.test.ts',
+  'test/conformance/rfc7591-outbound.test.ts',
+  'test/conformance/rfc8705-mtls.test.ts',
+  'test/integration/ended-access.test.ts',
   'test/integration/own-access.test.ts',
   'test/integration/resource-server-demo-hello.test.ts',
   'test/integration/web-demo-attacks.test.ts',
