@@ -69,7 +69,11 @@ export async function compose(services: Services, isDraining: () => boolean) {
   const subjectOf = createSubjects(deriveKey(keys.rootKey, 'pairwise-subject'))
   const { ownAccess: access } = stores
   const lastUses = createLastUses({ access, clock, log })
+  const beginIssuance = createIssuance({ revocations: stores.revocations, clock, log })
+  const readTime = async () => (await beginIssuance()).begunAt
   const engine = await openEngine(services, {
+    beginIssuance,
+    readTime,
     clients,
     lastUses,
     documents,
@@ -103,8 +107,6 @@ export async function compose(services: Services, isDraining: () => boolean) {
   // After the signing keys were opened: a server with another root key changes nothing.
   await reconcile(loaded, { accounts, clients: stores.clients, hasher, clock, events })
   const csrf = createCsrf(deriveKey(keys.rootKey, 'csrf'))
-  const beginIssuance = createIssuance({ revocations: stores.revocations, clock, log })
-  const readTime = async () => (await beginIssuance()).begunAt
   const signIn = createSignIn({
     accounts,
     hasher,
@@ -115,10 +117,14 @@ export async function compose(services: Services, isDraining: () => boolean) {
   const parts = { catalogue, accounts, clients, apiKeys, signIn, apiKeyThrottle, signingKeys }
   const direct =
     config.directAccess &&
-    (await createDirectAccess({ ...parts, beginIssuance, events, clock }, config.directAccess, {
-      issuer,
-      demonstrationKeys: secrets.value.demonstrationKeys,
-    }))
+    (await createDirectAccess(
+      { ...parts, beginIssuance, readTime, events, clock },
+      config.directAccess,
+      {
+        issuer,
+        demonstrationKeys: secrets.value.demonstrationKeys,
+      },
+    ))
   const interactions = createInteractionRoutes(
     {
       interactions: createInteractions({ host, accounts, clients, documents, catalogue, events }),
@@ -206,6 +212,7 @@ export async function compose(services: Services, isDraining: () => boolean) {
 function describeMtls({ loaded: { config }, mtls }: Services): MtlsPlace | undefined {
   return mtls && { origin: mtls.origin, paths: MTLS_PATHS, proxy: config.mtls?.proxy }
 }
+
 /** Nothing where clients may not register themselves. */
 function createRegistrationPages(
   { loaded, issuer, stores, events, clock }: Services,

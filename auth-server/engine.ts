@@ -13,6 +13,8 @@ import type { Services } from './services.ts'
 /** What it is built from that is not among the services. */
 type EngineParts = Pick<
   Parameters<typeof buildProvider>[0],
+  | 'beginIssuance'
+  | 'readTime'
   | 'clients'
   | 'lastUses'
   | 'documents'

@@ -13,7 +13,7 @@ import { warnOfOutages } from './feed-warning.ts'
 import { createKeySet, type KeySet } from './key-set.ts'
 import { readNumber, refuseUnknownOptions } from './options.ts'
 import { createRevocationMessages, type RevocationMessages } from './revocation-messages.ts'
-import { countMostPages, readPages } from './revocation-pages.ts'
+import { readPages } from './revocation-pages.ts'
 import { createRevocationView, type RevocationView } from './revocation-view.ts'
 import {
   isStale,
@@ -138,7 +138,7 @@ class RemoteFeed implements RevocationFeed {
   readonly #view: RevocationView
   readonly #stop: AbortController
   readonly #silentAfterMs: number
-  readonly #mostPages: number
+  readonly #maxEntries: number
   readonly #keys: KeySet
   readonly #onFault: (fault: Error) => void
   readonly #watched = new Set<WatchedKeys>()
@@ -168,7 +168,7 @@ class RemoteFeed implements RevocationFeed {
     this.#onFault = onFault
     // Before the view gets stale, there is time to come back.
     this.#silentAfterMs = (staleAfterMs * 2) / 3
-    this.#mostPages = countMostPages(maxEntries)
+    this.#maxEntries = maxEntries
     this.#keys = createKeySet(issuer, clock)
     this.#watched.add(this.#keys)
     this.#following = this.#follow()
@@ -358,7 +358,7 @@ class RemoteFeed implements RevocationFeed {
   }
 
   async #catchUp(messages: RevocationMessages): Promise<void> {
-    await readPages(this.#client, messages, this.#view, this.#mostPages)
+    await readPages(this.#client, messages, this.#view, this.#maxEntries)
     this.#heardAt = this.clock.monotonic()
     this.#announce()
   }

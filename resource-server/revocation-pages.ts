@@ -12,10 +12,6 @@ const ENTRIES_OF_A_PAGE = 1000
 /** A request that is made now has left by then; else it would wait until the page before it is read. */
 const TURNS_TO_SEND = 2
 
-export function countMostPages(maxEntries: number): number {
-  return LEAST_PAGES + Math.ceil(maxEntries / ENTRIES_OF_A_PAGE)
-}
-
 /**
  * Reads pages into the view, from where it stands or from the start, until there are no more. While one is
  * read, the issuer makes the next: the header says where that begins, and is believed for asking alone.
@@ -26,8 +22,9 @@ export async function readPages(
   client: Pick<FeedClient, 'getPage'>,
   messages: Pick<RevocationMessages, 'readPage'>,
   view: RevocationView,
-  mostPages: number,
+  maxEntries: number,
 ): Promise<void> {
+  const mostPages = LEAST_PAGES + Math.ceil(maxEntries / ENTRIES_OF_A_PAGE)
   const ask = (place: number): AskedPage => {
     const answer = client.getPage(place)
     // Of one that is not waited for, nobody has to know.

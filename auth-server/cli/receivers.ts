@@ -66,7 +66,7 @@ export function formatConfirmations(confirmations: Confirmations, style: Style):
   const waiting = receivers.filter(({ state }) => state === 'behind')
   const unusable = receivers.filter((one) => one.unusable.length > 0)
   const silent = receivers.filter(
-    (one) => one.state === 'silent' && one.behind > 0 && !unusable.includes(one),
+    (one) => one.state === 'silent' && one.behind > 0 && one.unusable.length === 0,
   )
   const write = (text: string) => wrapMessage(text, style.width)
   if (expected === 0 && silent.length === 0) return write(NOBODY)

@@ -27,6 +27,8 @@ export interface DirectAccessParts {
   /** Those that sign now, one for each algorithm. */
   readonly signingKeys: () => readonly PrivateJwk[]
   readonly beginIssuance: BeginIssuance
+  /** Milliseconds since the epoch, by the clock of the database. */
+  readonly readTime: () => Promise<number>
   readonly events: Events
   readonly clock: Clock
 }
@@ -59,7 +61,7 @@ export async function createDirectAccess(
         accounts,
         demonstrationKeys,
         findResource(config.apiKey.resource),
-        async () => (await parts.beginIssuance()).begunAt,
+        parts.readTime,
       )
     : []
   const collaborators = {

@@ -137,11 +137,6 @@ export async function createFeed(
     isClosed = true
     for (const stream of streams.values()) stream.end('draining')
   })
-  const nextLive = async (place: number, most: number) => {
-    const now = clock.now()
-    const found = await revocations.list(place, most)
-    return { found, live: found.filter(({ expiresAt }) => expiresAt > now) }
-  }
   const running = cleanUp.move()
   return {
     async stream({ listener, receiver, isAdmitted }, { lastEventId, nonce }, response) {
@@ -191,7 +186,7 @@ export async function createFeed(
       let place = known?.place ?? 0
       const names = new Set(done)
       const refused: (readonly [string, string])[] = []
-      const { found } = await nextLive(place, MOST_POLLED)
+      const found = await revocations.list(place, MOST_POLLED)
       const now = clock.now()
       let unusable: readonly UnusablePlaces[] = (known?.unusable ?? []).filter(
         ({ expiresAt }) => expiresAt > now,
@@ -216,7 +211,9 @@ export async function createFeed(
       }
       // Meanwhile: it may have waited, or been slow with what it asks.
       if (clock.now() >= listener.expiresAt * 1000 || !(await isAdmitted())) return 'ended'
-      const { found: next, live } = await nextLive(place, MOST_POLLED + 1)
+      const askedAt = clock.now()
+      const next = await revocations.list(place, MOST_POLLED + 1)
+      const live = next.filter(({ expiresAt }) => expiresAt > askedAt)
       const given = live.slice(0, most)
       const sets = await Promise.all(
         given.map(

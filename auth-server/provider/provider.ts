@@ -17,7 +17,7 @@ import type { Config } from '../config/schema.ts'
 import type { Events } from '../events.ts'
 import type { KeyRing } from '../keys/keyring.ts'
 import type { Logger } from '../log.ts'
-import { createIssuance } from '../revocation/issuance.ts'
+import type { BeginIssuance } from '../revocation/issuance.ts'
 import type { RevocationStore } from '../revocation/revocation.ts'
 import type { Catalogue } from '../scopes/catalogue.ts'
 import type { GuessThrottle, Pace } from '../throttle.ts'
@@ -86,6 +86,9 @@ export interface EngineCollaborators {
   /** How much people are asked from elsewhere (CIBA). */
   readonly cibaPaces: CibaPaces
   readonly requestId: () => string
+  readonly beginIssuance: BeginIssuance
+  /** Milliseconds since the epoch, by the clock of the database. */
+  readonly readTime: () => Promise<number>
   /** What clients know people by. */
   readonly subjectOf: SubjectOf
   readonly outbound: Outbound
@@ -117,7 +120,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     clients: speakToEngine(given.clients),
     accounts: speakToEngine(given.accounts),
     revocations: speakToEngine(given.revocations),
-    ...speakToEngine({ verifyApiKey: given.verifyApiKey }),
+    ...speakToEngine({ verifyApiKey: given.verifyApiKey, readTime: given.readTime }),
   }
   const { catalogue, accounts, pages, requestId, clock } = collaborators
   const identifiers = createIdentifiers(options.identifierKeys)
@@ -126,7 +129,6 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
   const resources = createResourcePolicy(catalogue, findAccount)
   const findByDocument = createDocumentLookup(collaborators.documents, currentContext)
   const takeOnce = createReplayCheck({ ...collaborators, identifiers })
-  const beginIssuance = createIssuance(collaborators)
   const configuration = createEngineConfiguration({
     issuer: options.issuer,
     tokens: options.tokens,
@@ -164,7 +166,7 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     clients: collaborators.clients,
     revocationFeed: options.revocationFeed,
     clock,
-    readTime: async () => (await beginIssuance()).begunAt,
+    readTime: collaborators.readTime,
   })
   const issued = createIssuedTokens(collaborators, {
     issuer: options.issuer,
@@ -191,7 +193,6 @@ export function buildProvider(given: EngineCollaborators, options: EngineOptions
     ...collaborators,
     identifiers,
     issued,
-    beginIssuance,
     publishedKeys: options.keys.published,
     signingKeys: options.keys.signing,
     mtls: options.mtls,

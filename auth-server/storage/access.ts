@@ -8,7 +8,7 @@ import { buryAll, endGrant, leaveSession, readClients, type Unit } from './model
 import { queueLogouts } from './logouts.ts'
 import { appendRevocations, readNewestPlace, TOMBSTONE_MILLISECONDS } from './revocations.ts'
 
-type Counts = Omit<EndedThings, 'accessEndedAt'> & Pick<EndedAccess, 'parts'>
+type Counts = EndedThings & Pick<EndedAccess, 'parts'>
 
 const NOTHING: Counts = { sessions: 0, grants: 0, apiKeys: 0 }
 /** A statement that took more at once could take longer than it may. */
@@ -66,15 +66,8 @@ async function endOne(
         parts: sessions.map(({ clientId, accountId }) => ({ clientId, accountId })),
       }
     case 'user':
-    case 'client': {
-      const { accessEndedAt: _accessEndedAt, ...ended } = await endAccess(
-        unit,
-        kind,
-        subject,
-        'operator',
-      )
-      return ended
-    }
+    case 'client':
+      return endAccess(unit, kind, subject, 'operator')
     case 'all':
       return endEverything(unit)
   }

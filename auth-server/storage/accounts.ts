@@ -41,11 +41,11 @@ export function createAccountStore(database: Database, clock: Clock): AccountSto
         : kysely
             .transaction()
             .execute((transaction) => updateRoles({ database, transaction, clock }, changes)),
-    updateAndEndAccess: (changes) =>
+    updateAndEndAccess: ({ accessEndedAt: _before, ...changes }) =>
       kysely.transaction().execute(async (transaction) => {
         const unit = { database, transaction, clock }
-        const { accessEndedAt } = await endAccess(unit, 'user', changes.id, 'user_changed')
-        return update(unit, { ...changes, accessEndedAt })
+        await endAccess(unit, 'user', changes.id, 'user_changed')
+        return update(unit, changes)
       }),
     async remove(id) {
       return kysely.transaction().execute(async (transaction) => {

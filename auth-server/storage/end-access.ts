@@ -8,10 +8,7 @@ import { destroy, endSessions, leaveRows, readClients, type Unit } from './model
 import { appendRevocations, readNewestPlace, TOMBSTONE_MILLISECONDS } from './revocations.ts'
 
 /** How much of it went. */
-export interface EndedThings extends Pick<EndedAccess, 'sessions' | 'grants' | 'apiKeys'> {
-  /** What the account says from now on (ms). `undefined` where there is none. */
-  readonly accessEndedAt: number | undefined
-}
+export type EndedThings = Pick<EndedAccess, 'sessions' | 'grants' | 'apiKeys'>
 
 /** A statement that ended more at once could take longer than it may. */
 const GRANTS_AT_ONCE = 5000
@@ -88,7 +85,8 @@ export async function lockForEnd({
 
 /**
  * Ends everything that a person or a client was issued until now, wherever it hangs: its sessions, its
- * grants and all that hangs on them, its API keys, and what nobody looks up.
+ * grants and all that hangs on them, its API keys, and what nobody looks up. An account says from then on
+ * when that was.
  */
 export async function endAccess(
   unit: Unit,
@@ -111,10 +109,8 @@ export async function endAccess(
   ]
   const entries = ended.map((one) => ({ ...one, reason }))
   await appendRevocations(database, transaction, entries)
-  const account = kind === 'user' ? dateEnds(unit, now).where('id', '=', id) : undefined
-  const dated = await account?.returning('access_ended_at').executeTakeFirst()
-  const accessEndedAt = dated?.access_ended_at ?? undefined
-  return { accessEndedAt, sessions, grants, apiKeys: keys.length }
+  if (kind === 'user') await dateEnds(unit, now).where('id', '=', id).execute()
+  return { sessions, grants, apiKeys: keys.length }
 }
 
 /**

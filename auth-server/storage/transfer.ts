@@ -51,11 +51,9 @@ export function createTransferStore(database: Database, clock: Clock): TransferS
         }
         for (const { account, endsAccess } of decided.accounts) {
           const unit = { database, transaction, clock }
-          const ended = endsAccess
-            ? await endAccess(unit, 'user', account.id, 'user_changed')
-            : undefined
-          const changed = ended ? { ...account, accessEndedAt: ended.accessEndedAt } : account
-          refuseLost(await updateRoles(unit, changed), `The user ${account.username}`)
+          if (endsAccess) await endAccess(unit, 'user', account.id, 'user_changed')
+          const { accessEndedAt: _before, ...changes } = account
+          refuseLost(await updateRoles(unit, changes), `The user ${account.username}`)
         }
         await insertKeys(database, transaction, decided.newApiKeys)
         return decided

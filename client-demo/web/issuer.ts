@@ -75,8 +75,10 @@ export function createIssuer(clock: Clock, send: Send, options: IssuerOptions): 
       return await question(await discover())
     } catch (error) {
       // The library fetches keys once a minute at most: they go with all that was discovered.
-      if (isOtherKey(error)) discovered = undefined
-      if (isOtherKey(error) && isRepeatable) return ask(question)
+      if (isOtherKey(error)) {
+        discovered = undefined
+        if (isRepeatable) return ask(question)
+      }
       throw explainFailure(error, options.issuer)
     }
   }

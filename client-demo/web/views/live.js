@@ -10,11 +10,7 @@ async function look() {
   const { trace, last } = list.dataset
   const response = await fetch(`/flow/arrows?${new URLSearchParams({ trace, after: last })}`)
   if (!response.ok) throw new Error(`answered ${response.status}`)
-  if (response.status === 204) return
-  const diagram = read(await response.text()).querySelector('.diagram')
-  // Before it is drawn: where this fails, the next look finds the same.
-  if (diagram.querySelector('.arrows').dataset.trace !== trace) await sayWhoIsHere()
-  draw(list, diagram)
+  if (response.status !== 204) await draw(list, await response.text())
 }
 
 function read(html) {
@@ -29,11 +25,14 @@ async function sayWhoIsHere() {
   document.querySelector('header').replaceWith(page.querySelector('header'))
 }
 
-function draw(list, diagram) {
+async function draw(list, html) {
+  const diagram = read(html).querySelector('.diagram')
   const fresh = diagram.querySelector('.arrows')
   let arrows = [...fresh.children]
   // Somebody has signed in or out: what was said before belongs to another trace, which may begin with it.
   if (fresh.dataset.trace !== list.dataset.trace) {
+    // First: where this fails, the next look finds the same.
+    await sayWhoIsHere()
     list.closest('.diagram').replaceWith(diagram)
     const count = fresh.dataset.last - list.dataset.last
     arrows = count > 0 ? arrows.slice(-count) : []
